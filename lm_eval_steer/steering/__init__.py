@@ -1,0 +1,1 @@
+"""Adding a vector to the residual stream of a transformers model."""

@@ -1,0 +1,1 @@
+"""Task configurations (YAML) and their helpers, one folder per dataset."""

@@ -1,0 +1,1 @@
+"""Arithmetic word problems made by this project."""

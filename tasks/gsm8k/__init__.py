@@ -1,0 +1,1 @@
+"""GSM8K with the paper's prompt."""

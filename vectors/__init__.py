@@ -1,0 +1,1 @@
+"""Steering vectors shipped with the package, each with its passport as a .md file beside it."""
