@@ -1,0 +1,63 @@
+"""Finding the decoder blocks of a transformers model by their shape, whatever the family calls them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from lm_eval_steer.errors import SteeringError
+
+
+def base_model(model: nn.Module) -> nn.Module:
+    """The transformers model under a PEFT wrapper, or the model itself."""
+    unwrap = getattr(model, "get_base_model", None)
+    return unwrap() if callable(unwrap) else model
+
+
+def text_config(model: nn.Module) -> Any:
+    """The configuration of the language model (the text part, where a model has several)."""
+    config = base_model(model).config
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
+def hidden_size(model: nn.Module) -> int:
+    """Width of the residual stream."""
+    size = getattr(text_config(model), "hidden_size", None)
+    if not isinstance(size, int):
+        raise SteeringError(f"the configuration of {type(base_model(model)).__name__} names no hidden_size")
+    return size
+
+
+def find_blocks(model: nn.Module, path: str | None = None) -> list[nn.Module]:
+    """The decoder blocks of `model`, in order.
+
+    They are the one list of modules that is as long as the configuration's `num_hidden_layers`, does not lie inside
+    another such list, and whose modules hold a parameter of the residual stream's width. `path`, relative to the
+    transformers model (`model.layers`), overrides the search.
+
+    Raises:
+        SteeringError: names the `blocks` argument, when there is no such list or more than one.
+    """
+    base = base_model(model)
+    lists = {name: module for name, module in base.named_modules() if isinstance(module, nn.ModuleList) and len(module)}
+    if path is not None:
+        if path not in lists:
+            raise SteeringError(
+                f"blocks={path!r} is not a list of modules of the model; it has: {', '.join(lists) or 'none'}"
+            )
+        return list(lists[path])
+    depth = getattr(text_config(model), "num_hidden_layers", None)
+    width = hidden_size(model)
+    found = [name for name, blocks in lists.items() if len(blocks) == depth and all(_spans(b, width) for b in blocks)]
+    outer = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
+    if len(outer) != 1:
+        raise SteeringError(
+            f"cannot tell the decoder blocks of {type(base).__name__}: {len(outer)} lists of {depth} modules of width "
+            f"{width}; set blocks= to one of: {', '.join(lists) or 'none'}"
+        )
+    return list(lists[outer[0]])
+
+
+def _spans(block: nn.Module, width: int) -> bool:
+    return any(width in parameter.shape for parameter in block.parameters())

@@ -1,0 +1,63 @@
+"""Which positions are steered: the table of the `tokens` argument, as masks.
+
+| tokens    | generate_until                        | loglikelihood                                              |
+|-----------|---------------------------------------|------------------------------------------------------------|
+| all       | every prompt and generated position   | every context and continuation position                    |
+| prompt    | prompt positions                      | context positions                                          |
+| generated | last prompt position, generated ones  | last context position to the last but one continuation one |
+| last      | last prompt position                  | last context position                                      |
+
+Padding is never steered. loglikelihood_rolling has no prompt and takes `all` only.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+TOKENS = ("all", "prompt", "generated", "last")
+
+
+def generation_mask(tokens: str, attention_mask: Tensor, new: int, prompt_length: int) -> Tensor:
+    """Steered positions of one forward pass of `generate`.
+
+    Args:
+        tokens: one of TOKENS.
+        attention_mask: [rows, positions so far], 0 at padding; prompts are padded on the left.
+        new: how many of the positions, counted from the end, are run in this pass; the others come from the KV cache.
+        prompt_length: length of the padded prompts.
+
+    Returns:
+        bool [rows, new].
+    """
+    total = attention_mask.shape[1]
+    real = attention_mask[:, total - new :].bool()
+    position = torch.arange(total - new, total, device=attention_mask.device)
+    return real & _chosen(tokens, position, torch.as_tensor(prompt_length, device=position.device))
+
+
+def scoring_mask(tokens: str, context_lengths: Tensor, lengths: Tensor, width: int) -> Tensor:
+    """Steered positions of one forward pass that scores continuations, rows padded on the right.
+
+    Args:
+        tokens: one of TOKENS.
+        context_lengths: [rows], tokens of the context.
+        lengths: [rows], tokens that are run: context and continuation without its last token.
+        width: positions of the batch.
+
+    Returns:
+        bool [rows, width].
+    """
+    position = torch.arange(width, device=lengths.device)
+    return (position < lengths[:, None]) & _chosen(tokens, position, context_lengths[:, None])
+
+
+def _chosen(tokens: str, position: Tensor, prompt_length: Tensor) -> Tensor:
+    """The table without its padding: `position` [positions] against the length of the prompt, broadcast."""
+    if tokens == "prompt":
+        return position < prompt_length
+    if tokens == "generated":
+        return position >= prompt_length - 1
+    if tokens == "last":
+        return position == prompt_length - 1
+    return torch.ones_like(position, dtype=torch.bool)

@@ -1,0 +1,41 @@
+"""Which block of the child takes the direction of which block of the parent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from lm_eval_steer.errors import SteeringError
+
+
+def parse_layers(spec: Any, blocks: int) -> tuple[int, ...] | None:
+    """Read the `layers` argument for a model of `blocks` blocks; None stands for all.
+
+    `all`, one block (`7`), a range with both ends (`10-20`) or a list (`[1,4]`).
+
+    Raises:
+        SteeringError: for anything else and for blocks that the model does not have.
+    """
+    if spec == "all":
+        return None
+    if isinstance(spec, str) and (match := re.fullmatch(r"(\d+)(?:-(\d+))?", spec.strip())):
+        first, last = int(match[1]), int(match[2] or match[1])
+        chosen = list(range(first, last + 1))
+    elif isinstance(spec, int) and not isinstance(spec, bool):
+        chosen = [spec]
+    elif isinstance(spec, list | tuple) and all(isinstance(i, int) and not isinstance(i, bool) for i in spec):
+        chosen = list(spec)
+    else:
+        raise SteeringError(f"layers={spec!r} is not understood: use all, 7, 10-20 or [1,4]")
+    if not chosen:
+        raise SteeringError(f"layers={spec!r} names no block: use all, 7, 10-20 or [1,4]")
+    outside = [layer for layer in chosen if not 0 <= layer < blocks]
+    if outside:
+        raise SteeringError(f"layers={spec!r} names block {outside[0]}, but the model has blocks 0 to {blocks - 1}")
+    return tuple(sorted(set(chosen)))
+
+
+def greedy(parent_layers: Iterable[int], child_blocks: int) -> dict[int, int]:
+    """Block l of the parent goes to block l of the child (paper, Algorithm 2); keys are the child's blocks."""
+    return {layer: layer for layer in parent_layers if layer < child_blocks}
