@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import re
+import shlex
 from pathlib import Path
 
 from lm_eval_steer.errors import SteeringError
@@ -44,7 +45,7 @@ def find_vector(name: str) -> Path:
             if candidate.is_file():
                 return candidate
     looked = [f"./{name}", f"./vectors/{name}"] if len(folders) > 1 else [name]
-    shipped = f" and the shipped vectors ({', '.join(shipped_names())})" if len(folders) > 1 else ""
+    shipped = f" and the shipped vectors ({', '.join(shipped_names()) or 'none'})" if len(folders) > 1 else ""
     raise SteeringError(
         f"no steering vector {name!r}: looked at {', '.join(looked)}{shipped}; make it with: {extract_command(name)}"
     )
@@ -52,9 +53,10 @@ def find_vector(name: str) -> Path:
 
 def extract_command(name: str) -> str:
     """The `lm-eval-steer extract` command that would write `name`, parent and task guessed from the name."""
-    stem = Path(name).stem.lower()
-    words = [word for word in re.split(r"[^a-z]+", stem) if word]
+    suffixed = Path(name).suffix in SUFFIXES  # the name qwen2.5-14b_arc has a dot but no suffix
+    stem = Path(name).stem if suffixed else Path(name).name
+    words = [word for word in re.split(r"[^a-z]+", stem.lower()) if word]
     parent = next((model for key, model in _PARENTS.items() if any(w.startswith(key) for w in words)), "PARENT_MODEL")
     task = next((task for key, task in _TASKS.items() if any(w.startswith(key) for w in words)), "gsm8k_steer")
-    out = name if Path(name).suffix in SUFFIXES else f"{name}.safetensors"
+    out = shlex.quote(name if suffixed else f"{name}.safetensors")
     return f"lm-eval-steer extract --model_args pretrained={parent} --task {task} --out {out}"

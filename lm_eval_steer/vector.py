@@ -10,6 +10,7 @@ import json
 import pickle
 import re
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ FORMAT = "lm_eval_steer.vector"
 FORMAT_VERSION = 1
 SITE = "block_output"
 UNIT_TOLERANCE = 1e-3
+MAX_NESTING = 32
 _KEY = "lm_eval_steer"  # the one metadata key of a .safetensors file, the one header key of a .pt file
 _TENSOR_NAME = re.compile(r"direction\.(0|[1-9][0-9]{0,5})")
 
@@ -61,21 +63,29 @@ class SteeringVector:
         parent = self.passport.get("parent") if isinstance(self.passport, dict) else None
         if not isinstance(parent, dict) or not {"name", "hidden_size", "num_blocks"} <= parent.keys():
             raise SteeringError("the passport must hold `parent` with `name`, `hidden_size` and `num_blocks`")
+        for key, kind in {"name": str, "hidden_size": int, "num_blocks": int}.items():
+            if type(parent[key]) is not kind:  # a bool is an int to isinstance
+                raise SteeringError(f"the passport says {key} {_short(parent[key])}, expected {kind.__name__}")
+        if not _is_plain_json(self.passport):
+            raise SteeringError(f"the passport is not plain JSON of at most {MAX_NESTING} levels without NaN")
+        for key, only in {"site": SITE, "layer_base": 0}.items():
+            if self.passport.get(key, only) != only:
+                raise SteeringError(
+                    f"the passport says {key} {_short(self.passport[key])}, this version takes {only!r} only"
+                )
         if parent["hidden_size"] != directions.shape[1]:
             raise SteeringError(
                 f"the directions are {directions.shape[1]} wide, the passport says hidden_size {parent['hidden_size']}"
             )
-        if not isinstance(parent["num_blocks"], int) or self.layers[-1] >= parent["num_blocks"]:
+        if self.layers[-1] >= parent["num_blocks"]:
             raise SteeringError(
-                f"there is a direction for block {self.layers[-1]} "
-                f"but the passport says num_blocks {parent['num_blocks']!r}"
+                f"there is a direction for block {self.layers[-1]}, "
+                f"but the passport says num_blocks {parent['num_blocks']} and blocks count from 0"
             )
-        if self.passport.get("site", SITE) != SITE:
-            raise SteeringError(f"the passport says site {self.passport['site']!r}, this version steers {SITE!r} only")
         for layer, direction in zip(self.layers, directions, strict=True):
             if not np.isfinite(direction).all():
                 raise SteeringError(f"direction.{layer} holds NaN or infinite numbers")
-            length = float(np.linalg.norm(direction))
+            length = float(np.linalg.norm(direction.astype(np.float64)))
             if abs(length - 1) > UNIT_TOLERANCE:
                 raise SteeringError(f"direction.{layer} has length {length:.4g}, expected 1")
 
@@ -106,53 +116,56 @@ class SteeringVector:
         if read is None:
             raise SteeringError(f"{path}: a steering vector is a .safetensors or .pt file, not {path.suffix!r}")
         if not path.is_file():
-            raise SteeringError(f"{path}: no such file")
+            raise SteeringError(f"{path}: {'this is a folder' if path.is_dir() else 'no such file'}")
         try:
-            header, tensors = read(path)
-            return cls(*_assemble(header, tensors))
+            passport, by_layer = read(path)
+            layers = tuple(sorted(by_layer))
+            widths = sorted({len(direction) for direction in by_layer.values()})
+            if not layers:
+                raise SteeringError("it holds no direction.N tensor")
+            if len(widths) > 1:
+                raise SteeringError(f"all directions must have the same width, got {widths[0]} and {widths[1]}")
+            return cls(np.stack([by_layer[layer] for layer in layers]), layers, passport)
         except SteeringError as error:
             raise SteeringError(f"{path}: {error}") from None
+        except Exception as error:  # a damaged file makes safetensors, zipfile and torch raise nearly anything
+            raise SteeringError(f"{path}: not a readable {path.suffix} file ({_first_line(error)})") from None
 
 
 def _header(vector: SteeringVector) -> str:
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, "passport": vector.passport}
-    return json.dumps(header, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    return json.dumps(header, ensure_ascii=False, sort_keys=True)
 
 
-def _assemble(header: Any, tensors: dict[str, Any]) -> tuple[np.ndarray, tuple[int, ...], dict[str, Any]]:
-    """Check header and tensors of a file against the format and put them into the fields of a SteeringVector."""
+def _read_header(header: Any) -> Any:
+    """The passport in a file's header, once the header has shown that the file is of this format and version."""
     if not isinstance(header, str):
         raise SteeringError(f"not a steering vector of this project: there is no {_KEY!r} entry in its header")
     try:
         content = json.loads(header)
     except (ValueError, RecursionError):
-        raise SteeringError(f"the {_KEY!r} entry of its header is not JSON") from None
+        raise SteeringError(f"the {_KEY!r} entry of its header is not JSON of at most {MAX_NESTING} levels") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise SteeringError(f"its header does not say format {FORMAT!r}")
-    if content.get("format_version") != FORMAT_VERSION:
+    version = content.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION:
         raise SteeringError(
-            f"format_version {content.get('format_version')!r}, this version reads {FORMAT_VERSION}: "
+            f"format_version {_short(version)}, this version reads {FORMAT_VERSION}: "
             "update lm_eval_steer or extract the vector again"
         )
-    by_layer: dict[int, Any] = {}
-    for name, tensor in tensors.items():
-        match = _TENSOR_NAME.fullmatch(name)
-        if match is None:
-            raise SteeringError(f"unexpected tensor {name[:40]!r}, expected direction.N")
-        by_layer[int(match[1])] = tensor
-    if not by_layer:
-        raise SteeringError("it holds no direction.N tensor")
-    layers = tuple(sorted(by_layer))
-    shapes = {tuple(tensor.shape) for tensor in by_layer.values()}
-    if len(shapes) > 1 or len(shape := next(iter(shapes))) != 1:
-        raise SteeringError(f"directions must all be of one shape [hidden], got {sorted(map(list, shapes))}")
-    types = {str(tensor.dtype).removeprefix("torch.") for tensor in by_layer.values()}
-    if types != {"float32"}:
-        raise SteeringError(f"directions must be float32, got {', '.join(sorted(types))}")
-    directions = np.empty((len(layers), shape[0]), dtype=np.float32)
-    for row, layer in enumerate(layers):
-        directions[row] = np.asarray(by_layer[layer])
-    return directions, layers, content.get("passport")  # type: ignore[return-value]  # checked at construction
+    return content.get("passport")
+
+
+def _read_layer(name: object, dtype: str, shape: Sequence[int]) -> int:
+    """N of a tensor direction.N, decided by its description, before its numbers are read."""
+    match = _TENSOR_NAME.fullmatch(name) if isinstance(name, str) else None
+    if match is None:
+        raise SteeringError(f"unexpected tensor {_short(name)}, expected direction.N with N = 0, 1, 2, ...")
+    if dtype not in ("float32", "F32"):
+        raise SteeringError(f"{name} is {dtype}, expected float32")
+    if len(shape) != 1 or not shape[0]:
+        raise SteeringError(f"{name} has shape {_short(list(shape))}, expected [hidden]")
+    return int(match[1])
 
 
 def _write_safetensors(vector: SteeringVector, path: Path) -> None:
@@ -162,52 +175,76 @@ def _write_safetensors(vector: SteeringVector, path: Path) -> None:
     save_file(_named(vector), path, metadata={_KEY: _header(vector)})
 
 
-def _read_safetensors(path: Path) -> tuple[Any, dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
+def _read_safetensors(path: Path) -> tuple[Any, dict[int, np.ndarray]]:
+    from safetensors import safe_open
 
-    try:
-        with safe_open(path, framework="np") as file:
-            header = (file.metadata() or {}).get(_KEY)
-            # Other formats may hold types that numpy lacks: the header decides before a tensor is touched.
-            tensors = {name: file.get_tensor(name) for name in file.keys()} if header is not None else {}  # noqa: SIM118
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
-        raise SteeringError(f"not a readable .safetensors file ({_first_line(error)})") from None
-    return header, tensors
+    with safe_open(path, framework="np") as file:
+        passport = _read_header((file.metadata() or {}).get(_KEY))
+        by_layer = {}
+        for name in file.keys():  # noqa: SIM118  # not a dict
+            described = file.get_slice(name)
+            layer = _read_layer(name, described.get_dtype(), described.get_shape())
+            by_layer[layer] = file.get_tensor(name)
+    return passport, by_layer
 
 
 def _write_pt(vector: SteeringVector, path: Path) -> None:
     import torch
 
-    torch.save({_KEY: _header(vector)} | {name: torch.from_numpy(d) for name, d in _named(vector).items()}, path)
+    content = {_KEY: _header(vector)} | {name: torch.from_numpy(d) for name, d in _named(vector).items()}
+    with path.open("wb") as file:  # given a path, torch.save would write the path's name into the file
+        torch.save(content, file)
 
 
-def _read_pt(path: Path) -> tuple[Any, dict[str, Any]]:
+def _read_pt(path: Path) -> tuple[Any, dict[int, np.ndarray]]:
     import torch
 
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise SteeringError("it holds compressed entries, which torch.save never writes")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise SteeringError("its entries overlap, which torch.save never writes")
     try:
-        with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise SteeringError("it holds compressed entries, which torch.save never writes")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise SteeringError("it holds Python objects other than tensors and text, which are never loaded") from None
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, SteeringError):
-            raise
-        raise SteeringError(f"not a readable .pt file of torch.save ({_first_line(error)})") from None
+        raise SteeringError(
+            "it is damaged or holds other Python objects than tensors and text, which are never loaded"
+        ) from None
     if not isinstance(content, dict):
         raise SteeringError(f"it holds a {type(content).__name__}, expected a dict with a {_KEY!r} entry")
-    header = content.pop(_KEY, None)
-    for name, tensor in content.items() if header is not None else ():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise SteeringError(f"unexpected entry {str(name)[:40]!r}, expected tensors named direction.N")
-        if not tensor.is_contiguous() or tensor.layout is not torch.strided or tensor.is_meta:
-            raise SteeringError(f"{name} is not a plain contiguous tensor")
-    return header, content
+    passport = _read_header(content.pop(_KEY, None))
+    by_layer = {}
+    for name, tensor in content.items():
+        if type(tensor) is not torch.Tensor or tensor.layout is not torch.strided or tensor.is_meta:
+            raise SteeringError(f"{_short(name)} is not a plain tensor")
+        layer = _read_layer(name, str(tensor.dtype).removeprefix("torch."), tensor.shape)
+        if not tensor.is_contiguous():  # a single number can pose as a tensor of any size
+            raise SteeringError(f"{name} is not contiguous")
+        by_layer[layer] = tensor.detach().resolve_neg().numpy()
+    return passport, by_layer
 
 
 def _named(vector: SteeringVector) -> dict[str, np.ndarray]:
     return {f"direction.{layer}": row for layer, row in zip(vector.layers, vector.directions, strict=True)}
+
+
+def _is_plain_json(value: Any) -> bool:
+    """Whether `value` can be written into result files, too, whose writer gives up on what it cannot encode."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        return _nesting(value) <= MAX_NESTING
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+def _nesting(value: Any) -> int:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return 1 + max(map(_nesting, parts), default=0)
+
+
+def _short(value: object) -> str:
+    return repr(value)[:60]
 
 
 def _first_line(error: BaseException) -> str:

@@ -92,13 +92,15 @@ class SteeredHF(HFLM):
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **generation_kwargs: Any) -> Tensor:
         if not self.plan.steers:
             return super()._model_generate(context, max_length, stop, **generation_kwargs)
-        with self._steerer.generating([self.plan.alpha] * len(context), self.plan.tokens, context.shape[1]):
+        prompts = generation_kwargs["attention_mask"]
+        with self._steerer.generating([self.plan.alpha] * len(context), self.plan.tokens, prompts):
             return super()._model_generate(context, max_length, stop, **generation_kwargs)
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         if self.plan.steers and self.plan.tokens != "all":
             raise SteeringError(
-                f"tokens={self.plan.tokens!r} has no meaning for loglikelihood_rolling, which has no prompt: use tokens=all"
+                f"tokens={self.plan.tokens!r} has no meaning for loglikelihood_rolling, which has no prompt: "
+                "use tokens=all"
             )
         return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
 
@@ -199,8 +201,8 @@ class SteeredHF(HFLM):
             elif mark != self.steering_fingerprint:
                 held = "a model without steering" if mark is None else "another steering or another model"
                 raise SteeringError(
-                    f"the response cache {cache.filename} holds the responses of {held}, which the harness would return "
-                    "as this run's: give this run a --use_cache path of its own"
+                    f"the response cache {cache.filename} holds the responses of {held}, which the harness would "
+                    "return as this run's: give this run a --use_cache path of its own"
                 )
         super().set_cache_hook(cache_hook)
 

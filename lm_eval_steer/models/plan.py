@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lm_eval_steer.catalog import find_vector
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.transfer.layers import read_layers
 from lm_eval_steer.transfer.mapping import ChildVector, span, transfer
 from lm_eval_steer.transfer.widths import WIDTH_MAPS
 from lm_eval_steer.vector import SteeringVector
@@ -50,7 +52,7 @@ class SteeringPlan:
     def build(
         cls,
         *,
-        vectors: str | SteeringVector | None,
+        vectors: str | Path | SteeringVector | None,
         alpha: Any,
         layers: Any,
         tokens: str,
@@ -69,12 +71,15 @@ class SteeringPlan:
         _check_choice("system_role", system_role, SYSTEM_ROLES)
         if not isinstance(normalize, bool):
             raise SteeringError(f"normalize={normalize!r} is not understood: use True or False")
+        read_layers(layers)
         strength = _read_alpha(alpha)
         if vectors is None and strength != 0:
             raise SteeringError(
                 f"alpha={strength:g} but no vectors: name a steering vector file, as in vectors=phi4_gsm8k.safetensors"
             )
-        vector = SteeringVector.load(find_vector(vectors)) if isinstance(vectors, str) else vectors
+        if vectors is not None and not isinstance(vectors, str | Path | SteeringVector):
+            raise SteeringError(f"vectors={vectors!r} is not understood: name one steering vector file")
+        vector = SteeringVector.load(find_vector(str(vectors))) if isinstance(vectors, str | Path) else vectors
         return cls(vector, strength, layers, tokens, normalize, width_map, system_role, blocks)
 
     @property
@@ -135,11 +140,11 @@ def _read_alpha(alpha: Any) -> float:
         raise SteeringError("alpha is missing: say how long the shift is, as in alpha=0.04, or alpha=0 for none")
     if isinstance(alpha, str) and alpha.startswith("[") and not alpha.endswith("]"):
         raise SteeringError(
-            f"alpha={alpha!r} was cut at a comma: model_args given as one string to simple_evaluate cannot hold a list; "
-            "pass model_args as a dict"
+            f"alpha={alpha!r} was cut at a comma: model_args given as one string to simple_evaluate cannot hold a "
+            "list; pass model_args as a dict"
         )
     if isinstance(alpha, bool) or not isinstance(alpha, int | float):
         raise SteeringError(f"alpha={alpha!r} is not a number: this version steers with one strength, as in alpha=0.04")
-    if not math.isfinite(alpha):
+    if not -sys.float_info.max <= alpha <= sys.float_info.max:  # NaN and integers of any size, too
         raise SteeringError(f"alpha={alpha!r} is not a finite number: use a strength such as alpha=0.04")
     return float(alpha)

@@ -53,29 +53,26 @@ class Steerer:
             yield
 
     @contextmanager
-    def generating(self, alphas: Sequence[float], tokens: str, prompt_length: int) -> Iterator[None]:
+    def generating(self, alphas: Sequence[float], tokens: str, prompts: Tensor) -> Iterator[None]:
         """Steer the `generate` call inside.
 
         Args:
             alphas: α of each row; rows that `generate` multiplies (beams, several samples) inherit theirs.
             tokens: which positions (positions.py).
-            prompt_length: length of the prompts, padded on the left.
+            prompts: attention mask of the prompts [rows, prompt positions], padded on the left.
         """
 
         def before_pass(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            attention_mask = kwargs.get("attention_mask")
             inputs = kwargs.get("input_ids")
             inputs = kwargs.get("inputs_embeds") if inputs is None else inputs
-            if not isinstance(attention_mask, Tensor) or attention_mask.dim() != 2 or inputs is None:
-                raise SteeringError(
-                    f"{type(module).__name__} hands no two-dimensional attention mask to its forward pass, so padding "
-                    "cannot be told from tokens; steer it without generation_kwargs that change the cache or the mask"
-                )
-            mask = generation_mask(tokens, attention_mask, inputs.shape[1], prompt_length)
-            copies, rest = divmod(mask.shape[0], len(alphas))
+            # transformers hands over no attention mask when there is no padding; the cache knows where a pass begins.
+            # (Its keyword is `cache` from transformers 5.20 on, `past_key_values` before.)
+            cache = kwargs.get("cache", kwargs.get("past_key_values"))
+            copies, rest = divmod(len(inputs), len(alphas))
             if rest:
-                raise SteeringError(f"{mask.shape[0]} rows are generated for {len(alphas)} requests")
-            self._strength = _strength([alpha for alpha in alphas for _ in range(copies)], mask)
+                raise SteeringError(f"{len(inputs)} rows are generated for {len(alphas)} requests")
+            mask = generation_mask(tokens, prompts, 0 if cache is None else cache.get_seq_length(), inputs.shape[1])
+            self._strength = _strength(alphas, mask).repeat_interleave(copies, dim=0)
 
         with self._attached() as stack:
             handle = self._model.register_forward_pre_hook(before_pass, with_kwargs=True)

@@ -13,27 +13,27 @@ Padding is never steered. loglikelihood_rolling has no prompt and takes `all` on
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 TOKENS = ("all", "prompt", "generated", "last")
 
 
-def generation_mask(tokens: str, attention_mask: Tensor, new: int, prompt_length: int) -> Tensor:
+def generation_mask(tokens: str, prompts: Tensor, start: int, new: int) -> Tensor:
     """Steered positions of one forward pass of `generate`.
 
     Args:
         tokens: one of TOKENS.
-        attention_mask: [rows, positions so far], 0 at padding; prompts are padded on the left.
-        new: how many of the positions, counted from the end, are run in this pass; the others come from the KV cache.
-        prompt_length: length of the padded prompts.
+        prompts: attention mask of the prompts [rows, prompt positions], 0 at padding, which is on the left.
+        start: how many positions are in the KV cache already.
+        new: how many positions this pass runs.
 
     Returns:
         bool [rows, new].
     """
-    total = attention_mask.shape[1]
-    real = attention_mask[:, total - new :].bool()
-    position = torch.arange(total - new, total, device=attention_mask.device)
-    return real & _chosen(tokens, position, torch.as_tensor(prompt_length, device=position.device))
+    position = torch.arange(start, start + new, device=prompts.device)
+    real = F.pad(prompts, (0, max(0, start + new - prompts.shape[1])), value=1)[:, start : start + new].bool()
+    return real & _chosen(tokens, position, torch.tensor(prompts.shape[1], device=prompts.device))
 
 
 def scoring_mask(tokens: str, context_lengths: Tensor, lengths: Tensor, width: int) -> Tensor:

@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lm_eval_steer.errors import SteeringError
 
 
-def parse_layers(spec: Any, blocks: int) -> tuple[int, ...] | None:
-    """Read the `layers` argument for a model of `blocks` blocks; None stands for all.
+def read_layers(spec: Any) -> Sequence[int] | None:
+    """Read the `layers` argument, before a model is there to check it against; None stands for all.
 
     `all`, one block (`7`), a range with both ends (`10-20`) or a list (`[1,4]`).
 
     Raises:
-        SteeringError: for anything else and for blocks that the model does not have.
+        SteeringError: for anything else.
     """
+    chosen: Sequence[int]
     if spec == "all":
         return None
     if isinstance(spec, str) and (match := re.fullmatch(r"(\d+)(?:-(\d+))?", spec.strip())):
         first, last = int(match[1]), int(match[2] or match[1])
-        chosen = list(range(first, last + 1))
+        chosen = range(first, last + 1)
     elif isinstance(spec, int) and not isinstance(spec, bool):
         chosen = [spec]
     elif isinstance(spec, list | tuple) and all(isinstance(i, int) and not isinstance(i, bool) for i in spec):
-        chosen = list(spec)
+        chosen = spec
     else:
         raise SteeringError(f"layers={spec!r} is not understood: use all, 7, 10-20 or [1,4]")
     if not chosen:
         raise SteeringError(f"layers={spec!r} names no block: use all, 7, 10-20 or [1,4]")
-    outside = [layer for layer in chosen if not 0 <= layer < blocks]
-    if outside:
-        raise SteeringError(f"layers={spec!r} names block {outside[0]}, but the model has blocks 0 to {blocks - 1}")
+    return chosen
+
+
+def parse_layers(spec: Any, blocks: int) -> tuple[int, ...] | None:
+    """Read the `layers` argument for a model of `blocks` blocks; None stands for all.
+
+    Raises:
+        SteeringError: for what `read_layers` does not understand and for blocks that the model does not have.
+    """
+    chosen = read_layers(spec)
+    if chosen is None:
+        return None
+    outside = next((layer for layer in chosen if not 0 <= layer < blocks), None)
+    if outside is not None:
+        raise SteeringError(f"layers={spec!r} names block {outside}, but the model has blocks 0 to {blocks - 1}")
     return tuple(sorted(set(chosen)))
 
 

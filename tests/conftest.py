@@ -1,0 +1,41 @@
+"""Fixtures shared by the tests: tiny models, the embedded real model, the plugin in this process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import models
+import numpy as np
+import pytest
+
+from lm_eval_steer import plugin
+from lm_eval_steer.embedded import bring
+from lm_eval_steer.vector import SteeringVector
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+ROOT = Path(__file__).resolve().parent.parent
+if "LM_EVAL_STEER_DATA" not in os.environ and (ROOT.parent / "shared" / "data").is_dir():
+    os.environ["LM_EVAL_STEER_DATA"] = str(ROOT.parent / "shared" / "data")
+plugin.install(force=True)
+
+
+def make_vector(blocks: int = models.DEPTH, width: int = models.WIDTH, seed: int = 0) -> SteeringVector:
+    """Random unit directions for every block of a parent."""
+    directions = np.random.default_rng(seed).normal(size=(blocks, width))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    parent = {"name": f"random-{seed}", "hidden_size": width, "num_blocks": blocks}
+    return SteeringVector(directions.astype(np.float32), tuple(range(blocks)), {"parent": parent})
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct as a Hugging Face folder; brought once and kept in the checkout."""
+    return bring("smollm2", ROOT / "models" / "smollm2")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama as a Hugging Face folder."""
+    return models.save_model(tmp_path_factory.mktemp("tiny"), "llama")

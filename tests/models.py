@@ -1,0 +1,73 @@
+"""Tiny random models of many families, and a tokenizer that takes any text: no download, a second each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+WIDTH, DEPTH = 32, 3
+_COMMON = {
+    "vocab_size": 259,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": DEPTH,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 2048,
+    "bos_token_id": 256,
+    "eos_token_id": 257,
+    "pad_token_id": 258,
+}
+_GROUPED = {"intermediate_size": 48, "num_key_value_heads": 2}
+
+# family -> (configuration class, its own settings). Falcon stands for the families that nobody listed.
+FAMILIES = {
+    "llama": ("LlamaConfig", _GROUPED),
+    "qwen2": ("Qwen2Config", _GROUPED),
+    "qwen3": ("Qwen3Config", _GROUPED | {"head_dim": 8}),
+    "gemma2": ("Gemma2Config", _GROUPED | {"head_dim": 8, "sliding_window": 16}),
+    "phi3": ("Phi3Config", _GROUPED),
+    "mistral": ("MistralConfig", _GROUPED | {"sliding_window": 16}),
+    "gpt2": ("GPT2Config", {}),
+    "gpt_neox": ("GPTNeoXConfig", {"intermediate_size": 48}),
+    "mixtral": ("MixtralConfig", _GROUPED | {"num_local_experts": 3, "num_experts_per_tok": 2}),
+    "falcon": ("FalconConfig", {"alibi": False, "new_decoder_architecture": False, "multi_query": True}),
+}
+
+
+def make_config(family: str, **changes: object) -> transformers.PretrainedConfig:
+    """Configuration of a tiny model."""
+    name, own = FAMILIES[family]
+    return getattr(transformers, name)(**(_COMMON | own | changes))
+
+
+def make_model(family: str, seed: int = 0, **changes: object) -> transformers.PreTrainedModel:
+    """A tiny random model in float32, spread widely enough that its greedy text is not one repeated token."""
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(make_config(family, **changes)).eval()
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.25)
+    model.generation_config.pad_token_id = 258
+    return model
+
+
+def make_tokenizer(chat_template: str | None = None) -> transformers.PreTrainedTokenizerFast:
+    """A byte tokenizer: every text is tokens and back."""
+    vocabulary = {character: i for i, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", model_max_length=2048
+    )
+    fast.chat_template = chat_template
+    return fast
+
+
+def save_model(folder: Path, family: str, chat_template: str | None = None, **changes: object) -> Path:
+    """A tiny model as a Hugging Face folder."""
+    make_model(family, **changes).save_pretrained(folder)
+    make_tokenizer(chat_template).save_pretrained(folder)
+    return folder

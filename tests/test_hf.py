@@ -1,0 +1,337 @@
+"""steered-hf against plain hf, against the harness's own `steered`, and against a loop written by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import models
+import numpy as np
+import pytest
+import torch
+from conftest import make_vector
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import CachingLM
+from lm_eval.models.hf_steered import SteeredModel
+from lm_eval.models.huggingface import HFLM
+
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.steering.blocks import find_blocks
+
+CONTEXTS = ["Q: What is 2 + 3?\nA:", "Hello", "The sun rises in the east, and it sets", "ab"]
+CONTINUATIONS = [" 5", " 6", " world, how are you", " in the west"]
+GREEDY = {"until": ["\n\n"], "max_gen_toks": 12, "do_sample": False}
+
+
+def generations(contexts: list[str] = CONTEXTS, **changes: Any) -> list[Instance]:
+    return [Instance("generate_until", {}, (text, GREEDY | changes), i) for i, text in enumerate(contexts)]
+
+
+def scorings() -> list[Instance]:
+    pairs = [(context, continuation) for context in CONTEXTS for continuation in CONTINUATIONS]
+    return [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
+
+
+def rollings() -> list[Instance]:
+    return [Instance("loglikelihood_rolling", {}, (text,), i) for i, text in enumerate(CONTEXTS)]
+
+
+def make(cls: type = SteeredHF, family: str = "llama", batch_size: Any = 4, **arguments: Any) -> Any:
+    model = models.make_model(family)
+    return cls(pretrained=model, tokenizer=models.make_tokenizer(), batch_size=batch_size, **arguments)
+
+
+def all_answers(lm: Any) -> list[Any]:
+    return [lm.generate_until(generations()), lm.loglikelihood(scorings()), lm.loglikelihood_rolling(rollings())]
+
+
+# alpha = 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, "auto"])
+def test_alpha_zero_is_hf_byte_for_byte(batch_size: Any) -> None:
+    arguments = {"batch_size": batch_size, "max_batch_size": 4, "max_length": 128}
+    steered = make(vectors=make_vector(), alpha=0, **arguments)
+    assert all_answers(steered) == all_answers(make(HFLM, **arguments))
+
+
+def test_alpha_zero_is_hf_on_a_real_model(smollm2: Path) -> None:
+    arguments = {"pretrained": str(smollm2), "batch_size": 4, "device": "cpu"}
+    plain, steered = HFLM(**arguments), SteeredHF(**arguments, vectors="smollm2_arith", alpha=0.0)
+    assert steered.loglikelihood(scorings()) == plain.loglikelihood(scorings())
+    assert steered.generate_until(generations()) == plain.generate_until(generations())
+
+
+# alpha != 0
+
+
+def export_for_harness(lm: SteeredHF, path: Path) -> str:
+    """The same steering as a file of the harness's own `steered` model."""
+    base = lm.model.base_model
+    names = {id(module): name for name, module in base.named_modules()}
+    assert lm.plan.vector is not None
+    config = {
+        names[id(block)]: {
+            "steering_vector": torch.from_numpy(direction),
+            "steering_coefficient": lm.plan.alpha,
+            "action": "add",
+            "bias": None,
+            "head_index": None,
+        }
+        for block, direction in zip(find_blocks(lm.model), lm.plan.vector.directions, strict=True)
+    }
+    torch.save(config, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("family", models.FAMILIES)
+@pytest.mark.parametrize("alpha", [0.3, -2.0])
+def test_equals_the_harness_own_steered_model_without_padding(family: str, alpha: float, tmp_path: Path) -> None:
+    lm = make(family=family, batch_size=1, vectors=make_vector(), alpha=alpha)
+    other = make(SteeredModel, family, 1, steer_path=export_for_harness(lm, tmp_path / "steered.pt"))
+    assert lm.generate_until(generations()) == other.generate_until(generations())
+    for ours, theirs in zip(lm.loglikelihood(scorings()), other.loglikelihood(scorings()), strict=True):
+        assert ours[0] == pytest.approx(theirs[0], abs=1e-4)
+        assert ours[1] == theirs[1]
+    for ours, theirs in zip(lm.loglikelihood_rolling(rollings()), other.loglikelihood_rolling(rollings()), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-3)
+
+
+def test_equals_the_harness_own_steered_model_on_a_real_model(smollm2: Path, tmp_path: Path) -> None:
+    arguments = {"pretrained": str(smollm2), "batch_size": 1, "device": "cpu"}
+    lm = SteeredHF(**arguments, vectors="smollm2_arith", alpha=2.0)
+    other = SteeredModel(**arguments, steer_path=export_for_harness(lm, tmp_path / "steered.pt"))
+    assert lm.generate_until(generations()) == other.generate_until(generations())
+    requests = scorings()[:6]
+    for ours, theirs in zip(lm.loglikelihood(requests), other.loglikelihood(requests), strict=True):
+        assert ours[0] == pytest.approx(theirs[0], abs=1e-4)
+
+
+class ByHand:
+    """One request at a time, no padding, no cache: the slow and obvious way."""
+
+    def __init__(self, lm: SteeredHF, tokens: str) -> None:
+        self.lm, self.tokens = lm, tokens
+        assert lm.plan.vector is not None
+        self.shifts = [torch.from_numpy(d) * lm.plan.alpha for d in lm.plan.vector.directions]
+
+    def logits(self, ids: list[int], prompt: int) -> torch.Tensor:
+        chosen = {
+            "all": list(range(len(ids))),
+            "prompt": list(range(prompt)),
+            "generated": list(range(prompt - 1, len(ids))),
+            "last": [prompt - 1],
+        }[self.tokens]
+
+        def hook(shift: torch.Tensor) -> Any:
+            def steer(module: Any, args: Any, output: Any) -> Any:
+                hidden = (output[0] if isinstance(output, tuple) else output).clone()
+                hidden[:, chosen] += shift
+                return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+            return steer
+
+        handles = [
+            block.register_forward_hook(hook(shift))
+            for block, shift in zip(find_blocks(self.lm.model), self.shifts, strict=True)
+        ]
+        try:
+            with torch.no_grad():
+                return self.lm.model(torch.tensor([ids])).logits[0]
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def generate(self, context: str, new: int) -> str:
+        ids = self.lm.tok_encode(context)
+        prompt = len(ids)
+        for _ in range(new):
+            token = int(self.logits(ids, prompt)[-1].argmax())
+            if token == self.lm.eot_token_id:
+                break
+            ids.append(token)
+        return self.lm.tok_decode(ids[prompt:]).split("\n\n")[0]
+
+    def score(self, context: str, continuation: str) -> float:
+        before, after = self.lm.tok_encode(context), self.lm.tok_encode(continuation)
+        logprobs = self.logits(before + after[:-1], len(before)).log_softmax(-1)
+        return sum(float(logprobs[len(before) - 1 + i, token]) for i, token in enumerate(after))
+
+
+@pytest.mark.parametrize("tokens", ["all", "prompt", "generated", "last"])
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt_neox", "mistral"])
+def test_padded_batches_equal_a_loop_by_hand(family: str, tokens: str) -> None:
+    lm = make(family=family, vectors=make_vector(), alpha=1.5, tokens=tokens)
+    by_hand = ByHand(lm, tokens)
+    assert lm.generate_until(generations()) == [by_hand.generate(text, 12) for text in CONTEXTS]
+    for request, (score, _) in zip(scorings(), lm.loglikelihood(scorings()), strict=True):
+        assert score == pytest.approx(by_hand.score(*request.args), abs=1e-3)
+
+
+def test_the_token_scopes_differ() -> None:
+    texts = {t: tuple(make(vectors=make_vector(), alpha=1.5, tokens=t).generate_until(generations()))
+             for t in ("all", "prompt", "generated", "last")}  # fmt: skip
+    assert len(set(texts.values())) == 4
+
+
+def test_a_row_of_a_batch_equals_the_row_alone() -> None:
+    lm = make(vectors=make_vector(), alpha=1.5)
+    together = lm.generate_until(generations())
+    assert together == [lm.generate_until(generations([text]))[0] for text in CONTEXTS]
+    scores = lm.loglikelihood(scorings())
+    for request, (score, greedy) in zip(scorings(), scores, strict=True):
+        alone = lm.loglikelihood([request])[0]
+        assert score == pytest.approx(alone[0], abs=1e-4)
+        assert greedy == alone[1]
+
+
+def test_greedy_flag_and_shared_rows() -> None:
+    """Continuations that differ in the last token are one row; each is judged by its own token."""
+    lm = make(vectors=make_vector(), alpha=1.5)
+    context = CONTEXTS[0]
+    first = lm.generate_until(generations([context], max_gen_toks=1, until=[]))[0]
+    answers = lm.loglikelihood([Instance("loglikelihood", {}, (context, c), 0) for c in (first, "~", first)])
+    assert [greedy for _, greedy in answers] == [True, first == "~", True]
+    assert answers[0] == answers[2]
+    assert answers[0][0] > answers[1][0]
+
+
+def test_layers_and_normalize_change_what_is_steered() -> None:
+    variants = [{}, {"layers": 1}, {"layers": "1-2"}, {"layers": [0, 2]}, {"normalize": True}]
+    texts = [tuple(make(vectors=make_vector(), alpha=4.0, **v).generate_until(generations())) for v in variants]
+    assert len(set(texts)) == len(texts)
+    one = make(vectors=make_vector(), alpha=4.0, layers=1).get_model_info()["steering"]
+    assert one["transfer"]["steered_blocks"] == [1]
+
+
+def test_a_wider_and_deeper_parent_is_cut() -> None:
+    parent = make_vector(blocks=5, width=50)
+    lm = make(vectors=parent, alpha=1.0)
+    report = lm.get_model_info()["steering"]["transfer"]
+    assert report["steered_blocks"] == [0, 1, 2]
+    assert (report["parent_hidden_size"], report["child_hidden_size"]) == (50, models.WIDTH)
+    cut = parent.directions[:3, : models.WIDTH]
+    cut = cut / np.linalg.norm(cut, axis=1, keepdims=True)
+    same = make_vector()
+    same = type(same)(cut.astype(np.float32), (0, 1, 2), same.passport)
+    assert lm.generate_until(generations()) == make(vectors=same, alpha=1.0).generate_until(generations())
+
+
+def test_rolling_refuses_token_scopes_without_meaning() -> None:
+    lm = make(vectors=make_vector(), alpha=1.0, tokens="generated")
+    with pytest.raises(SteeringError, match="tokens='generated' has no meaning for loglikelihood_rolling"):
+        lm.loglikelihood_rolling(rollings())
+
+
+def test_peft_dtype_and_thinking_arguments_of_hf_work(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    folder = models.save_model(tmp_path / "model", "llama")
+    adapted = get_peft_model(
+        models.make_model("llama"), LoraConfig(task_type="CAUSAL_LM", r=2, init_lora_weights=False)
+    )
+    adapted.save_pretrained(tmp_path / "lora")
+    arguments = {"pretrained": str(folder), "peft": str(tmp_path / "lora"), "device": "cpu", "batch_size": 4}
+    plain, zero = HFLM(**arguments), SteeredHF(**arguments, vectors=make_vector(), alpha=0)
+    assert zero.generate_until(generations()) == plain.generate_until(generations())
+    steered = SteeredHF(**arguments, vectors=make_vector(), alpha=3.0)
+    assert steered.generate_until(generations()) != plain.generate_until(generations())
+    arguments.pop("peft")
+    half = SteeredHF(**arguments, dtype="bfloat16", think_end_token="1", vectors=make_vector(), alpha=3.0)
+    assert half.model.dtype == torch.bfloat16
+    assert all("1" not in text for text in half.generate_until(generations()))
+
+
+def test_parallelize_follows_blocks_to_their_devices(tmp_path: Path) -> None:
+    """device_map puts accelerate's own hooks on the blocks; steering has to work beside them."""
+    folder = models.save_model(tmp_path / "model", "llama")
+    arguments = {"pretrained": str(folder), "device": "cpu", "batch_size": 4, "vectors": make_vector(), "alpha": 1.5}
+    expected = SteeredHF(**arguments).generate_until(generations())
+    spread = {"model.embed_tokens": "cpu", "model.layers.0": "disk", "model.layers.1": "cpu", "model.layers.2": "cpu",
+              "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}  # fmt: skip
+    lm = SteeredHF(**arguments, device_map=spread, offload_folder=str(tmp_path / "offload"))
+    assert lm.generate_until(generations()) == expected
+
+
+# What the result file says, and what is refused
+
+
+def test_model_info_holds_passport_and_settings() -> None:
+    vector = make_vector()
+    info = make(vectors=vector, alpha=0.25, tokens="generated").get_model_info()["steering"]
+    json.dumps(info)
+    assert info["passport"] == vector.passport
+    assert (info["vector"], info["alpha"], info["tokens"]) == (vector.fingerprint, 0.25, "generated")
+    assert (info["layers"], info["width_map"], info["layer_map"], info["normalize"]) == ("all", "cut", "greedy", False)
+    assert info["system_role"] == "merge"
+
+
+def test_a_response_cache_of_another_steering_is_refused(tmp_path: Path) -> None:
+    path = str(tmp_path / "cache.db")
+    first = CachingLM(make(vectors=make_vector(), alpha=1.0), path)
+    texts = first.generate_until(generations())
+    first.dbdict.close()
+    again = CachingLM(make(vectors=make_vector(), alpha=1.0), path)
+    again.lm._model_generate = None  # everything comes from the cache
+    assert again.generate_until(generations()) == texts
+    again.dbdict.close()
+    for other in ({"alpha": 2.0}, {"alpha": 1.0, "tokens": "last"}, {"alpha": 1.0, "layers": 1}):
+        with pytest.raises(SteeringError, match="another steering or another model"):
+            CachingLM(make(vectors=make_vector(), **other), path)
+    plain = str(tmp_path / "plain.db")
+    hf = CachingLM(make(HFLM), plain)
+    hf.generate_until(generations())
+    hf.dbdict.close()
+    with pytest.raises(SteeringError, match="a model without steering"):
+        CachingLM(make(vectors=make_vector(), alpha=0), plain)
+
+
+REFUSES_SYSTEM = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<model>{% endif %}"
+)
+TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+
+
+def with_template(template: str, **arguments: Any) -> SteeredHF:
+    return SteeredHF(
+        pretrained=models.make_model("gemma2"), tokenizer=models.make_tokenizer(template), alpha=0, **arguments
+    )
+
+
+def test_a_refused_system_role_is_merged_or_dropped() -> None:
+    merged, dropped = with_template(REFUSES_SYSTEM), with_template(REFUSES_SYSTEM, system_role="drop")
+    assert merged.apply_chat_template(TURNS) == "<user>Be brief.\n\nHi<model>"
+    assert dropped.apply_chat_template(TURNS) == "<user>Hi<model>"
+    assert merged.tokenizer_name != dropped.tokenizer_name == make(HFLM).tokenizer_name
+    assert "merged" in merged.get_model_info()["steering"]["system_prompt"]
+
+
+def test_a_template_with_a_system_role_is_left_alone() -> None:
+    template = REFUSES_SYSTEM.split("{% endif %}", 1)[1]
+    lm = with_template(template)
+    assert lm.apply_chat_template(TURNS) == "<system>Be brief.<user>Hi<model>"
+
+
+def test_errors_come_before_the_model_is_loaded(tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "no-such-model")
+    with pytest.raises(SteeringError, match=r"no steering vector 'phi4_gsm8k\.pt'"):
+        SteeredHF(nowhere, vectors="phi4_gsm8k.pt", alpha=0.04)
+    with pytest.raises(SteeringError, match="alpha is missing"):
+        SteeredHF(nowhere, vectors=make_vector())
+
+
+def test_encoder_decoders_and_prompt_learning_are_refused() -> None:
+    import transformers
+    from peft import PromptTuningConfig, get_peft_model
+
+    config = transformers.T5Config(d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2, vocab_size=259)
+    t5 = transformers.T5ForConditionalGeneration(config)
+    with pytest.raises(SteeringError, match="encoder-decoder"):
+        SteeredHF(t5, tokenizer=models.make_tokenizer(), alpha=0)
+    tuned = get_peft_model(models.make_model("llama"), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
+    with pytest.raises(SteeringError, match="prompt learning"):
+        SteeredHF(tuned, tokenizer=models.make_tokenizer(), alpha=0)

@@ -1,0 +1,48 @@
+"""The table of the `tokens` argument, cell by cell, by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lm_eval_steer.steering.positions import generation_mask, scoring_mask
+
+# Two prompts of 4 and 2 tokens, padded on the left to 4.
+PROMPTS = torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]])
+
+
+@pytest.mark.parametrize(
+    ("tokens", "prefill", "step"),
+    [
+        ("all", [[1, 1, 1, 1], [0, 0, 1, 1]], [[1], [1]]),
+        ("prompt", [[1, 1, 1, 1], [0, 0, 1, 1]], [[0], [0]]),
+        ("generated", [[0, 0, 0, 1], [0, 0, 0, 1]], [[1], [1]]),
+        ("last", [[0, 0, 0, 1], [0, 0, 0, 1]], [[0], [0]]),
+    ],
+)
+def test_generation(tokens: str, prefill: list[list[int]], step: list[list[int]]) -> None:
+    assert generation_mask(tokens, PROMPTS, 0, 4).int().tolist() == prefill
+    # The third generated token: positions 0 to 5 are in the cache, one new position is run.
+    assert generation_mask(tokens, PROMPTS, 6, 1).int().tolist() == step
+
+
+def test_generation_in_other_portions_steers_the_same_positions() -> None:
+    """Without a cache every pass runs all positions; a long prompt may be run in pieces."""
+    assert generation_mask("generated", PROMPTS, 0, 6).int().tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1]]
+    assert generation_mask("last", PROMPTS, 0, 6).int().tolist() == [[0, 0, 0, 1, 0, 0], [0, 0, 0, 1, 0, 0]]
+    assert generation_mask("all", PROMPTS, 1, 2).int().tolist() == [[1, 1], [0, 1]]
+    assert generation_mask("generated", PROMPTS, 1, 2).int().tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        # Row 0: context of 3, continuation of 3 (5 tokens are run). Row 1: context of 2, continuation of 1 (2 are run).
+        ("all", [[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]),
+        ("prompt", [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]),
+        ("generated", [[0, 0, 1, 1, 1], [0, 1, 0, 0, 0]]),
+        ("last", [[0, 0, 1, 0, 0], [0, 1, 0, 0, 0]]),
+    ],
+)
+def test_scoring(tokens: str, expected: list[list[int]]) -> None:
+    assert scoring_mask(tokens, torch.tensor([3, 2]), torch.tensor([5, 2]), 5).int().tolist() == expected
