@@ -1,7 +1,7 @@
 """Response text to answer: the same string for equal answers, None for no answer.
 
-What a task scores with is what a vote counts with, so both call this module. What every kind of answer shares (`visible`,
-`canonical`) comes first, then one public function per kind.
+What a task scores with is what a vote counts with, so both call this module. What every kind of answer shares
+(`visible`, `canonical`) comes first, then one public function per kind.
 """
 
 import re
@@ -25,7 +25,7 @@ def visible(response: str) -> str | None:
 
 
 def canonical(value: Fraction) -> str:
-    """Equal numbers, equal strings: 18, -0.5, 1/3 (the shortest decimal where an exact one exists, else the fraction)."""
+    """Equal numbers, equal strings: 18, -0.5, 1/3 (the exact decimal, or where there is none, the reduced fraction)."""
     places = next((p for p in range(LONGEST_NUMBER + 1) if 10**p % value.denominator == 0), 0)
     if not places:
         return str(value)
@@ -38,7 +38,8 @@ _DECIMAL = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<!\.
 _NUMBER = (
     r"(?<![^\W_])(?<![0-9]\.)(?<!\^)(?<!\^\{)"
     r"(?P<sign>[$€£]-|(?<![)\]%}-])-[$€£]?|[$€£])?"
-    rf"(?:(?P<whole>[0-9]{{1,9}}) +(?:and +)?(?=[0-9]+ ?/ ?[0-9]))?(?P<number>{_DECIMAL})(?: ?/ ?(?P<below>{_DECIMAL}))?"
+    r"(?:(?P<whole>[0-9]{1,9}) +(?:and +)?(?=[0-9]+ ?/ ?[0-9]))?"
+    rf"(?P<number>{_DECIMAL})(?: ?/ ?(?P<below>{_DECIMAL}))?"
 )
 _NUMBERS = re.compile(_NUMBER)
 
@@ -46,25 +47,25 @@ _NUMBERS = re.compile(_NUMBER)
 _ITEM = r"[0-9]{1,2}[.)][ \t]+[^\W\d_]"
 # After these a number may come anywhere in the sentence …
 _ANNOUNCED = re.compile(
-    r"(?:\banswers?\b[^.!?\n:=]{0,60}?\b(?:is|are|be|equals)\b(?!\s+not\b)|\bfinal answer\b[*_\s]*[:=]|\\f?boxed\b)"
-    rf"(?![^\w\n]*\n[\W_]*{_ITEM})",
+    r"(?:\banswers?\b[^.!?\n:=]{0,60}?\b(?:is|are|be|equals)\b(?!\s+not\b)|\bfinal answer\b[*_\s]{0,4}[:=]|\\f?boxed\b)"
+    rf"(?![^\w\n]{{0,20}}\n[\W_]{{0,20}}{_ITEM})",
     re.IGNORECASE,
 )
 # … after these it comes at once, or they announce something else ("#### Step-by-step derivation:", "Answer: Let us …").
 _LABELLED = re.compile(
-    rf"(?:\banswers?\b[*_]*[ \t]*[:=\n]|\#{{3,}})(?![\W_]*{_ITEM})"
-    rf"(?=[\W_]*?(?:about |approximately |[A-Za-z] ?= ?)?[\W_]*?{_NUMBER})",
+    rf"(?:\banswers?\b[*_]{{0,2}}[ \t]?[:=\n]|(?<!\#)\#{{3,6}}(?!\#))(?![\W_]{{0,20}}{_ITEM})"
+    rf"(?=[\W_]{{0,20}}?(?:about |approximately |[A-Za-z] ?= ?)?[\W_]{{0,20}}?{_NUMBER})",
     re.IGNORECASE,
 )
-_BOLD = re.compile(rf"\*\*(?:[^*\n]*[=≈])?[^\w*\n]*?(?P<bold>{_NUMBER})(?![.)] )[^*\n0-9]{{0,30}}\*\*")
+_BOLD = re.compile(rf"\*\*(?:[^*\n]{{0,60}}[=≈])?[^\w*\n]{{0,20}}?(?P<bold>{_NUMBER})(?![.)] )[^*\n0-9]{{0,30}}\*\*")
 # The rest of the sentence, which may begin on a later line.
-_SENTENCE = re.compile(r"[\W_]*(?:(?![.!?][*_)\"'\]}$]*(?:\s|$)).)*")
+_SENTENCE = re.compile(r"[\W_]{0,40}(?:(?![.!?][*_)\"'\]}$]*(?:\s|$)).){0,200}")
 
 
 def _plain(text: str) -> str:
     """Typographic and LaTeX spellings of numbers in plain characters."""
     text = re.sub("[¼-¾⅐-⅞]", lambda m: " " + unicodedata.normalize("NFKC", m[0]).replace("⁄", "/"), text)
-    text = re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r" \1/\2 ", text.replace("−", "-"))
+    text = re.sub(r"(-?)\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r" \1\2/\3 ", text.replace("−", "-"))
     text = re.sub(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}", r" \1 ", text)
     return re.sub(r"\\([$%])", r"\1", re.sub(r"\\[!,;]", "", text.replace("{,}", ",")))
 
@@ -86,7 +87,7 @@ def _first_value(sentence: str) -> list[Fraction]:
 
 
 def gsm8k_answer(response: str) -> str | None:
-    """The last number that is stated as the answer, else the last in bold alone, else the last of all; in canonical form.
+    """The last number that is stated as the answer, else the last alone in bold, else the last of all; canonical.
 
     Stated is "#### 18", "The answer is 18", "Final answer: 18", "Answer: 18" and \\boxed{18}. Currency, percent signs,
     thousands commas and units are left out: "$1,800.00" and "1800 dollars" are both 1800, and 50% is 50, not 0.5.
@@ -96,7 +97,8 @@ def gsm8k_answer(response: str) -> str | None:
         return None
     text = _plain(text)
     ends = sorted({match.end() for marker in (_ANNOUNCED, _LABELLED) for match in marker.finditer(text)})
-    stated = [value for end in ends for value in _first_value(_SENTENCE.match(text, end)[0])]
+    sentences = [match[0] for end in ends if (match := _SENTENCE.match(text, end))]
+    stated = [value for sentence in sentences for value in _first_value(sentence)]
     bold = [value for match in _BOLD.finditer(text) for value in _values(match["bold"])]
     values = stated or bold or _values(text)
     return canonical(values[-1]) if values else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("lm_eval_steer").setLevel(logging.INFO)
+    logging.getLogger("lm_eval.api.task").setLevel(logging.ERROR)  # it advertises --metadata at every task
     try:
         args.run(args)
     except SteeringError as error:
@@ -33,7 +35,7 @@ def extract(args: argparse.Namespace) -> None:
     plugin.install(force=True)
     from rich.console import Console
 
-    from lm_eval_steer.extraction.extract import ExtractionArgs, load_parent
+    from lm_eval_steer.extraction.extract import ExtractionArgs, load_parent, load_source
     from lm_eval_steer.extraction.extract import extract as run
     from lm_eval_steer.extraction.report import make_table
 
@@ -50,7 +52,8 @@ def extract(args: argparse.Namespace) -> None:
     )
     if Path(args.out).suffix not in (".safetensors", ".pt"):
         raise SteeringError(f"--out {args.out}: name a .safetensors or a .pt file")
-    vector = run(wanted, load_parent(args.model_args or {}, args.device))
+    source = load_source(wanted)
+    vector = run(wanted, source, load_parent(args.model_args or {}, args.device))
     vector.save(args.out)
     Console().print(make_table(vector))
     print(f"Wrote {args.out} ({len(vector.layers)} directions of width {vector.directions.shape[1]}). Use it:")
@@ -154,9 +157,11 @@ class _ModelArgs(argparse.Action):
 
 
 def _layers(text: str) -> Any:
-    import ast
-
-    return ast.literal_eval(text) if text.startswith("[") else text
+    """`[1,4]` becomes a list as in --model_args; `parse_layers` judges the rest once the model is known."""
+    try:
+        return json.loads(text) if text.startswith("[") else text
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not understood: use all, 7, 10-20 or [1,4]") from None
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     plain = type(loaded)(config)
     plain.load_state_dict(loaded.state_dict())
     plain.generation_config = loaded.generation_config
-    plain.to(torch.float32).save_pretrained(folder)
+    plain.float().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

@@ -38,7 +38,7 @@ class Run:
         metric: the task's first metric, with the filter that it was computed over.
         score: its value.
         n: documents.
-        samples: one per document; empty when the run had no --log_samples, or when the metric is no number per document.
+        samples: one per document; empty without --log_samples and for a metric that is no number per document.
     """
 
     path: Path
@@ -109,17 +109,19 @@ def _read_task(path: Path, content: dict[str, Any], config: dict[str, Any], task
         metric=metric,
         score=float(score),
         n=content["n-samples"][task]["effective"],
-        samples=_read_samples(path, task, name, filter_name),
+        samples=_read_samples(path, task, name, filter_name, content["n-samples"][task]["effective"]),
     )
 
 
-def _read_samples(path: Path, task: str, metric: str, filter_name: str) -> list[Sample]:
+def _read_samples(path: Path, task: str, metric: str, filter_name: str, n: int) -> list[Sample]:
     date = path.stem.removeprefix("results_")
     file = path.with_name(f"samples_{task}_{date}.jsonl")
     if not file.is_file():
         return []
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
     rows = [row for row in rows if row["filter"] == filter_name]
+    if len(rows) < n:
+        raise ValueError(f"{file.name} holds {len(rows)} of {n} documents")
     if not all(isinstance(row[metric], int | float) for row in rows):
         return []
     return [

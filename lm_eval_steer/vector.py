@@ -201,6 +201,9 @@ def _read_pt(path: Path) -> tuple[Any, dict[int, np.ndarray]]:
 
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":  # zipfile looks at a file's end, torch at its beginning
+            raise SteeringError("it begins with something else than the zip file of torch.save")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise SteeringError("it holds compressed entries, which torch.save never writes")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:

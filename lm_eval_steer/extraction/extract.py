@@ -73,27 +73,33 @@ def load_parent(model_args: dict[str, Any], device: str | None) -> SteeredHF:
     return SteeredHF(**({"device": device} if device else {}) | model_args, alpha=0)
 
 
-def make_pairs(args: ExtractionArgs, parent: SteeredHF) -> tuple[list[ContrastPair], dict[str, Any]]:
+def load_source(args: ExtractionArgs) -> Any:
+    """What the pairs are made from: the pairs of a file, or a task of this package. Needs no model yet."""
+    if args.pairs is None:
+        assert args.task is not None  # ExtractionArgs
+        pair_template(args.task)
+        return load_task(args.task)
+    pairs = read_pairs(args.pairs)
+    if args.n is not None and args.n > len(pairs):
+        raise SteeringError(f"n={args.n} pairs, but {args.pairs} holds {len(pairs)}: use a smaller --n")
+    return pairs[: args.n]
+
+
+def make_pairs(args: ExtractionArgs, source: Any, parent: SteeredHF) -> tuple[list[ContrastPair], dict[str, Any]]:
     """The pairs and what the passport says of them."""
-    if args.pairs is not None:
-        pairs = read_pairs(args.pairs)
-        if args.n is not None and args.n > len(pairs):
-            raise SteeringError(f"n={args.n} pairs, but {args.pairs} holds {len(pairs)}: use a smaller --n")
-        pairs = pairs[: args.n]
-        return pairs, {"source": "file", "pairs_sha256": _digest(pairs)}
-    assert args.task is not None  # ExtractionArgs
-    template = pair_template(args.task)
-    task = load_task(args.task)
+    if args.task is None or args.pairs is not None:
+        return source, {"source": "file", "pairs_sha256": _digest(source)}
     render = parent.apply_chat_template if args.apply_chat_template else None
     if render and parent.tokenizer.chat_template is None:
         raise SteeringError(f"{parent.pretrained} has no chat template: leave out --apply_chat_template")
-    pairs = task_pairs(task, template, args.n or DEFAULT_PAIRS, args.seed, render)
+    template = pair_template(args.task)
+    pairs = task_pairs(source, template, args.n or DEFAULT_PAIRS, args.seed, render)
     rows = [pair.row for pair in pairs]
     return pairs, {
         "source": "task",
         "task": args.task,
-        "dataset": (task.config.metadata or {}).get("dataset"),
-        "split": task.config.training_split,
+        "dataset": (source.config.metadata or {}).get("dataset"),
+        "split": source.config.training_split,
         "rows": rows,
         "rows_sha256": hashlib.sha256("\n".join(map(str, rows)).encode()).hexdigest(),
         "pair_template": template,
@@ -101,12 +107,12 @@ def make_pairs(args: ExtractionArgs, parent: SteeredHF) -> tuple[list[ContrastPa
     }
 
 
-def extract(args: ExtractionArgs, parent: SteeredHF) -> SteeringVector:
-    """Run Algorithm 1 of the paper.
+def extract(args: ExtractionArgs, source: Any, parent: SteeredHF) -> SteeringVector:
+    """Run Algorithm 1 of the paper on what `load_source` returned.
 
     Memory beyond the model is pairs x blocks x hidden float32 numbers, and one batch.
     """
-    pairs, data = make_pairs(args, parent)
+    pairs, data = make_pairs(args, source, parent)
     blocks = find_blocks(parent.model, parent.plan.blocks)
     layers = parse_layers(args.layers, len(blocks)) or tuple(range(len(blocks)))
     tokens = [(_encode(parent, pair.positive), _encode(parent, pair.negative)) for pair in pairs]

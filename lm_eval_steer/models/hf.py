@@ -75,6 +75,8 @@ class SteeredHF(HFLM):
             system_role=system_role,
             blocks=blocks,
         )
+        # HFLM's own default is "cuda", which a machine without one refuses three libraries down.
+        kwargs.setdefault("device", "cuda" if torch.cuda.is_available() else "cpu")
         super().__init__(pretrained, **kwargs)
         if self.backend != "causal":
             raise SteeringError(f"steered-hf steers decoder-only models, {pretrained!r} is an encoder-decoder")

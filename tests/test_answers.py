@@ -1,0 +1,280 @@
+"""What counts as the answer of a response. Expectations are written by hand, never taken from the code's output."""
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import lm_eval.tasks
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lm_eval.api.instance import Instance
+from lm_eval.filters import build_filter_ensemble
+from lm_eval.tasks._yaml_loader import load_yaml
+
+from lm_eval_steer.answers import arith_answer, canonical, gsm8k_answer, visible
+
+PAPER = "#### Step-by-step derivation:\n1. She has 16 eggs.\n2. She sells 16 - 3 - 4 = 9.\n"
+CASES = [
+    # The paper's format and the few-shot format
+    (PAPER + "3. 9 * 2 = 18\n#### The final answer is: 18", "18"),
+    (PAPER + "#### The final answer is: $1,234.50 per day", "1234.5"),
+    (PAPER + "#### The final answer is:\n18", "18"),
+    (PAPER + "#### The final answer is: [18]", "18"),
+    (PAPER + "#### The final answer is: [The final numerical answer only]", "9"),
+    ("There are 21 - 15 = 6. The answer is 6.", "6"),
+    ("the answer is 6", "6"),
+    ("THE ANSWER IS 6!", "6"),
+    ("The answer is 3. No, wait. The answer is 4.", "4"),
+    ("#### 5\nLet me check that. The answer is 7.", "7"),
+    ("The answer is 7.\n\nThe numbers 1 and 2 were not needed.", "7"),
+    ("So the answer to the second question of the 3 is 12 apples.", "12"),
+    ("The answer should be 12.", "12"),
+    ("The correct answer is therefore 12, as 3 * 4 is 12.", "12"),
+    ("The answer is 18. She checks it: 2 * 9.", "18"),
+    # Labels
+    ("#### 72", "72"),
+    ("####72", "72"),
+    ("### 72 clips", "72"),
+    ("#### **72**", "72"),
+    ("#### $-72", "-72"),
+    ("Final answer: 72", "72"),
+    ("**Final Answer:** 72 clips", "72"),
+    ("Final answer: Janet makes $18 every day.\nShe has 3 ducks.", "18"),
+    ("Answer: 72\nExplanation: 48 + 24", "72"),
+    ("**Answer:** $72", "72"),
+    ("### Answer\n72\n(That is 48 and 24.)", "72"),
+    ("Answer: x = 72", "72"),
+    ("Answer: about 72 minutes, or 1 hour and 12 minutes", "72"),
+    ("Answer = 72; 3 remain", "72"),
+    # Headings, lists and introductions state nothing
+    ("#### 1. Find the eggs\nThere are 9.\n#### 2. Sell them\n9 * 2 = 18", "18"),
+    ("Answer:\n1. She has 9 eggs.\n2. She gets 9 * 2 = 18 dollars", "18"),
+    ("The answer is found so:\n1. Take 9.\n2. Double it, 18", "18"),
+    ("Answer: Let us see. She has 9 eggs, so 18 dollars", "18"),
+    ("**1. Find the eggs** and so on: 9 * 2 = 18", "18"),
+    ("The answer is not 5.", "5"),  # nothing is stated, so it is the last number
+    ("The answer is 4. The answer is not 5.", "4"),
+    ("The answer is 4. Is this answer correct?", "4"),
+    # Boxes and bold
+    (r"Hence \boxed{18}.", "18"),
+    (r"Hence \(\boxed{18}\), since there are 3 ducks", "18"),
+    (r"$$\boxed{\$1{,}800}$$", "1800"),
+    (r"\boxed{\frac{3}{4}}", "0.75"),
+    (r"\boxed{-\dfrac{1}{3}}", "-1/3"),
+    (r"\boxed{\text{18 dollars}}", "18"),
+    (r"\boxed{x = 18}", "18"),
+    (r"\boxed 18 and 2 more words", "18"),
+    (r"\boxed{12\text{ m}^2}", "12"),
+    ("She makes **18** dollars from 9 eggs", "18"),
+    ("She makes **$1,800** from 900 eggs", "1800"),
+    ("So **9 eggs** remain of 16", "9"),
+    ("The answer is 18. Each of the **3** ducks helped.", "18"),  # bold is weaker than a statement
+    # Signs
+    ("The answer is -5.", "-5"),
+    ("The answer is −5.", "-5"),
+    ("The answer is -$5.", "-5"),
+    ("The answer is $-5.", "-5"),
+    (r"The answer is -\$5.", "-5"),
+    ("The answer is +5.", "5"),
+    ("It fell by 10-4", "4"),
+    ("The answer is 10 - 4 = 6 apples.", "6"),
+    ("The answer is 10-4=6.", "6"),
+    ("from (3)-4", "4"),
+    ("a range of 10–12", "12"),
+    # Thousands, decimals, currency, percent, units
+    ("The answer is 1,234,567.", "1234567"),
+    ("The answer is $1,000,000.00.", "1000000"),
+    ("The answer is 18.00", "18"),
+    ("The answer is 0018", "18"),
+    ("The answer is .5", "0.5"),
+    ("The answer is 2.50 dollars.", "2.5"),
+    ("The answer is €3.20.", "3.2"),
+    ("The answer is £ 7", "7"),
+    ("The answer is 25%.", "25"),
+    ("The answer is 25 percent.", "25"),
+    ("The answer is 5 hours.", "5"),
+    ("The answer is 18 km/h.", "18"),
+    ("The answer is 12 m^2.", "12"),
+    ("The area is 12 m^2", "12"),
+    ("The answer is the 5th day.", "5"),
+    ("The answer is 1, 2 or so", "1"),
+    ("and so on...5", "5"),
+    ("The answer is -0.", "0"),
+    # Fractions
+    ("The answer is 1/2.", "0.5"),
+    ("The answer is 3/4 of the pizza.", "0.75"),
+    ("The answer is 2/6.", "1/3"),
+    ("The answer is 6/3.", "2"),
+    ("The answer is 1 1/2 hours.", "1.5"),
+    ("The answer is 1 and 1/2 hours.", "1.5"),
+    ("The answer is 1½ hours.", "1.5"),
+    ("The answer is ⅓.", "1/3"),
+    ("The answer is -1 1/2.", "-1.5"),
+    ("The answer is 48/2 = 24.", "24"),
+    ("She sold 48/2 = <<48/2=24>>24 clips in May.\n#### 24", "24"),
+    # Nothing stated
+    ("She has 3 ducks and 18 dollars", "18"),
+    ("18", "18"),
+    ("The answer is five. There were 3 ducks", "3"),
+    # No answer
+    ("", None),
+    ("I do not know.", None),
+    ("The answer is five.", None),
+    ("The answer is 1/0.", None),
+    ("9" * 5000, None),
+    # Thinking
+    ("<think>The answer is 3.</think>The answer is 4.", "4"),
+    ("<think>3</think>Four.", None),
+    ("<think>3</think>Is it 4? <think>5</think>", "4"),
+    ("<think>The answer is 3.", None),
+    ("The answer is 3. <think>Or is it 4", None),
+    ("maybe 3</think>The answer is 4.", "4"),
+]
+
+
+def test_the_table_is_long_and_says_everything_once():
+    assert len(CASES) >= 60
+    assert len({response for response, _ in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize(("response", "answer"), CASES)
+def test_answer(response, answer):
+    assert gsm8k_answer(response) == answer
+    assert arith_answer(response) == answer
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Fraction(18), "18"),
+        (Fraction(-7), "-7"),
+        (Fraction(0), "0"),
+        (Fraction(1, 2), "0.5"),
+        (Fraction(-1, 200), "-0.005"),
+        (Fraction(157, 50), "3.14"),
+        (Fraction(5, 3), "5/3"),
+        (Fraction(-1, 7), "-1/7"),
+    ],
+)
+def test_canonical(value, text):
+    assert canonical(value) == text
+
+
+@given(st.fractions(), st.fractions())
+def test_canonical_strings_are_equal_exactly_where_numbers_are(one, other):
+    assert (canonical(one) == canonical(other)) == (one == other)
+    assert Fraction(canonical(one)) == one
+
+
+FRAMES = st.sampled_from(
+    [
+        "The answer is {}.",
+        "#### The final answer is: {}",
+        "#### {}",
+        "Final answer: {} dollars",
+        "**Answer:** {}",
+        "There were 3 of 7.\nThe answer is: {} hours.\n\nThat was it.",
+        "\\boxed{{{}}}",
+        "<think>The answer is 1.</think>\nSo it is **{}**",
+        "{}",
+    ]
+)
+
+
+@given(
+    FRAMES,
+    st.integers(-(10**12), 10**12),
+    st.booleans(),
+    st.sampled_from(["", "$", "€"]),
+    st.sampled_from(["", ".0", ".00"]),
+)
+def test_integers_in_any_dress(frame, number, commas, currency, zeros):
+    digits = f"{abs(number):,}" if commas else str(abs(number))
+    assert gsm8k_answer(frame.format(f"{'-' if number < 0 else ''}{currency}{digits}{zeros}")) == str(number)
+
+
+@given(FRAMES, st.integers(-(10**9), 10**9), st.integers(1, 6), st.booleans(), st.integers(0, 3))
+def test_decimals_in_any_dress(frame, number, places, commas, zeros):
+    value = Fraction(number, 10**places)
+    whole, rest = divmod(abs(number), 10**places)
+    sign = "-" if number < 0 else ""
+    dressed = f"{sign}{format(whole, ',') if commas else whole}.{rest:0{places}d}{'0' * zeros}"
+    plain = f"{sign}{whole}.{rest:0{places}d}".rstrip("0").rstrip(".")
+    assert gsm8k_answer(frame.format(dressed)) == ("0" if value == 0 else plain)
+
+
+@given(FRAMES, st.integers(1, 999), st.integers(1, 999))
+def test_fractions_equal_their_reduced_selves(frame, above, below):
+    assert gsm8k_answer(frame.format(f"{above}/{below}")) == canonical(Fraction(above, below))
+
+
+@given(st.text() | st.text(alphabet="0123456789.,-$/ \n*#:=\\{}<>thinkanswer"))
+def test_any_text_gives_a_canonical_number_or_none(text):
+    answer = gsm8k_answer(text)
+    assert answer is None or canonical(Fraction(answer)) == answer
+
+
+@pytest.mark.parametrize(
+    "unit", ["answer is ", "answer: ", "#", "#### ", "**", "1,", "1/", "1 1/", "\\frac{", "\n", "\n-", "="]
+)
+def test_long_babble_takes_no_time(unit):
+    # 20 000 characters are more than any task lets a model write; quadratic matching would take minutes.
+    assert gsm8k_answer(unit * (20_000 // len(unit))) in {None, "1"}
+
+
+def test_visible_keeps_what_stands_around_a_thought():
+    assert visible("a<think>b</think>c") == "a c"
+
+
+def harness_answers(response: str) -> dict[str, str]:
+    """What lm_eval's own gsm8k_cot extracts, cleaned as its metric cleans it, per filter."""
+    config = load_yaml(Path(lm_eval.tasks.__file__).parent / "gsm8k" / "gsm8k-cot.yaml", resolve_func=False)
+    instance = Instance(request_type="generate_until", doc={}, arguments=(), idx=0, resps=[response])
+    for pipeline in config["filter_list"]:
+        steps = [[step["function"], {k: v for k, v in step.items() if k != "function"}] for step in pipeline["filter"]]
+        build_filter_ensemble(pipeline["name"], steps).apply([instance])
+    for pattern in config["metric_list"][0]["regexes_to_ignore"]:
+        instance.filtered_resps = {name: re.sub(pattern, "", text) for name, text in instance.filtered_resps.items()}
+    return instance.filtered_resps
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "There are 15 trees originally. So there must have been 21 - 15 = 6. The answer is 6.",
+        "There are originally 3 cars. 2 more cars arrive. 3 + 2 = 5. The answer is 5.",
+        "Originally 32, then 42. 32 + 42 = 74. 74 - 35 = 39. The answer is 39.",
+        "He earned 1,000 a month, so 12,000. The answer is 12,000.",
+        "It dropped by 7 from 4. The answer is -3.",
+    ],
+)
+def test_agrees_with_the_harness_on_ordinary_responses(response):
+    assert set(harness_answers(response).values()) == {gsm8k_answer(response)}
+
+
+@pytest.mark.parametrize(
+    ("response", "strict", "flexible", "ours"),
+    [
+        # Trailing zeros: the harness compares strings, we compare numbers.
+        ("The answer is 18.00.", "18.00", "18.00", "18"),
+        # Strict ends in an unescaped full stop, which takes any character: without a full stop it is the last digit.
+        ("The answer is 18", "1", "18", "18"),
+        # Strict knows no currency.
+        ("The answer is $18.", "[invalid]", "18", "18"),
+        # Strict takes the first statement, flexible whatever number comes last; we take the last statement.
+        ("The answer is 3. Sorry. The answer is 4.", "3", "4", "4"),
+        ("The answer is 18. She has 3 ducks.", "18", "3", "18"),
+        # Flexible takes a lone full stop pair or dollar sign for a number.
+        ("The answer is 18. And so on ...", "18", "..", "18"),
+        # The format that the paper's system prompt asks for is unknown to strict.
+        ("#### The final answer is: 18", "[invalid]", "18", "18"),
+        # Neither knows fractions.
+        ("The answer is 1/2.", "1", "2", "0.5"),
+        # The harness reads unfinished thoughts.
+        ("<think>The answer is 3.", "3", "3", None),
+    ],
+)
+def test_differs_from_the_harness_where_it_should(response, strict, flexible, ours):
+    assert harness_answers(response) == {"strict-match": strict, "flexible-extract": flexible}
+    assert gsm8k_answer(response) == ours

@@ -1,0 +1,213 @@
+"""Extraction from pairs to file: what is read, from where, and what the passport says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import models
+import numpy as np
+import pytest
+import torch
+
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.extraction.capture import capture_differences
+from lm_eval_steer.extraction.extract import ExtractionArgs, extract, load_parent, load_source
+from lm_eval_steer.extraction.pairs import load_task, pair_template, read_pairs, task_pairs
+from lm_eval_steer.extraction.report import make_table
+from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.steering.blocks import find_blocks
+from lm_eval_steer.vector import SteeringVector
+
+
+def run(args: ExtractionArgs, parent: SteeredHF) -> SteeringVector:
+    return extract(args, load_source(args), parent)
+
+
+TEXTS = [
+    ("The sky is blue, and so is the sea.", "No."),
+    ("a", "A much longer text than the other side has"),
+    ("x y", "z"),
+]
+
+
+@pytest.mark.parametrize("family", models.FAMILIES)
+def test_capture_reads_block_outputs_at_the_last_token(family: str) -> None:
+    """Against one text at a time and transformers' own hidden states, which are block outputs up to the last block;
+    that one is checked with a hook, since its hidden state is taken behind the final norm in most families."""
+    model, tokenizer = models.make_model(family), models.make_tokenizer()
+    blocks = find_blocks(model)
+    pairs = [(tokenizer.encode(a), tokenizer.encode(b)) for a, b in TEXTS]
+    differences, norms = capture_differences(model, dict(enumerate(blocks)), pairs, 4, torch.device("cpu"))
+    assert differences.shape == (3, models.DEPTH, models.WIDTH)
+    assert differences.dtype == np.float32
+    last: list[torch.Tensor] = []
+    blocks[-1].register_forward_hook(lambda m, a, out: last.append(out[0] if isinstance(out, tuple) else out))
+    lengths = []
+    for pair, sides in enumerate(pairs):
+        outputs = []
+        for ids in sides:
+            with torch.no_grad():
+                states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+            outputs.append(torch.stack([*(state[0, -1] for state in states[1:-1]), last[-1][0, -1]]))
+            lengths.append(outputs[-1].norm(dim=-1).numpy())
+        assert np.allclose(differences[pair], (outputs[0] - outputs[1]).numpy(), atol=1e-4)
+    assert np.allclose(norms, np.mean(lengths, axis=0), rtol=1e-4)
+
+
+def test_capture_leaves_no_hooks_and_refuses_other_modules() -> None:
+    model = models.make_model("llama")
+    ids = models.make_tokenizer().encode("abc")
+    with pytest.raises(SteeringError, match="set blocks= in --model_args"):
+        capture_differences(model, {0: model.model.rotary_emb}, [(ids, ids)], 2, torch.device("cpu"))
+    assert not any(module._forward_hooks for module in model.modules())
+    with pytest.raises(SteeringError, match="pair 1 holds a text without tokens"):
+        capture_differences(model, {0: find_blocks(model)[0]}, [(ids, ids), (ids, [])], 2, torch.device("cpu"))
+
+
+def test_task_pairs_share_the_prompt_and_the_answer() -> None:
+    task, template = load_task("arith_steer"), pair_template("arith_steer")
+    pairs = task_pairs(task, template, 5, seed=1, render=None)
+    docs = {doc["row"]: doc for doc in task.training_docs()}
+    for pair in pairs:
+        doc = docs[pair.row]
+        reasoning, answer = (part.strip() for part in doc["answer"].split("####"))
+        prompt = f"{task.config.description}Q: {doc['question']}\nA: "
+        assert pair.negative == f"{prompt}The answer is {answer}."
+        assert pair.positive == f"{prompt}{reasoning} The answer is {answer}."
+    assert [pair.row for pair in task_pairs(task, template, 5, seed=1, render=None)] == [pair.row for pair in pairs]
+    assert [pair.row for pair in task_pairs(task, template, 5, seed=2, render=None)] != [pair.row for pair in pairs]
+
+
+def test_task_pairs_through_a_chat_template_end_in_the_answer() -> None:
+    task, template = load_task("arith_steer"), pair_template("arith_steer")
+    (pair,) = task_pairs(task, template, 1, 0, lambda turns: "|".join(t["role"] for t in turns) + "|assistant:")
+    assert pair.negative.startswith("system|user|assistant:The answer is ")
+    assert pair.positive.endswith(pair.negative.split("assistant:")[1])
+
+
+def test_calculator_annotations_are_cut_from_gsm8k() -> None:
+    from lm_eval.utils import apply_template
+
+    doc = {"answer": "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\n#### 24"}
+    sides = {side: apply_template(text, doc) for side, text in pair_template("gsm8k_steer").items()}
+    assert sides["positive"] == "Natalia sold 48/2 = 24 clips in May.\n#### The final answer is: 24"
+    assert sides["negative"] == "#### The final answer is: 24"
+
+
+def write_pairs(path: Path, pairs: list[tuple[str, str]]) -> Path:
+    lines = [json.dumps({"positive": positive, "negative": negative}) for positive, negative in pairs]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_read_pairs(tmp_path: Path) -> None:
+    odd = [("one\u2028line", "b"), ("c", "d")]
+    read = read_pairs(write_pairs(tmp_path / "pairs.jsonl", odd))
+    assert [(pair.positive, pair.negative) for pair in read] == odd
+    bad = tmp_path / "bad.jsonl"
+    for line, sentence in [
+        ("not json", "line 2: expected"),
+        ('{"positive": "a"}', "line 2: expected"),
+        ('{"positive": 1, "negative": "b"}', "line 2: expected"),
+        ('["a", "b"]', "line 2: expected"),
+        ('{"positive": "a", "negative": "a"}', "line 2: positive and negative are the same text"),
+    ]:
+        bad.write_text('{"positive": "a", "negative": "b"}\n' + line + "\n")
+        with pytest.raises(SteeringError, match=sentence):
+            read_pairs(bad)
+    with pytest.raises(SteeringError, match="no such file of pairs"):
+        read_pairs(tmp_path / "missing.jsonl")
+
+
+def test_refusals(tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SteeringError, match="nothing to extract from"):
+        ExtractionArgs()
+    with pytest.raises(SteeringError, match="method 'svd' is not understood: use one of pca, mean"):
+        ExtractionArgs(task="arith_steer", method="svd")
+    with pytest.raises(SteeringError, match="n=0 is not positive"):
+        ExtractionArgs(task="arith_steer", n=0)
+    with pytest.raises(SteeringError, match="no pair template for task 'hellaswag'"):
+        pair_template("hellaswag")
+    with pytest.raises(SteeringError, match=r"n=999 pairs, but arith_steer has \d+ extraction rows"):
+        task_pairs(load_task("arith_steer"), pair_template("arith_steer"), 999, 0, None)
+    with pytest.raises(SteeringError, match="must name the parent"):
+        load_parent({}, None)
+    parent = load_parent({"pretrained": str(tiny_folder)}, "cpu")
+    with pytest.raises(SteeringError, match="has no chat template"):
+        run(ExtractionArgs(task="arith_steer", n=2, apply_chat_template=True), parent)
+    pairs = write_pairs(tmp_path / "long.jsonl", [("a" * 3000, "b"), ("c", "d")])
+    with pytest.raises(SteeringError, match="3000 tokens long"):
+        run(ExtractionArgs(pairs=str(pairs)), parent)
+    with pytest.raises(SteeringError, match=r"n=5 pairs, but .* holds 2"):
+        run(ExtractionArgs(pairs=str(pairs), n=5), parent)
+    with pytest.raises(SteeringError, match="block 9, but the model has blocks 0 to 2"):
+        run(ExtractionArgs(task="arith_steer", n=2, layers="9"), parent)
+
+
+def test_passport_and_table(tiny_folder: Path) -> None:
+    parent = load_parent({"pretrained": str(tiny_folder), "dtype": "bfloat16"}, "cpu")
+    vector = run(ExtractionArgs(task="arith_steer", n=12, layers=[0, 2], seed=4, batch_size=3), parent)
+    passport = vector.passport
+    assert vector.layers == (0, 2)
+    assert passport["parent"]["architecture"] == "llama"
+    assert (passport["parent"]["hidden_size"], passport["parent"]["num_blocks"]) == (models.WIDTH, models.DEPTH)
+    assert passport["parent"]["dtype"] == "bfloat16"
+    assert passport["method"] == {
+        "method": "pca", "normalize_differences": False, "seed": 4, "apply_chat_template": False,
+    }  # fmt: skip
+    data = passport["data"]
+    assert (data["task"], data["split"], data["n_pairs"], len(set(data["rows"]))) == (
+        "arith_steer",
+        "extraction",
+        12,
+        12,
+    )
+    assert [block["block"] for block in passport["blocks"]] == [0, 2]
+    table = make_table(vector)
+    assert table.row_count == 2
+    assert [str(c.header) for c in table.columns][1:4] == [
+        "explained variance", "cos with mean difference", "held-out pairs separated",
+    ]  # fmt: skip
+
+
+def test_the_batch_size_does_not_matter(tiny_folder: Path) -> None:
+    parent = load_parent({"pretrained": str(tiny_folder)}, "cpu")
+    one, many = (run(ExtractionArgs(task="arith_steer", n=10, batch_size=b), parent) for b in (1, 7))
+    assert np.all((one.directions * many.directions).sum(axis=1) > 0.99999)
+
+
+def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lm_eval_steer.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_extract_command(tiny_folder: Path, tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "pairs.jsonl", [(f"Yes, {i} is right.", f"{i}") for i in range(8)])
+    out = tmp_path / "v.pt"
+    done = run_cli(
+        "extract", "--model_args", f"pretrained={tiny_folder},dtype=float32", "--pairs", str(pairs), "--out", str(out),
+        "--method", "mean", "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "explained" in done.stdout
+    assert f"vectors={out},alpha=0.04" in done.stdout
+    vector = SteeringVector.load(out)
+    assert vector.passport["data"]["n_pairs"] == 8
+    assert vector.passport["method"]["method"] == "mean"
+
+
+def test_extract_command_tells_bad_input_in_one_sentence(tiny_folder: Path, tmp_path: Path) -> None:
+    arguments = ["extract", "--model_args", f"pretrained={tiny_folder}", "--task", "arith_steer", "--out"]
+    for out, more, sentence in [
+        ("v.gguf", [], "name a .safetensors or a .pt file"),
+        ("v.pt", ["--method", "svd"], "method 'svd' is not understood"),
+        ("v.pt", ["--layers", "[1,"], "layers"),
+    ]:
+        failed = run_cli(*arguments, str(tmp_path / out), *more)
+        assert failed.returncode == 2
+        assert sentence in failed.stderr
+        assert "Traceback" not in failed.stderr
+        assert not (tmp_path / out).exists()
