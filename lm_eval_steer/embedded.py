@@ -75,6 +75,8 @@ def bring(name: str, folder: str | Path) -> Path:
     try:
         _convert(gguf, part)
         (part / _DONE).write_text(json.dumps(done, indent=2) + "\n")
+        for file in part.iterdir():  # safetensors writes its files for their owner only
+            file.chmod(0o644)
         part.chmod(0o755)
         if folder.exists():
             folder.rmdir()

@@ -38,7 +38,7 @@ def _baseline(run: Run, runs: list[Run]) -> Run | None:
         return None
     documents = {sample.key for sample in run.samples}
     for other in runs:
-        same = (other.child, other.task, other.metric) == (run.child, run.task, run.metric)
+        same = all(getattr(other, key) == getattr(run, key) for key in ("child", "task", "metric", "conditions"))
         if other.alpha == 0 and same and {sample.key for sample in other.samples} == documents:
             return other
     return None

@@ -34,6 +34,7 @@ class Run:
         task: name of the task.
         child: the evaluated model.
         arguments: everything of the command that tells it from other runs of the task, as JSON.
+        conditions: what a run and its baseline must share beside child, documents and prompts, as JSON.
         steering: what `steered-hf` recorded; empty for another model class.
         metric: the task's first metric, with the filter that it was computed over.
         score: its value.
@@ -45,6 +46,7 @@ class Run:
     task: str
     child: str
     arguments: str
+    conditions: str
     steering: dict[str, Any]
     metric: str
     score: float
@@ -99,12 +101,15 @@ def _read_task(path: Path, content: dict[str, Any], config: dict[str, Any], task
     metric, score = next(iter(scores.items()))
     arguments = [config.get(key) for key in ("model", "model_args", "gen_kwargs", "limit")]
     arguments += [content.get(key) for key in ("system_instruction", "chat_template_sha", "fewshot_as_multiturn")]
+    conditions = [config.get("model_dtype"), config.get("model_revision")]
+    conditions.append(content["configs"][task].get("generation_kwargs"))
     name, filter_name = metric.split(",", 1)
     return Run(
         path=path,
         task=task,
         child=str(content.get("model_name") or config["model"]),
         arguments=json.dumps([*arguments, content["n-shot"][task]], default=str),
+        conditions=json.dumps(conditions, sort_keys=True, default=str),
         steering=config.get("steering") or {},
         metric=metric,
         score=float(score),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import models
 import numpy as np
 import pytest
 
+import models
 from lm_eval_steer import plugin
 from lm_eval_steer.embedded import bring
 from lm_eval_steer.vector import SteeringVector

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 
-import models
 import pytest
 
+import models
 from lm_eval_steer.models.chat import Messages, accepts_system_role, merge_system_role
 
 CHATML = (

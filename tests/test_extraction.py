@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import models
 import numpy as np
 import pytest
 import torch
 
+import models
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.capture import capture_differences
 from lm_eval_steer.extraction.extract import ExtractionArgs, extract, load_parent, load_source
@@ -33,13 +33,14 @@ TEXTS = [
 ]
 
 
+@pytest.mark.parametrize("shared", ["", "A system prompt that every text begins with. "])
 @pytest.mark.parametrize("family", models.FAMILIES)
-def test_capture_reads_block_outputs_at_the_last_token(family: str) -> None:
+def test_capture_reads_block_outputs_at_the_last_token(family: str, shared: str) -> None:
     """Against one text at a time and transformers' own hidden states, which are block outputs up to the last block;
     that one is checked with a hook, since its hidden state is taken behind the final norm in most families."""
     model, tokenizer = models.make_model(family), models.make_tokenizer()
     blocks = find_blocks(model)
-    pairs = [(tokenizer.encode(a), tokenizer.encode(b)) for a, b in TEXTS]
+    pairs = [(tokenizer.encode(shared + a), tokenizer.encode(shared + b)) for a, b in TEXTS]
     differences, norms = capture_differences(model, dict(enumerate(blocks)), pairs, 4, torch.device("cpu"))
     assert differences.shape == (3, models.DEPTH, models.WIDTH)
     assert differences.dtype == np.float32

@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-import models
 import numpy as np
 import pytest
 import torch
-from conftest import make_vector
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CachingLM
 from lm_eval.models.hf_steered import SteeredModel
 from lm_eval.models.huggingface import HFLM
 
+import models
+from conftest import make_vector
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.steering.blocks import find_blocks
@@ -168,6 +168,44 @@ def test_padded_batches_equal_a_loop_by_hand(family: str, tokens: str) -> None:
     assert lm.generate_until(generations()) == [by_hand.generate(text, 12) for text in CONTEXTS]
     for request, (score, _) in zip(scorings(), lm.loglikelihood(scorings()), strict=True):
         assert score == pytest.approx(by_hand.score(*request.args), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "rows"),
+    [
+        # Contexts of 4 and 2 tokens, continuations of 3 and 2: 6 and 3 positions are run.
+        ("all", [[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]),
+        ("prompt", [[1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0]]),
+        ("generated", [[0, 0, 0, 1, 1, 1], [0, 1, 1, 0, 0, 0]]),
+        ("last", [[0, 0, 0, 1, 0, 0], [0, 1, 0, 0, 0, 0]]),
+    ],
+)
+def test_scoring_steers_the_positions_of_the_table(tokens: str, rows: list[list[int]]) -> None:
+    """Measured: what the next block receives, minus what this block gave."""
+    lm = make(vectors=make_vector(), alpha=2.0, tokens=tokens)
+    gave, received = record(lm)
+    lm.loglikelihood([Instance("loglikelihood", {}, pair, 0) for pair in (("abcd", "efg"), ("ab", "cd"))])
+    for block in range(models.DEPTH - 1):
+        shift = (received[block + 1] - gave[block]) @ torch.from_numpy(lm.plan.vector.directions[block])
+        assert torch.allclose(shift, 2.0 * torch.tensor(rows).float(), atol=1e-4)
+
+
+def test_rolling_steers_every_position_but_padding() -> None:
+    lm = make(vectors=make_vector(), alpha=2.0)
+    gave, received = record(lm)
+    lm.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, (text,), 0) for text in ("abcdef", "abc")])
+    shift = (received[1] - gave[0]) @ torch.from_numpy(lm.plan.vector.directions[0])
+    assert torch.allclose(shift, 2.0 * torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]).float(), atol=1e-4)
+
+
+def record(lm: SteeredHF) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]:
+    """Of the last pass: what each block gives (before steering, whose hooks come later) and receives."""
+    gave: dict[int, torch.Tensor] = {}
+    received: dict[int, torch.Tensor] = {}
+    for i, block in enumerate(find_blocks(lm.model)):
+        block.register_forward_hook(lambda m, a, out, i=i: gave.update({i: out[0] if isinstance(out, tuple) else out}))
+        block.register_forward_pre_hook(lambda m, args, i=i: received.update({i: args[0]}))
+    return gave, received
 
 
 def test_the_token_scopes_differ() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import models
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import models
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.steering.blocks import find_blocks
 from lm_eval_steer.steering.hooks import Steerer
@@ -195,9 +195,7 @@ def test_blocks_that_cannot_be_told_apart_name_the_argument() -> None:
     with pytest.raises(SteeringError, match="set blocks= to one of: left, right"):
         find_blocks(Odd())
     assert find_blocks(Odd(), "right")[0].weight.shape == (models.WIDTH, models.WIDTH)
-    with pytest.raises(
-        SteeringError, match="is not a list of modules of the model; it has: left, right"
-    ):
+    with pytest.raises(SteeringError, match="is not a list of modules of the model; it has: left, right"):
         find_blocks(Odd(), "middle")
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from runs import write_run
 
 from lm_eval_steer.leaderboard import make_table
 from lm_eval_steer.results import read_runs
+from runs import write_run
 
 UNPAIRED = ["-", "-", "-"]
 

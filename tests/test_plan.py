@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_vector
 
+from conftest import make_vector
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.plan import SteeringPlan, fingerprint
 

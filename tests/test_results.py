@@ -10,10 +10,10 @@ import pytest
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
-from runs import write_run
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.results import read_runs
+from runs import write_run
 
 
 def refusal(folder: Path) -> str:

@@ -6,18 +6,18 @@ import re
 from pathlib import Path
 
 import datasets
-import models
 import pytest
 from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+
+import models
+from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.tasks.arith import generate
 from lm_eval_steer.tasks.arith import task as arith
 from lm_eval_steer.tasks.gsm8k import make_manifest
 from lm_eval_steer.tasks.gsm8k import task as gsm8k
 from lm_eval_steer.tasks.splits import DATA_VARIABLE, SPLITS, Manifest, digest, load, read_jsonl, read_source, row_hash
-
-from lm_eval_steer.errors import SteeringError
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = ("gsm8k_steer", "gsm8k_steer_val", "arith_steer", "arith_steer_val")

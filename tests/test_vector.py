@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, make_vector
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch_file
 
+from conftest import ROOT, make_vector
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.vector import SteeringVector
 

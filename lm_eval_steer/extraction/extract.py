@@ -7,6 +7,7 @@ import importlib.metadata
 import logging
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -164,7 +165,8 @@ def _encode(parent: SteeredHF, text: str) -> list[int]:
 def _describe(parent: SteeredHF, blocks: int, width: int) -> dict[str, Any]:
     info = parent.get_model_info()
     return {
-        "name": parent.pretrained,
+        # A local folder goes by its name: a path says nothing on the machine where the vector is used.
+        "name": Path(parent.pretrained).name if Path(parent.pretrained).is_dir() else parent.pretrained,
         "revision": info["model_sha"] or parent.revision,
         "architecture": text_config(parent.model).model_type,
         "hidden_size": width,

@@ -49,14 +49,14 @@ def read_pairs(path: str | Path) -> list[ContrastPair]:
             row = json.loads(line)
         except ValueError:
             row = None
-        sides = [row.get("positive"), row.get("negative")] if isinstance(row, dict) else []
-        if not sides or not all(isinstance(side, str) and side for side in sides):
+        positive, negative = (row.get("positive"), row.get("negative")) if isinstance(row, dict) else (None, None)
+        if not (isinstance(positive, str) and positive and isinstance(negative, str) and negative):
             raise SteeringError(
                 f'{path}, line {number}: expected {{"positive": text, "negative": text}}, got {line[:60]!r}'
             )
-        if sides[0] == sides[1]:
+        if positive == negative:
             raise SteeringError(f"{path}, line {number}: positive and negative are the same text")
-        pairs.append(ContrastPair(*sides))
+        pairs.append(ContrastPair(positive, negative))
     return pairs
 
 

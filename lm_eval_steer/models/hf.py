@@ -122,7 +122,7 @@ class SteeredHF(HFLM):
         )
         fixed = self.batch_size if self.batch_size != "auto" else override_bs
         if not fixed:
-            self.batch_sizes = {}
+            self.batch_sizes: dict[int, int] = {}
         batches = order.get_batched(n=fixed or 0, batch_fn=None if fixed else self._batch_scheduler)
         scores: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         with tqdm(

@@ -11,13 +11,13 @@ from lm_eval_steer.errors import SteeringError
 
 def base_model(model: nn.Module) -> nn.Module:
     """The transformers model under a PEFT wrapper, or the model itself."""
-    unwrap = getattr(model, "get_base_model", None)
-    return unwrap() if callable(unwrap) else model
+    wrapper: Any = model
+    return wrapper.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def text_config(model: nn.Module) -> Any:
     """The configuration of the language model (the text part, where a model has several)."""
-    config = base_model(model).config
+    config: Any = base_model(model).config
     return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 

@@ -63,8 +63,7 @@ class Steerer:
         """
 
         def before_pass(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            inputs = kwargs.get("input_ids")
-            inputs = kwargs.get("inputs_embeds") if inputs is None else inputs
+            inputs: Tensor = kwargs["inputs_embeds"] if kwargs.get("input_ids") is None else kwargs["input_ids"]
             # transformers hands over no attention mask when there is no padding; the cache knows where a pass begins.
             # (Its keyword is `cache` from transformers 5.20 on, `past_key_values` before.)
             cache = kwargs.get("cache", kwargs.get("past_key_values"))

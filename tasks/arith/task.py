@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from datasets import DatasetDict
-from lm_eval_steer.tasks.splits import SPLITS, Manifest, load, read_jsonl
 
 from lm_eval_steer.answers import NO_ANSWER, arith_answer
+from lm_eval_steer.tasks.splits import SPLITS, Manifest, load, read_jsonl
 
 HERE = Path(__file__).parent
 FIELDS = ("question", "answer")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import yaml
+
 from lm_eval_steer.tasks.gsm8k.task import FIELDS, HERE, HUB
 from lm_eval_steer.tasks.splits import Manifest, Row, read_source, row_hash
 
@@ -28,7 +29,7 @@ def shot_questions() -> set[str]:
     class Loader(yaml.SafeLoader):
         """Reads the harness's !function tags as plain strings."""
 
-    Loader.add_constructor("!function", Loader.construct_yaml_str)
+    Loader.add_constructor("!function", Loader.construct_yaml_str)  # type: ignore[type-var]
     config = yaml.load((HERE / "gsm8k_steer.yaml").read_text(encoding="utf-8"), Loader)
     return {normalised(shot["question"]) for shot in config["fewshot_config"]["samples"]}
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from datasets import DatasetDict
-from lm_eval_steer.tasks.splits import Manifest, load, read_source
 
 from lm_eval_steer.answers import NO_ANSWER, gsm8k_answer
+from lm_eval_steer.tasks.splits import Manifest, load, read_source
 
 HERE = Path(__file__).parent
 HUB = ("openai/gsm8k", "main")
