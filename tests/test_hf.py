@@ -373,3 +373,30 @@ def test_encoder_decoders_and_prompt_learning_are_refused() -> None:
     tuned = get_peft_model(models.make_model("llama"), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
     with pytest.raises(SteeringError, match="prompt learning"):
         SteeredHF(tuned, tokenizer=models.make_tokenizer(), alpha=0)
+
+
+def documents(rows: list[str | None]) -> list[Instance]:
+    """Requests whose documents carry row hashes, as those of the project's tasks do."""
+    metadata = ("arith_steer", 0, 1)
+    return [
+        Instance("generate_until", {"row": row} if row else {}, ("ab", GREEDY), i, metadata)
+        for i, row in enumerate(rows)
+    ]
+
+
+def test_rows_that_the_vector_saw_are_refused_with_their_count() -> None:
+    vector = make_vector()
+    seen = type(vector)(vector.directions, vector.layers, vector.passport | {"data": {"rows": ["r1", "r2", "r3"]}})
+    lm = make(vectors=seen, alpha=1.0)
+    with pytest.raises(SteeringError, match="2 of the 3 documents of arith_steer are among the 3 rows"):
+        lm.generate_until(documents(["r1", "x", "r3", None]))
+    assert len(lm.generate_until(documents(["x", "y", None]))) == 3
+    scored = Instance("loglikelihood", {"row": "r2"}, ("a", "b"), 0, ("arith_steer", 0, 1))
+    with pytest.raises(SteeringError, match="1 of the 1 documents"):
+        lm.loglikelihood([scored])
+    with pytest.raises(SteeringError, match="1 of the 1 documents"):
+        lm.loglikelihood_rolling([Instance("loglikelihood_rolling", {"row": "r2"}, ("a",), 0, ("t", 0, 1))])
+    allowed = make(vectors=seen, alpha=1.0, allow_leak=True)
+    assert len(allowed.generate_until(documents(["r1"]))) == 1
+    assert allowed.get_model_info()["steering"]["allow_leak"] is True
+    assert len(make(vectors=seen, alpha=0).generate_until(documents(["r1"]))) == 1  # nothing is steered, nothing leaks

@@ -25,6 +25,7 @@ def build(**changes: Any) -> SteeringPlan:
         "width_map": "cut",
         "system_role": "merge",
         "blocks": None,
+        "allow_leak": False,
     }
     return SteeringPlan.build(**(arguments | changes))
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.chat import Messages, accepts_system_role, merge_system_role
+from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
 from lm_eval_steer.models.plan import SteeringPlan, fingerprint
 from lm_eval_steer.steering.blocks import find_blocks, hidden_size
 from lm_eval_steer.steering.hooks import Steerer
@@ -46,6 +47,7 @@ class SteeredHF(HFLM):
         system_role: for chat templates that refuse a system role: `merge` the system prompt into the first user turn,
             or `drop` it as `hf` does.
         blocks: path of the list of decoder blocks, for a model where it cannot be found by shape.
+        allow_leak: evaluate on rows that the vector was extracted from; recorded in the result file.
         **kwargs: as in HFLM.
 
     Raises:
@@ -63,6 +65,7 @@ class SteeredHF(HFLM):
         width_map: str = "cut",
         system_role: str = "merge",
         blocks: str | None = None,
+        allow_leak: bool = False,
         **kwargs: Any,
     ) -> None:
         self.plan = SteeringPlan.build(
@@ -74,6 +77,7 @@ class SteeredHF(HFLM):
             width_map=width_map,
             system_role=system_role,
             blocks=blocks,
+            allow_leak=allow_leak,
         )
         # HFLM's own default is "cuda", which a machine without one refuses three libraries down.
         kwargs.setdefault("device", "cuda" if torch.cuda.is_available() else "cpu")
@@ -91,6 +95,18 @@ class SteeredHF(HFLM):
 
     # Requests
 
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        self._refuse_leaks(requests)
+        return super().generate_until(requests, disable_tqdm=disable_tqdm)
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        self._refuse_leaks(requests)
+        return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+
+    def _refuse_leaks(self, requests: list[Any]) -> None:
+        if self.plan.steers and not self.plan.allow_leak:
+            refuse_leaks(extraction_rows(self.plan.vector), requests)
+
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **generation_kwargs: Any) -> Tensor:
         if not self.plan.steers:
             return super()._model_generate(context, max_length, stop, **generation_kwargs)
@@ -104,6 +120,7 @@ class SteeredHF(HFLM):
                 f"tokens={self.plan.tokens!r} has no meaning for loglikelihood_rolling, which has no prompt: "
                 "use tokens=all"
             )
+        self._refuse_leaks(requests)
         return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
 
     def _loglikelihood_tokens(

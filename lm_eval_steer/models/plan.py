@@ -37,6 +37,7 @@ class SteeringPlan:
         system_role: what to do when a chat template refuses a system role: `merge` it into the first user turn, or
             `drop` it as the harness's `hf` does.
         blocks: path of the list of decoder blocks, where it cannot be found by shape.
+        allow_leak: evaluate on rows that the vector was extracted from.
     """
 
     vector: SteeringVector | None
@@ -47,6 +48,7 @@ class SteeringPlan:
     width_map: str
     system_role: str
     blocks: str | None
+    allow_leak: bool
 
     @classmethod
     def build(
@@ -60,6 +62,7 @@ class SteeringPlan:
         width_map: str,
         system_role: str,
         blocks: str | None,
+        allow_leak: bool,
     ) -> SteeringPlan:
         """Check the arguments and read the vector file, before a model is loaded.
 
@@ -69,8 +72,9 @@ class SteeringPlan:
         _check_choice("tokens", tokens, TOKENS)
         _check_choice("width_map", width_map, tuple(WIDTH_MAPS))
         _check_choice("system_role", system_role, SYSTEM_ROLES)
-        if not isinstance(normalize, bool):
-            raise SteeringError(f"normalize={normalize!r} is not understood: use True or False")
+        for argument, value in (("normalize", normalize), ("allow_leak", allow_leak)):
+            if not isinstance(value, bool):
+                raise SteeringError(f"{argument}={value!r} is not understood: use True or False")
         read_layers(layers)
         strength = _read_alpha(alpha)
         if vectors is None and strength != 0:
@@ -80,7 +84,7 @@ class SteeringPlan:
         if vectors is not None and not isinstance(vectors, str | Path | SteeringVector):
             raise SteeringError(f"vectors={vectors!r} is not understood: name one steering vector file")
         vector = SteeringVector.load(find_vector(str(vectors))) if isinstance(vectors, str | Path) else vectors
-        return cls(vector, strength, layers, tokens, normalize, width_map, system_role, blocks)
+        return cls(vector, strength, layers, tokens, normalize, width_map, system_role, blocks, allow_leak)
 
     @property
     def steers(self) -> bool:
@@ -122,6 +126,7 @@ class SteeringPlan:
             "width_map": self.width_map,
             "system_role": self.system_role,
             "blocks": self.blocks,
+            "allow_leak": self.allow_leak,
         }
 
 
