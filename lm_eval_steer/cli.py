@@ -49,6 +49,8 @@ def extract(args: argparse.Namespace) -> None:
         batch_size=args.batch_size,
         seed=args.seed,
         apply_chat_template=args.apply_chat_template,
+        rationales=args.rationales,
+        pair_template=args.pair_template,
     )
     if Path(args.out).suffix not in (".safetensors", ".pt"):
         raise SteeringError(f"--out {args.out}: name a .safetensors or a .pt file")
@@ -59,6 +61,35 @@ def extract(args: argparse.Namespace) -> None:
     print(f"Wrote {args.out} ({len(vector.layers)} directions of width {vector.directions.shape[1]}). Use it:")
     task = args.task or "gsm8k_steer"
     print(f"  lm_eval --model steered-hf --model_args pretrained=CHILD,vectors={args.out},alpha=0.04 --tasks {task}")
+
+
+def rationales(args: argparse.Namespace) -> None:
+    """Let a model write the reasoning that a dataset lacks."""
+    plugin.install(force=True)
+    from lm_eval.api.registry import get_model
+
+    from lm_eval_steer.extraction.pairs import load_task, pair_template
+    from lm_eval_steer.extraction.rationales import RationaleArgs, write_rationales
+
+    wanted = RationaleArgs(
+        task=args.task,
+        out=args.out,
+        n=args.n,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        max_gen_toks=args.max_gen_toks,
+        apply_chat_template=args.apply_chat_template,
+    )
+    template = pair_template(args.task)
+    task = load_task(args.task)
+    settings = {"batch_size": args.batch_size} | ({"device": args.device} if args.device else {})
+    if args.model == "steered-hf":
+        settings["alpha"] = 0
+    writer = get_model(args.model).create_from_arg_obj(args.model_args or {}, settings)
+    attempts, kept = write_rationales(wanted, task, writer, template["negative"])
+    print(f"{args.out} holds {attempts} rationales, {kept} of which reach the right answer. Use them:")
+    more = f"--task {args.task} --rationales {args.out} --n {kept} --out FILE"
+    print(f"  lm-eval-steer extract --model_args pretrained=PARENT {more}")
 
 
 def model(args: argparse.Namespace) -> None:
@@ -104,6 +135,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--task", help="task whose extraction rows make the pairs (gsm8k_steer, arith_steer)")
     sub.add_argument("--pairs", metavar="FILE", help='JSONL of {"positive": text, "negative": text} instead of a task')
+    sub.add_argument(
+        "--rationales", metavar="FILE", help="reasoning for a task that has none (lm-eval-steer rationales)"
+    )
+    sub.add_argument("--pair_template", metavar="FILE", help="YAML of pair templates instead of the package's own")
     sub.add_argument("--out", required=True, metavar="FILE", help="the vector file, .safetensors or .pt")
     sub.add_argument("--n", type=int, help="number of pairs (default: 128 rows of a task, all pairs of a file)")
     sub.add_argument("--method", default="pca", help="pca (default, as RepE) or mean (normalised mean difference)")
@@ -115,6 +150,24 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--batch_size", type=int, default=8, help="texts per forward pass (default: 8)")
     sub.add_argument("--seed", type=int, default=0, help="chooses rows and the order inside pairs (default: 0)")
     sub.add_argument("--apply_chat_template", action="store_true", help="ask the parent through its chat template")
+
+    sub = _command(
+        commands,
+        rationales,
+        "let a model write the reasoning that a dataset lacks, given the right answers; goes on where it stopped",
+        "lm-eval-steer rationales --model_args pretrained=microsoft/phi-4 --task arc_challenge_steer --out arc.jsonl "
+        "--apply_chat_template",
+    )
+    sub.add_argument("--model", default="hf", help="a model class of the harness, API models included (default: hf)")
+    sub.add_argument("--model_args", nargs="+", action=_ModelArgs, metavar="key=value,...", help="as for lm_eval")
+    sub.add_argument("--task", required=True, help="task whose extraction rows need reasoning (arc_challenge_steer)")
+    sub.add_argument("--out", required=True, metavar="FILE", help="JSONL to write or to go on with")
+    sub.add_argument("--n", type=int, default=160, help="how many rows to ask for (default: 160)")
+    sub.add_argument("--seed", type=int, default=0, help="which rows (default: 0)")
+    sub.add_argument("--device", help="as for lm_eval")
+    sub.add_argument("--batch_size", type=int, default=8, help="requests between two writes (default: 8)")
+    sub.add_argument("--max_gen_toks", type=int, default=512, help="limit of one rationale (default: 512)")
+    sub.add_argument("--apply_chat_template", action="store_true", help="ask through the model's chat template")
 
     sub = _command(
         commands,

@@ -17,6 +17,7 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.capture import capture_differences
 from lm_eval_steer.extraction.directions import METHODS, find_direction, shuffle_orders
 from lm_eval_steer.extraction.pairs import ContrastPair, load_task, pair_template, read_pairs, task_pairs
+from lm_eval_steer.extraction.rationales import read_rationales
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.steering.blocks import find_blocks, text_config
 from lm_eval_steer.transfer.layers import parse_layers
@@ -39,6 +40,8 @@ class ExtractionArgs:
         batch_size: texts per forward pass.
         seed: chooses rows and the order inside pairs.
         apply_chat_template: ask the parent through its chat template.
+        rationales: JSONL of reasoning, for a task that has none (rationales.py).
+        pair_template: YAML file of pair templates, instead of the package's.
     """
 
     task: str | None = None
@@ -50,6 +53,8 @@ class ExtractionArgs:
     batch_size: int = 8
     seed: int = 0
     apply_chat_template: bool = False
+    rationales: str | None = None
+    pair_template: str | None = None
 
     def __post_init__(self) -> None:
         if self.task is None and self.pairs is None:
@@ -60,8 +65,9 @@ class ExtractionArgs:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SteeringError(f"{name}={value} is not positive")
-        if self.pairs is not None and self.apply_chat_template:
-            raise SteeringError("--pairs are complete texts: render the chat template into them yourself")
+        for name in ("apply_chat_template", "rationales", "pair_template"):
+            if self.pairs is not None and getattr(self, name):
+                raise SteeringError(f"--pairs are complete texts: --{name} has no meaning for them")
 
 
 DEFAULT_PAIRS = 128
@@ -78,7 +84,7 @@ def load_source(args: ExtractionArgs) -> Any:
     """What the pairs are made from: the pairs of a file, or a task of this package. Needs no model yet."""
     if args.pairs is None:
         assert args.task is not None  # ExtractionArgs
-        pair_template(args.task)
+        pair_template(args.task, args.pair_template)
         return load_task(args.task)
     pairs = read_pairs(args.pairs)
     if args.n is not None and args.n > len(pairs):
@@ -93,8 +99,9 @@ def make_pairs(args: ExtractionArgs, source: Any, parent: SteeredHF) -> tuple[li
     render = parent.apply_chat_template if args.apply_chat_template else None
     if render and parent.tokenizer.chat_template is None:
         raise SteeringError(f"{parent.pretrained} has no chat template: leave out --apply_chat_template")
-    template = pair_template(args.task)
-    pairs = task_pairs(source, template, args.n or DEFAULT_PAIRS, args.seed, render)
+    template = pair_template(args.task, args.pair_template)
+    rationales = read_rationales(args.rationales) if args.rationales else None
+    pairs = task_pairs(source, template, args.n or DEFAULT_PAIRS, args.seed, render, rationales)
     rows = [pair.row for pair in pairs]
     return pairs, {
         "source": "task",

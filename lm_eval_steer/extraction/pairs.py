@@ -60,16 +60,27 @@ def read_pairs(path: str | Path) -> list[ContrastPair]:
     return pairs
 
 
-def pair_template(task: str) -> dict[str, str]:
-    """The template of a task's pairs (pair_templates.yaml)."""
-    text = importlib.resources.files("lm_eval_steer.extraction").joinpath("pair_templates.yaml").read_text("utf-8")
-    templates = yaml.safe_load(text)
-    if task not in templates:
+def pair_template(task: str, path: str | Path | None = None) -> dict[str, str]:
+    """The template of a task's pairs, from pair_templates.yaml or from a file of the user's in the same form."""
+    source: Any = importlib.resources.files("lm_eval_steer.extraction").joinpath("pair_templates.yaml")
+    if path is not None:
+        source = Path(path)
+        if not source.is_file():
+            raise SteeringError(f"{path}: no such file of pair templates")
+    try:
+        templates = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except yaml.YAMLError:
+        templates = None
+    template = templates.get(task) if isinstance(templates, dict) else None
+    if template is None:
         raise SteeringError(
-            f"there is no pair template for task {task!r}, only for {', '.join(templates)}: "
-            "use one of them or bring your own pairs with --pairs FILE"
+            f"there is no pair template for task {task!r} in {path or 'pair_templates.yaml'}, only for "
+            f"{', '.join(templates) if isinstance(templates, dict) else 'none'}: use one of them or bring your own "
+            "pairs with --pairs FILE"
         )
-    return templates[task]
+    if set(template) != {"positive", "negative"} or not all(isinstance(side, str) for side in template.values()):
+        raise SteeringError(f"the pair template for {task} must have the texts `positive` and `negative`: {template!r}")
+    return template
 
 
 def load_task(name: str) -> Any:
@@ -79,7 +90,12 @@ def load_task(name: str) -> Any:
 
 
 def task_pairs(
-    task: Any, template: dict[str, str], n: int, seed: int, render: Callable[[list[dict[str, str]]], str] | None
+    task: Any,
+    template: dict[str, str],
+    n: int,
+    seed: int,
+    render: Callable[[list[dict[str, str]]], str] | None,
+    rationales: dict[str, str] | None = None,
 ) -> list[ContrastPair]:
     """Pairs from `n` extraction rows of a task, chosen by `seed`, zero-shot.
 
@@ -90,10 +106,21 @@ def task_pairs(
         seed: which rows.
         render: the parent's chat template, up to where its answer begins; None for plain text. No end-of-turn token
             follows the completion, so the last token read is the last one of the answer.
+        rationales: reasoning by row hash or by the dataset's id, for the template's `rationale`; rows without are
+            left out. Needed where the dataset has no reasoning of its own.
     """
-    docs = task.training_docs()
+    docs = list(task.training_docs())
+    if rationales is not None:
+        found = [(doc, rationales.get(doc["row"], rationales.get(str(doc.get("id"))))) for doc in docs]
+        docs = [doc | {"rationale": rationale} for doc, rationale in found if rationale]
+    elif any("rationale" in side for side in template.values()):
+        raise SteeringError(
+            f"{task.config.task} has no reasoning of its own: let a model write it with lm-eval-steer rationales, "
+            "then extract with --rationales FILE"
+        )
     if n > len(docs):
-        raise SteeringError(f"n={n} pairs, but {task.config.task} has {len(docs)} extraction rows: use a smaller --n")
+        kind = "extraction rows" if rationales is None else "extraction rows with a rationale"
+        raise SteeringError(f"n={n} pairs, but {task.config.task} has {len(docs)} {kind}: use a smaller --n")
     pairs = []
     for index in sorted(random.Random(seed).sample(range(len(docs)), n)):
         doc = docs[index]
