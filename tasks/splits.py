@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import datasets
 
@@ -20,13 +21,18 @@ SPLITS = ("extraction", "validation", "test")
 DATA_VARIABLE = "LM_EVAL_STEER_DATA"
 """Environment variable: a folder with a subfolder of JSONL files per dataset, read instead of the Hugging Face hub."""
 
-Row = Mapping[str, str]
+Row = Mapping[str, Any]
 
 
 def row_hash(row: Row, fields: Sequence[str]) -> str:
     """The first 16 hex digits of the sha256 of the row's fields, whitespace runs as one space, joined by line feeds."""
     text = "\n".join(" ".join(row[field].split()) for field in fields)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def by_lot(hashes: Iterable[str], seed: int) -> list[str]:
+    """The hashes in an order that `seed` draws and the rows' own order does not touch."""
+    return sorted(hashes, key=lambda row: hashlib.sha256(f"{seed}:{row}".encode()).hexdigest())
 
 
 def digest(hashes: Iterable[str]) -> str:
@@ -88,8 +94,11 @@ class Manifest:
         path.write_text(json.dumps(content | {"splits": content.pop("splits")}, indent=1) + "\n", encoding="utf-8")
 
 
-def read_jsonl(path: Path, fields: Sequence[str]) -> list[dict[str, str]]:
-    """The named text fields of every line. Lines end at line feeds only: rows may hold other separators (U+2028)."""
+def read_jsonl(path: Path, fields: Sequence[str], types: Mapping[str, type] = {}) -> list[dict[str, Any]]:  # noqa: B006
+    """The named fields of every line, text but for those in `types`.
+
+    Lines end at line feeds only: rows may hold other separators (U+2028).
+    """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -102,8 +111,8 @@ def read_jsonl(path: Path, fields: Sequence[str]) -> list[dict[str, str]]:
             try:
                 content = json.loads(line)
                 rows.append({field: content[field] for field in fields})
-                if not all(isinstance(text, str) for text in rows[-1].values()):
-                    raise TypeError("a field is not a string")
+                if wrong := [key for key, value in rows[-1].items() if not isinstance(value, types.get(key, str))]:
+                    raise TypeError(f"{wrong[0]} is not a {types.get(wrong[0], str).__name__}")
             except (json.JSONDecodeError, KeyError, TypeError) as error:
                 raise SteeringError(
                     f"Line {number} of {path} is not a JSON object with the fields {', '.join(fields)} ({error})."
@@ -112,14 +121,18 @@ def read_jsonl(path: Path, fields: Sequence[str]) -> list[dict[str, str]]:
 
 
 def read_source(
-    dataset: str, hub: tuple[str, str], names: Sequence[str], fields: Sequence[str]
-) -> list[dict[str, str]]:
+    dataset: str,
+    hub: tuple[str, str],
+    names: Sequence[str],
+    fields: Sequence[str],
+    types: Mapping[str, type] = {},  # noqa: B006
+) -> list[dict[str, Any]]:
     """All rows of the published splits `names`, from the folder in LM_EVAL_STEER_DATA if it is set, else from the hub.
 
-    `hub` is the repository and the configuration there.
+    `hub` is the repository and the configuration there; `types` as for `read_jsonl`.
     """
     if folder := os.environ.get(DATA_VARIABLE):
-        return [row for name in names for row in read_jsonl(Path(folder) / dataset / f"{name}.jsonl", fields)]
+        return [row for name in names for row in read_jsonl(Path(folder) / dataset / f"{name}.jsonl", fields, types)]
     try:
         parts = [datasets.load_dataset(*hub, split=name) for name in names]
     except Exception as error:  # OSError, ValueError, RuntimeError, httpx.HTTPError: hub errors share no narrower class
@@ -131,8 +144,11 @@ def read_source(
     return [{field: row[field] for field in fields} for part in parts for row in part]
 
 
-def load(manifest: Manifest, rows: Iterable[Row]) -> datasets.DatasetDict:
-    """The manifest's splits, filled from `rows` in the manifest's order; each row also gets its hash as `row`."""
+def load(manifest: Manifest, rows: Iterable[Row], shots: Sequence[str] = ()) -> datasets.DatasetDict:
+    """The manifest's splits, filled from `rows` in the manifest's order; each row also gets its hash as `row`.
+
+    `shots` are the hashes of few-shot rows, which must be in no split; they become the split `fewshot`.
+    """
     by_hash: dict[str, Row] = {}
     for count, row in enumerate(rows, start=1):
         key = row_hash(row, manifest.fields)
@@ -142,7 +158,14 @@ def load(manifest: Manifest, rows: Iterable[Row]) -> datasets.DatasetDict:
                 f"(row {count} repeats one of the {len(by_hash)} before it)."
             )
         by_hash[key] = row
-    for name, keys in manifest.splits.items():
+    parts = manifest.splits | ({"fewshot": tuple(shots)} if shots else {})
+    for name in SPLITS:
+        if shared := set(shots) & set(manifest.splits[name]):
+            raise SteeringError(
+                f"Split {name} of {manifest.dataset} holds {len(shared)} of the {len(shots)} few-shot rows, for example "
+                f"{min(shared)}; it must hold 0."
+            )
+    for name, keys in parts.items():
         if missing := [key for key in keys if key not in by_hash]:
             raise SteeringError(
                 f"Split {name} of {manifest.dataset} needs {len(keys)} rows, but the data hold "
@@ -152,6 +175,6 @@ def load(manifest: Manifest, rows: Iterable[Row]) -> datasets.DatasetDict:
     return datasets.DatasetDict(
         {
             name: datasets.Dataset.from_list([dict(by_hash[key]) | {"row": key} for key in keys])
-            for name, keys in manifest.splits.items()
+            for name, keys in parts.items()
         }
     )

@@ -46,8 +46,8 @@ class RationaleArgs:
 
 # The doc's own question and answer, then what is asked for. The answer is given; what is wanted is the way to it.
 REQUEST = (
-    "{question}\n\n{answer}\n\nThat is the right answer. Explain step by step, as the instructions say, why it is right, "
-    "and end with the answer in the format that the instructions ask for."
+    "{question}\n\n{answer}\n\nThat is the right answer. Explain step by step, as the instructions say, why it is "
+    "right, and end with the answer in the format that the instructions ask for."
 )
 
 

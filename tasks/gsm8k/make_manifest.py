@@ -1,6 +1,5 @@
 """Write manifest.json from the published rows: `python -m lm_eval_steer.tasks.gsm8k.make_manifest FILE`."""
 
-import hashlib
 import re
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from lm_eval_steer.tasks.gsm8k.task import FIELDS, HERE, HUB
-from lm_eval_steer.tasks.splits import Manifest, Row, read_source, row_hash
+from lm_eval_steer.tasks.splits import Manifest, Row, by_lot, read_source, row_hash
 
 SEED = 251219069
 VALIDATION_ROWS = 500
@@ -39,8 +38,7 @@ def make(train: list[Row], test: list[Row]) -> Manifest:
     shots = shot_questions()
     train_rows = [row_hash(row, FIELDS) for row in train if normalised(row["question"]) not in shots]
     test_rows = [row_hash(row, FIELDS) for row in test]
-    by_lot = sorted(train_rows, key=lambda row: hashlib.sha256(f"{SEED}:{row}".encode()).hexdigest())
-    validation = set(by_lot[:VALIDATION_ROWS])
+    validation = set(by_lot(train_rows, SEED)[:VALIDATION_ROWS])
     return Manifest(
         dataset="gsm8k",
         source=f"{HUB[0]} ({HUB[1]}), MIT",
