@@ -17,7 +17,6 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; bad input is told in one sentence on stderr, with exit code 2."""
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    logging.getLogger("lm_eval_steer").setLevel(logging.INFO)
     logging.getLogger("lm_eval.api.task").setLevel(logging.ERROR)  # it advertises --metadata at every task
     try:
         args.run(args)

@@ -139,8 +139,9 @@ def test_fit_carries_every_argument_over() -> None:
     assert child.report["width_map"] == "cut-raw"
 
 
-def test_fit_says_what_is_steered(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "lm_eval_steer"):
+def test_fit_says_what_is_steered(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("lm_eval"), "propagate", True)  # lm_eval's own logging switches it off
+    with caplog.at_level(logging.INFO, "lm_eval"):
         build(vectors=make_vector(blocks=4, width=8), alpha=0.25).fit(blocks=3, width=6)
         build(vectors=make_vector(blocks=4, width=8), layers=1).fit(blocks=3, width=6)
     many, one = caplog.messages

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import logging
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,8 +21,6 @@ from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.steering.blocks import find_blocks, text_config
 from lm_eval_steer.transfer.layers import parse_layers
 from lm_eval_steer.vector import SITE, SteeringVector
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import torch
@@ -21,8 +20,6 @@ from lm_eval_steer.steering.blocks import find_blocks, hidden_size
 from lm_eval_steer.steering.hooks import Steerer
 from lm_eval_steer.steering.positions import scoring_mask
 from lm_eval_steer.vector import SteeringVector
-
-logger = logging.getLogger(__name__)
 
 # A request of the harness inside `_loglikelihood_tokens`: (its strings or None, context tokens, continuation tokens).
 Scored = tuple[tuple[str, str] | None, list[int], list[int]]

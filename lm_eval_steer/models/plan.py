@@ -17,7 +17,7 @@ from lm_eval_steer.transfer.mapping import ChildVector, span, transfer
 from lm_eval_steer.transfer.widths import WIDTH_MAPS
 from lm_eval_steer.vector import SteeringVector
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
 TOKENS = ("all", "prompt", "generated", "last")
 SYSTEM_ROLES = ("merge", "drop")
