@@ -1,5 +1,30 @@
-"""The one error that the project raises for input that it cannot accept."""
+"""The one error that the project raises for input that it cannot accept, and how the lm_eval command shows it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import TracebackType
 
 
 class SteeringError(ValueError):
     """Bad input, told in one sentence: what was wrong, both values, what to do."""
+
+
+def is_lm_eval_command() -> bool:
+    """Whether this process is the command `lm_eval` or `python -m lm_eval`, and not somebody's own program."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return getattr(spec, "name", None) == "lm_eval.__main__" or os.path.basename(sys.argv[0]) in ("lm_eval", "lm-eval")
+
+
+def show_sentences() -> None:
+    """Let an uncaught SteeringError end the process with its sentence instead of a traceback."""
+    previous = sys.excepthook
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, SteeringError):
+            print(f"lm_eval: {error}", file=sys.stderr)
+        else:
+            previous(kind, error, trace)
+
+    sys.excepthook = show

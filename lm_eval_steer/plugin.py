@@ -156,6 +156,7 @@ _EXTENSIONS: "dict[str, Callable[[ModuleType], None]]" = {
 }
 _finder = _Finder()
 _gave_up = False
+_shows_sentences = False
 
 
 class _Unsupported(Exception):
@@ -181,6 +182,7 @@ def _extend(module: "ModuleType") -> None:
         if not _is_supported(version):
             raise _Unsupported("this version is outside the range")
         _EXTENSIONS[module.__name__](module)
+        _show_sentences()
     except Exception as error:
         import logging
 
@@ -192,6 +194,16 @@ def _extend(module: "ModuleType") -> None:
             "run pip install 'lm_eval==%s', or set %s=1 to do without lm_eval_steer.",
             *(lowest, above, module.__name__, version, reason, lowest, DISABLE),
         )
+
+
+def _show_sentences() -> None:
+    """Under the `lm_eval` command, bad input to our model or tasks ends in its sentence, not in a traceback."""
+    global _shows_sentences
+    from lm_eval_steer.errors import is_lm_eval_command, show_sentences
+
+    if is_lm_eval_command() and not _shows_sentences:
+        _shows_sentences = True
+        show_sentences()
 
 
 def _is_supported(version: str) -> bool:

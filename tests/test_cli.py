@@ -54,6 +54,17 @@ def test_lm_eval_runs_a_steered_evaluation_as_written(tiny_folder: Path, vector_
     assert "arith_steer" in table.stdout
 
 
+def test_lm_eval_tells_bad_input_in_one_sentence(tiny_folder: Path, tmp_path: Path) -> None:
+    failed = run(
+        str(BIN / "lm_eval"), "--model", "steered-hf",
+        "--model_args", f"pretrained={tiny_folder},vectors=phi4_gsm8k.pt,alpha=0.04", "--tasks", "arith_steer",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1].startswith("lm_eval: no steering vector 'phi4_gsm8k.pt': looked at")
+    assert "Traceback" not in failed.stderr
+
+
 def test_accelerate_launch(tiny_folder: Path, vector_file: Path, tmp_path: Path) -> None:
     done = run(
         str(BIN / "accelerate"), "launch", "--cpu", "--num_processes", "1", "-m", "lm_eval", "--model", "steered-hf",
