@@ -94,7 +94,7 @@ class Manifest:
         path.write_text(json.dumps(content | {"splits": content.pop("splits")}, indent=1) + "\n", encoding="utf-8")
 
 
-def read_jsonl(path: Path, fields: Sequence[str], types: Mapping[str, type] = {}) -> list[dict[str, Any]]:  # noqa: B006
+def read_jsonl(path: Path, fields: Sequence[str], types: Mapping[str, type] = {}) -> list[dict[str, Any]]:
     """The named fields of every line, text but for those in `types`.
 
     Lines end at line feeds only: rows may hold other separators (U+2028).
@@ -125,7 +125,7 @@ def read_source(
     hub: tuple[str, str],
     names: Sequence[str],
     fields: Sequence[str],
-    types: Mapping[str, type] = {},  # noqa: B006
+    types: Mapping[str, type] = {},
 ) -> list[dict[str, Any]]:
     """All rows of the published splits `names`, from the folder in LM_EVAL_STEER_DATA if it is set, else from the hub.
 
@@ -162,8 +162,8 @@ def load(manifest: Manifest, rows: Iterable[Row], shots: Sequence[str] = ()) -> 
     for name in SPLITS:
         if shared := set(shots) & set(manifest.splits[name]):
             raise SteeringError(
-                f"Split {name} of {manifest.dataset} holds {len(shared)} of the {len(shots)} few-shot rows, for example "
-                f"{min(shared)}; it must hold 0."
+                f"Split {name} of {manifest.dataset} holds {len(shared)} of the {len(shots)} few-shot rows, "
+                f"for example {min(shared)}; it must hold 0."
             )
     for name, keys in parts.items():
         if missing := [key for key in keys if key not in by_hash]:

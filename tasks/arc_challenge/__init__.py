@@ -1,0 +1,1 @@
+"""ARC-Challenge with the paper's prompt."""
