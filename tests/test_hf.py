@@ -208,6 +208,44 @@ def record(lm: SteeredHF) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tens
     return gave, received
 
 
+SHARED = "You solve problems. Think first. "
+
+
+@pytest.mark.parametrize("tokens", ["all", "prompt", "generated", "last"])
+@pytest.mark.parametrize("family", models.FAMILIES)
+def test_a_shared_beginning_is_run_once_and_changes_nothing(family: str, tokens: str) -> None:
+    lm = make(family=family, vectors=make_vector(), alpha=1.5, tokens=tokens)
+    by_hand = ByHand(lm, tokens)
+    contexts = [SHARED + text for text in CONTEXTS]
+    seen: list[int] = []
+    find_blocks(lm.model)[0].register_forward_pre_hook(lambda m, args: seen.append(args[0].numel() // models.WIDTH))
+    texts = lm.generate_until(generations(contexts))
+    shares = family not in ("gemma2", "mistral")  # their tiny window of 16 is shorter than the prompts
+    assert seen[0] == (len(SHARED) if shares else 4 * max(map(len, contexts)))
+    assert texts == [by_hand.generate(text, 12) for text in contexts]
+    pairs = [(context, continuation) for context in contexts for continuation in CONTINUATIONS]
+    seen.clear()
+    scores = lm.loglikelihood([Instance("loglikelihood", {}, pair, 0) for pair in pairs])
+    assert seen[0] == len(SHARED)
+    for pair, (score, _) in zip(pairs, scores, strict=True):
+        assert score == pytest.approx(by_hand.score(*pair), abs=1e-3)
+
+
+def test_a_beginning_is_not_carried_over_to_another_run() -> None:
+    lm = make(vectors=make_vector(), alpha=1.5)
+    other = [SHARED[::-1] + text for text in CONTEXTS]
+    lm.generate_until(generations([SHARED + text for text in CONTEXTS]))
+    again = lm.generate_until(generations(other))
+    assert again == make(vectors=make_vector(), alpha=1.5).generate_until(generations(other))
+
+
+def test_beams_are_steered_without_sharing() -> None:
+    lm = make(vectors=make_vector(), alpha=1.5)
+    contexts = [SHARED + text for text in CONTEXTS]
+    beams = lm.generate_until(generations(contexts, num_beams=2))
+    assert beams == [lm.generate_until(generations([text], num_beams=2))[0] for text in contexts]
+
+
 def test_the_token_scopes_differ() -> None:
     texts = {t: tuple(make(vectors=make_vector(), alpha=1.5, tokens=t).generate_until(generations()))
              for t in ("all", "prompt", "generated", "last")}  # fmt: skip

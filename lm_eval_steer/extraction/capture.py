@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
-from transformers.cache_utils import Cache, DynamicCache
 
+from lm_eval_steer.engine.prefix import Prefixes, run_prefix
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.steering.blocks import base_model
+from lm_eval_steer.steering.blocks import decoder
 
 
 def capture_differences(
@@ -48,15 +46,15 @@ def capture_differences(
     if empty := [pair for tokens, pair, _ in texts if not tokens]:
         raise SteeringError(f"pair {empty[0]} holds a text without tokens")
     texts.sort(key=lambda text: -len(text[0]))
-    # Without its head: the logits of every position would dwarf everything else.
-    decoder = cast(PreTrainedModel, cast(PreTrainedModel, base_model(model)).base_model)
-    prefix = _run_prefix(decoder, [tokens for tokens, _, _ in texts], device)
+    body = decoder(model)
+    prefixes = Prefixes(lambda tokens: run_prefix(body, tokens, device))
+    prefixes.learn(tokens for tokens, _, _ in texts)
     differences: np.ndarray | None = None
     norms = np.zeros(len(blocks), dtype=np.float64)
-    with tqdm(total=len(texts), desc="Reading block outputs", unit="text") as progress:
+    with torch.no_grad(), tqdm(total=len(texts), desc="Reading block outputs", unit="text") as progress:
         for start in range(0, len(texts), batch_size):
             batch = texts[start : start + batch_size]
-            outputs = _last_outputs(decoder, blocks, [tokens for tokens, _, _ in batch], prefix, device)
+            outputs = _last_outputs(body, blocks, [tokens for tokens, _, _ in batch], prefixes, device)
             if differences is None:
                 differences = np.zeros((len(pairs), len(blocks), outputs.shape[2]), dtype=np.float32)
             for output, (_, pair, sign) in zip(outputs, batch, strict=True):
@@ -68,40 +66,18 @@ def capture_differences(
     return differences, (norms / len(texts)).astype(np.float32)
 
 
-@torch.inference_mode()
-def _run_prefix(decoder: PreTrainedModel, sequences: Sequence[list[int]], device: torch.device) -> Cache:
-    """The KV cache [1 row] of what all sequences begin with, each keeping one token at least of its own.
-
-    It is empty where they share nothing, and for a model that keeps its state elsewhere.
-    """
-    shortest, longest = min(sequences), max(sequences)
-    shared = next((i for i, (a, b) in enumerate(zip(shortest, longest, strict=False)) if a != b), len(shortest))
-    shared = min(shared, *(len(tokens) - 1 for tokens in sequences))
-    cache = DynamicCache(config=decoder.config)
-    if shared:
-        ids = torch.tensor([sequences[0][:shared]], device=device)
-        decoder(input_ids=ids, use_cache=True, **{_cache_keyword(decoder): cache})
-    return cache if cache.get_seq_length() == shared else DynamicCache(config=decoder.config)
-
-
-def _cache_keyword(decoder: PreTrainedModel) -> str:
-    """transformers 5.20 renamed the argument."""
-    return "cache" if "cache" in inspect.signature(decoder.forward).parameters else "past_key_values"
-
-
-@torch.inference_mode()
 def _last_outputs(
-    decoder: PreTrainedModel,
+    body: PreTrainedModel,
     blocks: Mapping[int, nn.Module],
     sequences: Sequence[list[int]],
-    prefix: Cache,
+    prefixes: Prefixes,
     device: torch.device,
 ) -> np.ndarray:
     """Outputs [rows, blocks, hidden] at the last token of each sequence.
 
     Rows are padded on the right, where a causal model does not look, so no attention mask is needed.
     """
-    start = prefix.get_seq_length()
+    start, cache = prefixes.prepare(body, sequences)
     own = [torch.tensor(tokens[start:]) for tokens in sequences]
     last = torch.tensor([len(tokens) - 1 for tokens in own])
     ids = torch.nn.utils.rnn.pad_sequence(own, batch_first=True)
@@ -120,10 +96,8 @@ def _last_outputs(
 
         return read
 
-    cache = copy.deepcopy(prefix)
-    cache.batch_repeat_interleave(len(sequences))
     with ExitStack() as stack:
         for block, module in blocks.items():
             stack.callback(module.register_forward_hook(hook(block)).remove)
-        decoder(input_ids=ids.to(device), use_cache=True, **{_cache_keyword(decoder): cache})
+        body(input_ids=ids.to(device), **cache)
     return torch.stack([captured[block] for block in blocks], dim=1).numpy()

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import Collator
-from lm_eval.models.utils_hf import pad_and_concat
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
+from transformers.cache_utils import Cache
 
+from lm_eval_steer.engine.prefix import Prefixes, can_share, move_padding, run_prefix
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.chat import Messages, accepts_system_role, merge_system_role
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
 from lm_eval_steer.models.plan import SteeringPlan, fingerprint
-from lm_eval_steer.steering.blocks import find_blocks, hidden_size
+from lm_eval_steer.steering.blocks import base_model, decoder, find_blocks, hidden_size
 from lm_eval_steer.steering.hooks import Steerer
 from lm_eval_steer.steering.positions import scoring_mask
 from lm_eval_steer.vector import SteeringVector
@@ -88,12 +91,15 @@ class SteeredHF(HFLM):
         self._transfer = child.report if child else None
         if child and self.plan.steers:
             self._steerer = Steerer(self.model, child.directions, normalize=normalize, blocks=blocks)
+        self._prefixes = Prefixes(self._run_prefix)
         self._merges_system = self.plan.system_role == "merge" and not self._takes_system_role()
 
     # Requests
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         self._refuse_leaks(requests)
+        if self.plan.steers:
+            self._prefixes.learn(self.tok_encode(request.args[0]) for request in requests)
         return super().generate_until(requests, disable_tqdm=disable_tqdm)
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
@@ -107,9 +113,28 @@ class SteeredHF(HFLM):
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **generation_kwargs: Any) -> Tensor:
         if not self.plan.steers:
             return super()._model_generate(context, max_length, stop, **generation_kwargs)
-        prompts = generation_kwargs["attention_mask"]
-        with self._steerer.generating([self.plan.alpha] * len(context), self.plan.tokens, prompts):
-            return super()._model_generate(context, max_length, stop, **generation_kwargs)
+        mask = generation_kwargs.pop("attention_mask")
+        # `generate` multiplies rows for beams and samples, but not a cache that it is given.
+        if not {"num_beams", "num_return_sequences"} & generation_kwargs.keys() and can_share(
+            base_model(self.model), context.shape[1]
+        ):
+            rows = [row[real.bool()].tolist() for row, real in zip(context, mask, strict=True)]
+            shared, cache = self._prefixes.prepare(base_model(self.model), rows)
+            context, mask = move_padding(context, mask, shared)
+            generation_kwargs |= cache
+        with self._steerer.generating([self.plan.alpha] * len(context), self.plan.tokens, mask):
+            return super()._model_generate(context, max_length, stop, attention_mask=mask, **generation_kwargs)
+
+    @torch.no_grad()
+    def _run_prefix(self, tokens: Sequence[int]) -> Cache | None:
+        """The KV cache of a beginning, steered as its positions are in every prompt that begins so."""
+        mask = torch.full((1, len(tokens)), self.plan.tokens in ("all", "prompt"), device=self.device)
+        with self._steerer.scoring([self.plan.alpha], mask), self._autocast():
+            return run_prefix(decoder(self.model), tokens, self.device)
+
+    def _autocast(self) -> torch.autocast:
+        dtype = self.mixed_precision_dtype
+        return torch.autocast(device_type=self.device.type, dtype=dtype, enabled=dtype is not None)
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         if self.plan.steers and self.plan.tokens != "all":
@@ -130,6 +155,7 @@ class SteeredHF(HFLM):
         rows: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
         for index, (_, context, continuation) in enumerate(requests):
             rows.setdefault((tuple(context), tuple(continuation[:-1])), []).append(index)
+        self._prefixes.learn(context for _, context, _ in requests)  # the last context token predicts: it is run anew
         order = Collator(
             [requests[members[0]] for members in rows.values()],
             sort_fn=lambda request: (-len(request[1]) - len(request[2]), request[1] + request[2]),
@@ -154,19 +180,21 @@ class SteeredHF(HFLM):
 
     def _score(self, batch: list[Scored]) -> list[Tensor]:
         """Log-probabilities [continuation, vocabulary] of each request's continuation positions."""
-        inputs = [
-            torch.tensor((context + continuation)[-(self.max_length + 1) : -1], device=self.device)
-            for _, context, continuation in batch
-        ]
+        inputs = [(context + continuation)[-(self.max_length + 1) : -1] for _, context, continuation in batch]
         lengths = torch.tensor([len(row) for row in inputs], device=self.device)
         continuations = torch.tensor([len(continuation) for _, _, continuation in batch], device=self.device)
         width = int(lengths.max())
         mask = scoring_mask(self.plan.tokens, lengths + 1 - continuations, lengths, width)
-        with self._steerer.scoring([self.plan.alpha] * len(batch), mask):
-            logits = self._model_call(pad_and_concat(width, inputs, padding_side="right"))
+        model = base_model(self.model)
+        shared, cache = self._prefixes.prepare(model, inputs) if can_share(model, 0) else (0, {})
+        own = pad_sequence([torch.tensor(row[shared:], device=self.device) for row in inputs], batch_first=True)
+        # Padding is on the right, where a causal model does not look: as in HFLM there is no attention mask.
+        with torch.no_grad(), self._autocast(), self._steerer.scoring([self.plan.alpha] * len(batch), mask[:, shared:]):
+            logits = self.model(input_ids=own, **cache).logits
+        ends = (lengths - shared).tolist()
         return [
-            F.log_softmax(row[length - continuation : length], dim=-1, dtype=self.softmax_dtype)
-            for row, length, continuation in zip(logits, lengths.tolist(), continuations.tolist(), strict=True)
+            F.log_softmax(row[end - continuation : end], dim=-1, dtype=self.softmax_dtype)
+            for row, end, continuation in zip(logits, ends, continuations.tolist(), strict=True)
         ]
 
     # Prompts

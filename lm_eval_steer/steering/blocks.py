@@ -5,20 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from lm_eval_steer.errors import SteeringError
 
 
-def base_model(model: nn.Module) -> nn.Module:
+def base_model(model: nn.Module) -> PreTrainedModel:
     """The transformers model under a PEFT wrapper, or the model itself."""
     wrapper: Any = model
-    return wrapper.get_base_model() if hasattr(model, "get_base_model") else model
+    return wrapper.get_base_model() if hasattr(model, "get_base_model") else wrapper
+
+
+def decoder(model: nn.Module) -> PreTrainedModel:
+    """The transformers model without its head, whose logits of every position would dwarf everything else."""
+    without_head: Any = base_model(model).base_model
+    return without_head
 
 
 def text_config(model: nn.Module) -> Any:
     """The configuration of the language model (the text part, where a model has several)."""
-    config: Any = base_model(model).config
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
+    return base_model(model).config.get_text_config()
 
 
 def hidden_size(model: nn.Module) -> int:

@@ -1,0 +1,68 @@
+"""Shared beginnings: what is shared, and that nothing but the work changes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import models
+from lm_eval_steer.engine.prefix import Prefixes, can_share, move_padding, run_prefix, shared_length
+
+
+@pytest.mark.parametrize(
+    ("sequences", "expected"),
+    [
+        ([[1, 2, 3], [1, 2, 4]], 2),
+        ([[1, 2, 3], [1, 2, 3]], 2),  # each keeps one token of its own
+        ([[1, 2], [1, 2, 3], [1, 2, 4]], 1),
+        ([[5], [5, 6]], 0),
+        ([[1, 2], [2, 1]], 0),
+        ([[1, 2, 3, 9], [1, 2, 3, 9, 4], [1, 2, 8, 9, 9]], 2),
+    ],
+)
+def test_shared_length(sequences: list[list[int]], expected: int) -> None:
+    assert shared_length(sequences) == expected
+
+
+def test_move_padding_by_hand() -> None:
+    ids = torch.tensor([[1, 2, 3, 4, 5], [0, 0, 1, 2, 6], [0, 1, 2, 7, 8]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [0, 1, 1, 1, 1]])
+    moved, moved_mask = move_padding(ids, mask, 2)
+    assert moved.tolist() == [[1, 2, 3, 4, 5], [1, 2, 0, 0, 6], [1, 2, 0, 7, 8]]
+    assert moved_mask.tolist() == [[1, 1, 1, 1, 1], [1, 1, 0, 0, 1], [1, 1, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("family", models.FAMILIES)
+def test_a_copied_beginning_gives_the_same_logits(family: str) -> None:
+    model = models.make_model(family)
+    ids = torch.randint(0, 250, (2, 30), generator=torch.Generator().manual_seed(1))
+    ids[1, :20] = ids[0, :20]
+    with torch.no_grad():
+        runs: list[int] = []
+        prefixes = Prefixes(lambda tokens: runs.append(len(tokens)) or run_prefix(model, tokens, torch.device("cpu")))
+        prefixes.learn(ids.tolist())
+        for _ in range(2):  # the second time from the cache, which the first has left as it was
+            shared, cache = prefixes.prepare(model, ids.tolist())
+            assert shared == 20
+            both = model(input_ids=ids[:, shared:], **cache).logits
+            assert torch.allclose(both, model(ids).logits[:, shared:], atol=1e-4)
+    assert runs == [20]
+
+
+def test_only_what_all_rows_begin_with_is_shared() -> None:
+    model, beginning = models.make_model("llama"), list(range(20))
+    prefixes = Prefixes(lambda tokens: run_prefix(model, tokens, torch.device("cpu")))
+    prefixes.learn([[*beginning, 1, 2], [*beginning, 3], [7] * 30, [7] * 30, [8] * 30])
+    with torch.no_grad():
+        assert prefixes.prepare(model, [[*beginning, 1, 2], [*beginning, 3]])[0] == 20
+        assert prefixes.prepare(model, [[*beginning, 1, 2], [7] * 30]) == (0, {})  # rows of two tasks
+        assert prefixes.prepare(model, [beginning]) == (0, {})  # nothing of its own (a truncated prompt)
+        assert prefixes.prepare(model, [[8] * 30]) == (0, {})  # alone in its run
+        assert prefixes.prepare(model, [[7] * 30])[0] == 29
+
+
+def test_windows_and_alibi_are_not_shared() -> None:
+    assert can_share(models.make_model("llama"), 2000)
+    assert can_share(models.make_model("mistral"), 16)
+    assert not can_share(models.make_model("mistral"), 17)
+    assert not can_share(models.make_model("falcon", alibi=True), 5)
