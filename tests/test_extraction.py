@@ -98,6 +98,19 @@ def test_calculator_annotations_are_cut_from_gsm8k() -> None:
     assert sides["negative"] == "#### The final answer is: 24"
 
 
+def test_pairs_of_arc_and_math_end_in_the_same_answer() -> None:
+    from lm_eval.utils import apply_template
+
+    arc = {"rationale": "Iron is drawn by magnets.", "answerKey": "B"}
+    sides = {side: apply_template(text, arc) for side, text in pair_template("arc_challenge_steer").items()}
+    assert sides["negative"] == "**Final Answer:** \\boxed{B}"
+    assert sides["positive"] == "Iron is drawn by magnets.\n**Final Answer:** \\boxed{B}"
+    math = {"solution": "Half is $\\boxed{\\frac12}$. ", "answer": "\\frac12"}
+    sides = {side: apply_template(text, math) for side, text in pair_template("math_steer").items()}
+    assert sides["negative"] == "The final answer is $\\boxed{\\frac12}$."
+    assert sides["positive"] == "Half is $\\boxed{\\frac12}$.\nThe final answer is $\\boxed{\\frac12}$."
+
+
 def write_pairs(path: Path, pairs: list[tuple[str, str]]) -> Path:
     lines = [json.dumps({"positive": positive, "negative": negative}) for positive, negative in pairs]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
