@@ -186,7 +186,7 @@ def test_wheel_holds_the_start_up_line_with_a_true_record(wheel: Path) -> None:
     assert set(rows) == set(names)
 
 
-def test_wheel_holds_every_task_and_vector_of_the_tree(wheel: Path, tree: Path) -> None:
+def test_wheel_holds_every_module_task_and_vector_of_the_tree(wheel: Path, tree: Path) -> None:
     endings = (".yaml", ".json", ".jsonl", ".md", ".safetensors", ".py")
     expected = {
         f"lm_eval_steer/{folder}/{name}"
@@ -194,6 +194,7 @@ def test_wheel_holds_every_task_and_vector_of_the_tree(wheel: Path, tree: Path) 
         for name in listing(tree / folder)
         if name.endswith(endings)
     }
+    expected |= {f"lm_eval_steer/{name}" for name in listing(tree / "lm_eval_steer") if name.endswith((".py", ".yaml"))}
     assert {f"lm_eval_steer/tasks/{name}/{name}_steer.yaml" for name in ("gsm8k", "arith")} <= expected
     with zipfile.ZipFile(wheel) as archive:
         assert expected <= set(archive.namelist())
