@@ -17,6 +17,7 @@ def make_table(runs: list[Run]) -> Table:
         ("child", "left"),
         ("parent", "left"),
         ("task", "left"),
+        ("prompt", "left"),
         ("alpha", "right"),
         ("n", "right"),
         ("score", "right"),
@@ -26,9 +27,10 @@ def make_table(runs: list[Run]) -> Table:
         ("McNemar p", "right"),
     ]:
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for run in sorted(runs, key=lambda run: (run.child, run.task, abs(run.alpha), run.alpha < 0)):
+    for run in sorted(runs, key=lambda run: (run.child, run.task, run.chat, abs(run.alpha), run.alpha < 0)):
         parent = (run.steering.get("transfer") or {}).get("parent", "-")
-        cells = [Path(run.child).name, Path(parent).name, run.task, f"{run.alpha:g}", str(run.n), _score(run)]
+        prompt = "chat" if run.chat else "text"
+        cells = [Path(run.child).name, Path(parent).name, run.task, prompt, f"{run.alpha:g}", str(run.n), _score(run)]
         table.add_row(*cells, _interval(run), *_against(run, _baseline(run, runs)))
     return table
 

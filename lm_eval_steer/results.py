@@ -36,6 +36,7 @@ class Run:
         arguments: everything of the command that tells it from other runs of the task, as JSON.
         conditions: what a run and its baseline must share beside child, documents and prompts, as JSON.
         steering: what `steered-hf` recorded; empty for another model class.
+        chat: whether the prompts went through a chat template.
         metric: the task's first metric, with the filter that it was computed over.
         score: its value.
         n: documents.
@@ -48,6 +49,7 @@ class Run:
     arguments: str
     conditions: str
     steering: dict[str, Any]
+    chat: bool
     metric: str
     score: float
     n: int
@@ -111,6 +113,7 @@ def _read_task(path: Path, content: dict[str, Any], config: dict[str, Any], task
         arguments=json.dumps([*arguments, content["n-shot"][task]], default=str),
         conditions=json.dumps(conditions, sort_keys=True, default=str),
         steering=config.get("steering") or {},
+        chat=bool(content.get("chat_template_sha")),
         metric=metric,
         score=float(score),
         n=content["n-samples"][task]["effective"],

@@ -31,8 +31,8 @@ def test_a_pair_by_hand(tmp_path: Path) -> None:
         responses=["score 0.0", "x", "x", "score 1.0", "x", "changed, still wrong"],
     )
     assert rows(tmp_path / "steered", tmp_path / "base") == [
-        ["child", "-", "toy", "0", "6", "50.0%", "18.8% - 81.2%", *UNPAIRED],
-        ["child", "parent", "toy", "0.5", "6", "33.3%", "9.7% - 70.0%", "4 of 6", "+1 / -2", "1"],
+        ["child", "-", "toy", "text", "0", "6", "50.0%", "18.8% - 81.2%", *UNPAIRED],
+        ["child", "parent", "toy", "text", "0.5", "6", "33.3%", "9.7% - 70.0%", "4 of 6", "+1 / -2", "1"],
     ]
 
 
@@ -41,13 +41,13 @@ def test_documents_are_paired_by_what_they_are_not_by_place(tmp_path: Path) -> N
     path = write_run(tmp_path / "steered", [0.0, 0.0, 1.0], alpha=0.5)
     (samples,) = path.parent.glob("samples_*.jsonl")
     samples.write_text("".join(reversed(samples.read_text().splitlines(keepends=True))))
-    assert rows(tmp_path)[1][7:] == ["0 of 3", "+0 / -0", "1"]
+    assert rows(tmp_path)[1][8:] == ["0 of 3", "+0 / -0", "1"]
 
 
 def test_a_small_p_does_not_become_zero(tmp_path: Path) -> None:
     write_run(tmp_path / "base", [0.0] * 12)
     write_run(tmp_path / "steered", [1.0] * 12, alpha=0.5)
-    assert rows(tmp_path)[1][7:] == ["12 of 12", "+12 / -0", "0.00049"]
+    assert rows(tmp_path)[1][8:] == ["12 of 12", "+12 / -0", "0.00049"]
 
 
 @pytest.mark.parametrize(
@@ -68,19 +68,19 @@ def test_not_paired_with_another(other: dict[str, Any], tmp_path: Path) -> None:
     write_run(tmp_path / "base", [0.0, 1.0], **other)
     write_run(tmp_path / "steered", [1.0, 1.0], alpha=0.5)
     (steered,) = [row for row in rows(tmp_path) if row[3] == "0.5"]
-    assert steered[7:] == UNPAIRED
+    assert steered[8:] == UNPAIRED
 
 
 def test_a_steered_run_on_fewer_documents_is_not_paired(tmp_path: Path) -> None:
     write_run(tmp_path / "base", [0.0, 1.0, 1.0])
     write_run(tmp_path / "steered", [1.0, 1.0], alpha=0.5)
-    assert rows(tmp_path)[1][7:] == UNPAIRED
+    assert rows(tmp_path)[1][8:] == UNPAIRED
 
 
 def test_alpha_0_of_steered_hf_is_a_baseline(tmp_path: Path) -> None:
     write_run(tmp_path, [0.0, 1.0], alpha=0)
     write_run(tmp_path, [1.0, 1.0], alpha=-1)
-    assert [row[3:5] + row[7:] for row in rows(tmp_path)] == [
+    assert [row[3:5] + row[8:] for row in rows(tmp_path)] == [
         ["0", "2", *UNPAIRED],
         ["-1", "2", "1 of 2", "+1 / -0", "1"],
     ]
@@ -89,7 +89,7 @@ def test_alpha_0_of_steered_hf_is_a_baseline(tmp_path: Path) -> None:
 def test_a_run_without_samples_has_a_score_only(tmp_path: Path) -> None:
     write_run(tmp_path / "base", [0.0, 1.0])
     write_run(tmp_path / "steered", [1.0, 1.0], alpha=0.5, log_samples=False)
-    assert rows(tmp_path)[1] == ["child", "parent", "toy", "0.5", "2", "100.0%", "-", *UNPAIRED]
+    assert rows(tmp_path)[1] == ["child", "parent", "toy", "text", "0.5", "2", "100.0%", "-", *UNPAIRED]
 
 
 def test_a_score_that_is_not_right_or_wrong_has_no_interval_and_no_mcnemar(tmp_path: Path) -> None:
