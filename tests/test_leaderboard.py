@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_a_small_p_does_not_become_zero(tmp_path: Path) -> None:
 def test_not_paired_with_another(other: dict[str, Any], tmp_path: Path) -> None:
     write_run(tmp_path / "base", [0.0, 1.0], **other)
     write_run(tmp_path / "steered", [1.0, 1.0], alpha=0.5)
-    (steered,) = [row for row in rows(tmp_path) if row[3] == "0.5"]
+    (steered,) = [row for row in rows(tmp_path) if row[4] == "0.5"]
     assert steered[8:] == UNPAIRED
 
 
@@ -80,7 +81,7 @@ def test_a_steered_run_on_fewer_documents_is_not_paired(tmp_path: Path) -> None:
 def test_alpha_0_of_steered_hf_is_a_baseline(tmp_path: Path) -> None:
     write_run(tmp_path, [0.0, 1.0], alpha=0)
     write_run(tmp_path, [1.0, 1.0], alpha=-1)
-    assert [row[3:5] + row[8:] for row in rows(tmp_path)] == [
+    assert [row[4:6] + row[8:] for row in rows(tmp_path)] == [
         ["0", "2", *UNPAIRED],
         ["-1", "2", "1 of 2", "+1 / -0", "1"],
     ]
@@ -96,8 +97,8 @@ def test_a_score_that_is_not_right_or_wrong_has_no_interval_and_no_mcnemar(tmp_p
     write_run(tmp_path / "base", [12.5, 8.0], metric="words")
     write_run(tmp_path / "steered", [0.5, 0.25], alpha=0.5, metric="words")
     base, steered = rows(tmp_path)
-    assert base[5:7] == ["10.25", "-"]
-    assert steered[5:] == ["37.5%", "-", "2 of 2", "-", "-"]
+    assert base[6:8] == ["10.25", "-"]
+    assert steered[6:] == ["37.5%", "-", "2 of 2", "-", "-"]
 
 
 def test_order_and_a_table_that_prints(tmp_path: Path) -> None:
@@ -105,9 +106,17 @@ def test_order_and_a_table_that_prints(tmp_path: Path) -> None:
         write_run(tmp_path, [0.0, 1.0], alpha=alpha)
     write_run(tmp_path, [0.0, 1.0], child="org/another", alpha=0.5)
     table = make_table(read_runs([tmp_path]))
-    assert list(table.columns[3].cells) == ["0.5", "0", "0.25", "-0.25", "0.5", "-0.5"]
+    assert list(table.columns[4].cells) == ["0.5", "0", "0.25", "-0.25", "0.5", "-0.5"]
     console = Console(width=140, file=io.StringIO())
     console.print(table)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for column in table.columns:
         assert str(column.header) in text
+
+
+def test_runs_through_a_chat_template_are_named(tmp_path: Path) -> None:
+    write_run(tmp_path / "text", [0.0, 1.0])
+    path = write_run(tmp_path / "chat", [0.0, 1.0], prompt="<user>{}+1=")
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"chat_template_sha": "d2a4"}))
+    assert [row[3] for row in rows(tmp_path)] == ["text", "chat"]
