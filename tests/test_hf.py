@@ -231,6 +231,15 @@ def test_a_shared_beginning_is_run_once_and_changes_nothing(family: str, tokens:
         assert score == pytest.approx(by_hand.score(*pair), abs=1e-3)
 
 
+@pytest.mark.parametrize("window", [50, 75, 90])
+def test_a_window_that_ends_within_the_answer(window: int) -> None:
+    """Prompts of up to 71 tokens and answers of 12: shared or not, the window sees what it should."""
+    model = models.make_model("mistral", sliding_window=window)
+    lm = SteeredHF(model, tokenizer=models.make_tokenizer(), batch_size=4, vectors=make_vector(), alpha=1.5)
+    contexts = [SHARED + text for text in CONTEXTS]
+    assert lm.generate_until(generations(contexts)) == [ByHand(lm, "all").generate(text, 12) for text in contexts]
+
+
 def test_a_beginning_is_not_carried_over_to_another_run() -> None:
     lm = make(vectors=make_vector(), alpha=1.5)
     other = [SHARED[::-1] + text for text in CONTEXTS]

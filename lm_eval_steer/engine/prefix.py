@@ -96,7 +96,7 @@ def can_share(model: PreTrainedModel, width: int) -> bool:
     """Whether rows of different length may follow a shared beginning, with their padding behind it.
 
     Positions must be given to the model, not counted in the cache (ALiBi), and no window of attention, which is counted
-    in the cache, may be shorter than `width`.
+    in the cache, may be shorter than `width`, the length of prompt and answer.
     """
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)

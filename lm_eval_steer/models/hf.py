@@ -115,11 +115,11 @@ class SteeredHF(HFLM):
             return super()._model_generate(context, max_length, stop, **generation_kwargs)
         mask = generation_kwargs.pop("attention_mask")
         # `generate` multiplies rows for beams and samples, but not a cache that it is given.
-        if not {"num_beams", "num_return_sequences"} & generation_kwargs.keys() and can_share(
-            base_model(self.model), context.shape[1]
-        ):
+        multiplied = {"num_beams", "num_return_sequences"} & generation_kwargs.keys()
+        model = base_model(self.model)
+        if not multiplied and can_share(model, max_length):
             rows = [row[real.bool()].tolist() for row, real in zip(context, mask, strict=True)]
-            shared, cache = self._prefixes.prepare(base_model(self.model), rows)
+            shared, cache = self._prefixes.prepare(model, rows)
             context, mask = move_padding(context, mask, shared)
             generation_kwargs |= cache
         with self._steerer.generating([self.plan.alpha] * len(context), self.plan.tokens, mask):
