@@ -16,14 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TOKENS = ("all", "prompt", "generated", "last")
-
 
 def generation_mask(tokens: str, prompts: Tensor, start: int, new: int) -> Tensor:
     """Steered positions of one forward pass of `generate`.
 
     Args:
-        tokens: one of TOKENS.
+        tokens: a row of the table above.
         prompts: attention mask of the prompts [rows, prompt positions], 0 at padding, which is on the left.
         start: how many positions are in the KV cache already.
         new: how many positions this pass runs.
@@ -40,7 +38,7 @@ def scoring_mask(tokens: str, context_lengths: Tensor, lengths: Tensor, width: i
     """Steered positions of one forward pass that scores continuations, rows padded on the right.
 
     Args:
-        tokens: one of TOKENS.
+        tokens: a row of the table above.
         context_lengths: [rows], tokens of the context.
         lengths: [rows], tokens that are run: context and continuation without its last token.
         width: positions of the batch.
