@@ -272,6 +272,11 @@ def test_a_row_of_a_batch_equals_the_row_alone() -> None:
         assert greedy == alone[1]
 
 
+def test_an_automatic_batch_size_changes_nothing() -> None:
+    arguments = {"vectors": make_vector(), "alpha": 1.5, "max_length": 128}
+    assert all_answers(make(batch_size="auto", max_batch_size=4, **arguments)) == all_answers(make(**arguments))
+
+
 def test_greedy_flag_and_shared_rows() -> None:
     """Continuations that differ in the last token are one row; each is judged by its own token."""
     lm = make(vectors=make_vector(), alpha=1.5)
