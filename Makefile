@@ -22,4 +22,4 @@ $(VENV)/ready: setup.cfg pyproject.toml constraints.txt build_tools/pth_backend.
 	touch $@
 
 clean:
-	rm -rf $(VENV) models demo
+	rm -rf $(VENV) models demo results
