@@ -67,6 +67,7 @@ def rationales(args: argparse.Namespace) -> None:
     plugin.install(force=True)
     from lm_eval.api.registry import get_model
 
+    from lm_eval_steer.extraction.extract import load_parent
     from lm_eval_steer.extraction.pairs import load_task, pair_template
     from lm_eval_steer.extraction.rationales import RationaleArgs, write_rationales
 
@@ -81,10 +82,14 @@ def rationales(args: argparse.Namespace) -> None:
     )
     template = pair_template(args.task)
     task = load_task(args.task)
-    settings = {"batch_size": args.batch_size} | ({"device": args.device} if args.device else {})
-    if args.model == "steered-hf":
-        settings["alpha"] = 0
-    writer = get_model(args.model).create_from_arg_obj(args.model_args or {}, settings)
+    model_args = {"batch_size": args.batch_size} | (args.model_args or {})
+    if args.model in (
+        "hf",
+        "steered-hf",
+    ):  # as extract loads a parent: on the machine's own device, system prompt merged
+        writer = load_parent(model_args, args.device)
+    else:
+        writer = get_model(args.model).create_from_arg_obj(model_args, {"device": args.device})
     attempts, kept = write_rationales(wanted, task, writer, template["negative"])
     print(f"{args.out} holds {attempts} rationales, {kept} of which reach the right answer. Use them:")
     more = f"--task {args.task} --rationales {args.out} --n {kept} --out FILE"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +116,14 @@ def test_own_pair_templates(tmp_path: Path) -> None:
     own.write_text("a: [")
     with pytest.raises(SteeringError, match="only for none"):
         pair_template(TASK, own)
+
+
+def test_rationales_command(tiny_folder: Path, tmp_path: Path) -> None:
+    """No --device: on a machine without CUDA the model goes to the CPU."""
+    out = tmp_path / "r.jsonl"
+    command = [sys.executable, "-m", "lm_eval_steer.cli", "rationales", "--model_args", f"pretrained={tiny_folder}"]
+    command += ["--task", TASK, "--out", str(out), "--n", "3", "--max_gen_toks", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "holds 3 rationales" in done.stdout
+    assert len(out.read_text().splitlines()) == 3
