@@ -6,11 +6,14 @@ import argparse
 import json
 import logging
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lm_eval_steer import __version__, plugin
 from lm_eval_steer.errors import SteeringError
+
+T = TypeVar("T")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,22 +40,12 @@ def extract(args: argparse.Namespace) -> None:
     from lm_eval_steer.extraction.extract import ExtractionArgs, load_parent, load_source
     from lm_eval_steer.extraction.extract import extract as run
     from lm_eval_steer.extraction.report import make_table
+    from lm_eval_steer.files import refuse_unwritable
 
-    wanted = ExtractionArgs(
-        task=args.task,
-        pairs=args.pairs,
-        n=args.n,
-        method=args.method,
-        normalize_differences=args.normalize_differences,
-        layers=args.layers,
-        batch_size=args.batch_size,
-        seed=args.seed,
-        apply_chat_template=args.apply_chat_template,
-        rationales=args.rationales,
-        pair_template=args.pair_template,
-    )
+    wanted = _pick(ExtractionArgs, args)
     if Path(args.out).suffix not in (".safetensors", ".pt"):
         raise SteeringError(f"--out {args.out}: name a .safetensors or a .pt file")
+    refuse_unwritable(args.out)  # now, not after an hour on a large parent
     source = load_source(wanted)
     vector = run(wanted, source, load_parent(args.model_args or {}, args.device))
     vector.save(args.out)
@@ -71,15 +64,7 @@ def rationales(args: argparse.Namespace) -> None:
     from lm_eval_steer.extraction.pairs import load_task, pair_template
     from lm_eval_steer.extraction.rationales import RationaleArgs, write_rationales
 
-    wanted = RationaleArgs(
-        task=args.task,
-        out=args.out,
-        n=args.n,
-        seed=args.seed,
-        batch_size=args.batch_size,
-        max_gen_toks=args.max_gen_toks,
-        apply_chat_template=args.apply_chat_template,
-    )
+    wanted = _pick(RationaleArgs, args)
     template = pair_template(args.task)
     task = load_task(args.task)
     model_args = {"batch_size": args.batch_size} | (args.model_args or {})
@@ -112,6 +97,11 @@ def leaderboard(args: argparse.Namespace) -> None:
     from lm_eval_steer.results import read_runs
 
     Console(width=None if sys.stdout.isatty() else 140).print(make_table(read_runs([Path(f) for f in args.folders])))
+
+
+def _pick(kind: type[T], args: argparse.Namespace) -> T:
+    """The arguments of a command as the dataclass that checks them; fields and options bear the same names."""
+    return kind(**{field.name: getattr(args, field.name) for field in fields(kind)})  # type: ignore[arg-type]
 
 
 def _parser() -> argparse.ArgumentParser:

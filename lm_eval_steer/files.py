@@ -7,6 +7,25 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from lm_eval_steer.errors import SteeringError
+
+
+def refuse_unwritable(path: str | Path) -> None:
+    """Check, before the work whose result goes to `path`, that it can be written there.
+
+    Raises:
+        SteeringError: for a folder in its place, and for a folder around it that cannot be made or written to.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise SteeringError(f"{path} is a folder: name a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise SteeringError(f"{path} cannot be written ({error.strerror}): name another place") from None
+
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Call `write` on a temporary file beside `path`, flush it to disk and rename it onto `path`.

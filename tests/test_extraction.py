@@ -215,13 +215,17 @@ def test_extract_command(tiny_folder: Path, tmp_path: Path) -> None:
 
 def test_extract_command_tells_bad_input_in_one_sentence(tiny_folder: Path, tmp_path: Path) -> None:
     arguments = ["extract", "--model_args", f"pretrained={tiny_folder}", "--task", "arith_steer", "--out"]
+    (tmp_path / "pairs.pt").mkdir()
+    (tmp_path / "pairs.pt" / "file").write_text("")
     for out, more, sentence in [
         ("v.gguf", [], "name a .safetensors or a .pt file"),
         ("v.pt", ["--method", "svd"], "method 'svd' is not understood"),
         ("v.pt", ["--layers", "[1,"], "layers"),
+        ("pairs.pt", [], "is a folder: name a file"),
+        ("pairs.pt/file/v.pt", [], "cannot be written ("),
     ]:
         failed = run_cli(*arguments, str(tmp_path / out), *more)
         assert failed.returncode == 2
         assert sentence in failed.stderr
         assert "Traceback" not in failed.stderr
-        assert not (tmp_path / out).exists()
+        assert not (tmp_path / out).is_file()

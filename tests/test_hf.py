@@ -414,6 +414,11 @@ def test_errors_come_before_the_model_is_loaded(tmp_path: Path) -> None:
         SteeredHF(nowhere, vectors=make_vector())
 
 
+def test_a_model_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SteeringError, match=r"the model '.*no-such-model' cannot be loaded: [^\n]*$"):
+        SteeredHF(str(tmp_path / "no-such-model"), alpha=0)
+
+
 def test_encoder_decoders_and_prompt_learning_are_refused() -> None:
     import transformers
     from peft import PromptTuningConfig, get_peft_model

@@ -61,6 +61,13 @@ def test_only_what_all_rows_begin_with_is_shared() -> None:
         assert prefixes.prepare(model, [[7] * 30])[0] == 29
 
 
+def test_a_model_with_other_state_than_keys_and_values_shares_nothing() -> None:
+    model = models.make_model("llama")
+    assert run_prefix(model, [1, 2], torch.device("cpu")) is not None
+    model.config.layer_types = ["full_attention", "linear_attention", "full_attention"]
+    assert run_prefix(model, [1, 2], torch.device("cpu")) is None
+
+
 def test_windows_and_alibi_are_not_shared() -> None:
     assert can_share(models.make_model("llama"), 2000)
     assert can_share(models.make_model("mistral"), 16)

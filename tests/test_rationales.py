@@ -97,6 +97,8 @@ def test_refusals(tmp_path: Path) -> None:
     bad.write_text('{"row": "a", "rationale": "b"}\n{"row": "a"}\n{"row": "c", "rationale": "d"}\n')
     with pytest.raises(SteeringError, match="line 2: expected"):
         read_rationales(bad)
+    with pytest.raises(SteeringError, match="batch_size=0 is not positive"):
+        arguments(bad, batch_size=0)
     with pytest.raises(SteeringError, match="no such file of rationales"):
         read_rationales(tmp_path / "missing.jsonl")
     with pytest.raises(SteeringError, match=r"n=999 rows, but arith_steer has \d+ extraction rows"):

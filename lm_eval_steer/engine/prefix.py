@@ -85,7 +85,10 @@ def cache_argument(model: PreTrainedModel, cache: Cache) -> dict[str, Cache]:
 
 
 def run_prefix(model: PreTrainedModel, tokens: Sequence[int], device: torch.device) -> Cache | None:
-    """The KV cache [1 row] of `tokens`; None for a model that keeps its state elsewhere."""
+    """The KV cache [1 row] of `tokens`; None for a model that keeps state elsewhere (linear attention, recurrence)."""
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()
+    if not set(kinds) <= {"full_attention", "sliding_attention"}:
+        return None
     cache = DynamicCache(config=model.config)
     ids = torch.tensor([list(tokens)], device=device)
     model(input_ids=ids, use_cache=True, **cache_argument(model, cache))

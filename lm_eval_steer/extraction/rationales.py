@@ -43,6 +43,11 @@ class RationaleArgs:
     max_gen_toks: int = 512
     apply_chat_template: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("n", "batch_size", "max_gen_toks"):
+            if getattr(self, name) < 1:
+                raise SteeringError(f"{name}={getattr(self, name)} is not positive")
+
 
 # The doc's own question and answer, then what is asked for. The answer is given; what is wanted is the way to it.
 REQUEST = (

@@ -81,7 +81,11 @@ class SteeredHF(HFLM):
         )
         # HFLM's own default is "cuda", which a machine without one refuses three libraries down.
         kwargs.setdefault("device", "cuda" if torch.cuda.is_available() else "cpu")
-        super().__init__(pretrained, **kwargs)
+        try:
+            super().__init__(pretrained, **kwargs)
+        except OSError as error:  # transformers' word for: no such model, no such file, no hub
+            reason = str(error).strip().split("\n")[0]
+            raise SteeringError(f"the model {pretrained!r} cannot be loaded: {reason}") from None
         if self.backend != "causal":
             raise SteeringError(f"steered-hf steers decoder-only models, {pretrained!r} is an encoder-decoder")
         if getattr(getattr(self.model, "active_peft_config", None), "is_prompt_learning", False):
