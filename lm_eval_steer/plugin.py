@@ -2,7 +2,8 @@
 
 lm_eval 0.4.13 discovers no plugins. A start-up line (`lm_eval_steer.pth`, installed into site-packages) calls
 `install()` in every Python process of the environment, so this module imports nothing but `sys` and only waits:
-once `lm_eval.models` or `lm_eval.tasks._index` has been executed, it adds ours. `LM_EVAL_STEER_DISABLE=1` keeps it out.
+once `lm_eval.models` or `lm_eval.tasks._index` has been executed, it adds ours, and once `lm_eval.api.task` has, tasks
+can be found by name (known_tasks.py). `LM_EVAL_STEER_DISABLE=1` keeps it out.
 """
 
 import sys
@@ -43,7 +44,7 @@ def install(force: bool = False) -> None:
 
 
 class _Finder:
-    """Asks the real finders for the two modules that we wait for, and attaches `_extend` to what they find."""
+    """Asks the real finders for the modules that we wait for, and attaches `_extend` to what they find."""
 
     def __init__(self) -> None:
         self._searching: set[tuple[str, int]] = set()
@@ -139,6 +140,35 @@ def _add_tasks(index: "ModuleType") -> None:
     task_index.build = staticmethod(build_with_ours)
 
 
+def _remember_tasks(api: "ModuleType") -> None:
+    """Let a task be found by the name that its requests carry, as soon as it has built them or read them from a cache.
+
+    A class that overrides `build_all_requests` (none in lm_eval 0.4.13) takes part if it calls this one, too.
+    """
+    import functools
+    from types import FunctionType
+
+    from lm_eval_steer.known_tasks import remember
+
+    task_class = _expect(api, "Task")
+    build = _expect(task_class, "build_all_requests")
+    if not isinstance(vars(task_class).get("build_all_requests"), FunctionType):
+        raise _Unsupported("Task.build_all_requests is no method")
+    if hasattr(build, "tells_lm_eval_steer"):
+        return
+
+    @functools.wraps(build)
+    def build_and_remember(self: "Any", *args: "Any", **kwargs: "Any") -> "Any":
+        built = build(self, *args, **kwargs)
+        name = getattr(getattr(self, "config", None), "task", None)
+        if isinstance(name, str):
+            remember(name, self)
+        return built
+
+    build_and_remember.tells_lm_eval_steer = True  # type: ignore[attr-defined]
+    task_class.build_all_requests = build_and_remember
+
+
 def _task_folder() -> "Path":
     """Where `lm_eval_steer.tasks` lies: beside this file in a wheel, elsewhere in an editable installation."""
     from importlib.util import find_spec
@@ -153,6 +183,7 @@ def _task_folder() -> "Path":
 _EXTENSIONS: "dict[str, Callable[[ModuleType], None]]" = {
     "lm_eval.models": _add_models,
     "lm_eval.tasks._index": _add_tasks,
+    "lm_eval.api.task": _remember_tasks,
 }
 _finder = _Finder()
 _gave_up = False

@@ -75,7 +75,7 @@ def export_for_harness(lm: SteeredHF, path: Path) -> str:
     config = {
         names[id(block)]: {
             "steering_vector": torch.from_numpy(direction),
-            "steering_coefficient": lm.plan.alpha,
+            "steering_coefficient": lm.plan.alphas[0],
             "action": "add",
             "bias": None,
             "head_index": None,
@@ -115,7 +115,7 @@ class ByHand:
     def __init__(self, lm: SteeredHF, tokens: str) -> None:
         self.lm, self.tokens = lm, tokens
         assert lm.plan.vector is not None
-        self.shifts = [torch.from_numpy(d) * lm.plan.alpha for d in lm.plan.vector.directions]
+        self.shifts = [torch.from_numpy(d) * lm.plan.alphas[0] for d in lm.plan.vector.directions]
 
     def logits(self, ids: list[int], prompt: int) -> torch.Tensor:
         chosen = {

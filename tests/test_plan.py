@@ -12,7 +12,8 @@ import pytest
 
 from conftest import make_vector
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models.plan import SteeringPlan, fingerprint
+from lm_eval_steer.models.plan import SteeringPlan
+from lm_eval_steer.record import digest
 
 
 def build(**changes: Any) -> SteeringPlan:
@@ -43,7 +44,8 @@ def refusal(**changes: Any) -> str:
 )
 def test_alpha_is_one_finite_number(alpha: Any, strength: float) -> None:
     plan = build(alpha=alpha)
-    assert (plan.alpha, type(plan.alpha)) == (strength, float)
+    assert plan.alphas == (strength,)
+    assert type(plan.alphas[0]) is float
     assert plan.steers == (strength != 0)
 
 
@@ -51,7 +53,7 @@ LIST_CUT = (
     "was cut at a comma: model_args given as one string to simple_evaluate cannot hold a list; "
     "pass model_args as a dict"
 )
-NO_NUMBER = "is not a number: this version steers with one strength, as in alpha=0.04"
+NO_NUMBER = "is not understood: use 0.04, [0.04,0.5], 0.01:0.09:0.01 or paper"
 NOT_FINITE = "is not a finite number: use a strength such as alpha=0.04"
 
 
@@ -60,12 +62,7 @@ NOT_FINITE = "is not a finite number: use a strength such as alpha=0.04"
     [
         (None, "alpha is missing: say how long the shift is, as in alpha=0.04, or alpha=0 for none"),
         ("[0.01", f"alpha='[0.01' {LIST_CUT}"),
-        ("0.04", f"alpha='0.04' {NO_NUMBER}"),
-        ("paper", f"alpha='paper' {NO_NUMBER}"),
-        ("[0.01]", f"alpha='[0.01]' {NO_NUMBER}"),
         ("", f"alpha='' {NO_NUMBER}"),
-        ([0.01, 0.02], f"alpha=[0.01, 0.02] {NO_NUMBER}"),
-        ([], f"alpha=[] {NO_NUMBER}"),
         (True, f"alpha=True {NO_NUMBER}"),
         (False, f"alpha=False {NO_NUMBER}"),
         (1j, f"alpha=1j {NO_NUMBER}"),
@@ -98,7 +95,7 @@ def test_an_integer_beyond_every_float_is_refused() -> None:
         ({"vectors": ["a", "b"]}, "vectors=['a', 'b'] is not understood: name one steering vector file"),
         (
             {"vectors": None},
-            "alpha=0.5 but no vectors: name a steering vector file, as in vectors=phi4_gsm8k.safetensors",
+            "alpha=0.5 needs vectors: name a steering vector file, as in vectors=phi4_gsm8k.safetensors",
         ),
     ],
 )
@@ -167,15 +164,15 @@ CHANGES: dict[str, Any] = {
 def test_settings_and_fingerprint_know_every_argument() -> None:
     base = build().settings()
     assert json.loads(json.dumps(base)) == base
-    assert fingerprint(build().settings()) == fingerprint(base)
-    seen = {fingerprint(base)}
+    assert digest(build().settings()) == digest(base)
+    seen = {digest(base)}
     for argument, value in CHANGES.items():
         changed = build(**{argument: value}).settings()
         differing = [key for key in base if changed[key] != base[key]]
         assert differing == [argument.replace("vectors", "vector")]
-        seen.add(fingerprint(changed))
+        seen.add(digest(changed))
     assert len(seen) == 1 + len(CHANGES)
 
 
 def test_fingerprint_ignores_the_order_of_keys() -> None:
-    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 2, "b": 1})
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 2, "b": 1})

@@ -1,4 +1,4 @@
-"""What many prompts begin with (system prompt, shots) is run once; its KV cache is copied to every row.
+"""What many prompts begin with (system prompt, shots) is run once per strength; its KV cache is copied to every row.
 
 transformers' own cache classes do the work. A copy may be shared only between rows with the same vector, α, blocks and
 positions, since steering changes keys and values.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,18 +28,19 @@ def shared_length(sequences: Sequence[Sequence[int]]) -> int:
 
 
 class Prefixes:
-    """The shared beginnings of a run's prompts, each run once, when a batch first needs it.
+    """The shared beginnings of a run's prompts, each run once per strength, when a batch first needs it.
 
     Prompts that agree in their first tokens (those of one task) share a beginning; a run of several tasks has several.
 
     Args:
-        run: gives the KV cache of a beginning (`run_prefix`).
+        run: gives the KV cache of a beginning (`run_prefix`), one row per strength that is asked for; None where the
+            model cannot share one.
     """
 
-    def __init__(self, run: Callable[[Sequence[int]], Cache | None]) -> None:
+    def __init__(self, run: Callable[[Sequence[int], Sequence[int]], Cache | None]) -> None:
         self._run = run
         self._tokens: dict[tuple[int, ...], list[int]] = {}
-        self._caches: dict[tuple[int, ...], Cache | None] = {}
+        self._caches: dict[tuple[tuple[int, ...], int], Cache | None] = {}
 
     def learn(self, prompts: Iterable[list[int]]) -> None:
         """Find the beginnings that the prompts of the run to come share; forget those of the run before."""
@@ -52,12 +54,20 @@ class Prefixes:
             if length >= WORTHWHILE:
                 self._tokens[key] = group[0][:length]
 
-    def prepare(self, model: PreTrainedModel, rows: Sequence[list[int]]) -> tuple[int, dict[str, Cache]]:
+    def family(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """Which of the learnt beginnings a prompt may share; empty for none. Batches of one family can share it."""
+        key = tuple(tokens[:WORTHWHILE])
+        return key if key in self._tokens else ()
+
+    def prepare(
+        self, model: PreTrainedModel, rows: Sequence[list[int]], strengths: Sequence[int]
+    ) -> tuple[int, dict[str, Cache]]:
         """What a batch need not run.
 
         Args:
             model: whose forward or `generate` will run the rest.
             rows: token ids of the batch, without padding.
+            strengths: number of each row's strength; rows of one number share a cache.
 
         Returns:
             shared: how many tokens at the beginning of every row are in the cache; 0 when nothing was learnt that all
@@ -68,14 +78,45 @@ class Prefixes:
         tokens = self._tokens.get(key)
         if tokens is None or any(len(row) <= len(tokens) or row[: len(tokens)] != tokens for row in rows):
             return 0, {}
-        if key not in self._caches:
-            self._caches[key] = self._run(tokens)
-        cache = self._caches[key]
-        if cache is None:
+        missing = [number for number in dict.fromkeys(strengths) if (key, number) not in self._caches]
+        if missing:
+            together = self._run(tokens, missing)
+            for row, number in enumerate(missing):
+                self._caches[key, number] = together and _select(together, torch.tensor([row]))
+        caches = [self._caches[key, number] for number in strengths]
+        found = [cache for cache in caches if cache is not None]
+        if len(found) < len(caches):
             return 0, {}
-        copied = copy.deepcopy(cache)
-        copied.batch_repeat_interleave(len(rows))
-        return len(tokens), cache_argument(model, copied)
+        return len(tokens), cache_argument(model, _stack(found))
+
+
+def _select(cache: Cache, rows: Tensor) -> Cache:
+    """Some rows of a cache, as a cache of their own; the tensors of the original stay as they are."""
+    selected = _shallow(cache)
+    for layer in _filled(selected):
+        layer.batch_select_indices(rows.to(layer.keys.device))
+    return selected
+
+
+def _stack(caches: Sequence[Cache]) -> Cache:
+    """The rows of caches of equal length as one cache."""
+    stacked = _shallow(caches[0])
+    for layer, *others in zip(*map(_filled, (stacked, *caches)), strict=True):
+        layer.keys = torch.cat([other.keys for other in others])
+        layer.values = torch.cat([other.values for other in others])
+    return stacked
+
+
+def _filled(cache: Cache) -> list[Any]:
+    """The layers that hold anything: where keys are shared between layers, some never do."""
+    return [layer for layer in cache.layers if layer.get_seq_length() > 0]  # type: ignore[union-attr]
+
+
+def _shallow(cache: Cache) -> Cache:
+    """A cache whose layers may be changed while their tensors are shared with the original."""
+    copied = copy.copy(cache)
+    copied.layers = [copy.copy(layer) for layer in cache.layers]
+    return copied
 
 
 def cache_argument(model: PreTrainedModel, cache: Cache) -> dict[str, Cache]:
@@ -84,27 +125,36 @@ def cache_argument(model: PreTrainedModel, cache: Cache) -> dict[str, Cache]:
     return {name: cache}
 
 
-def run_prefix(model: PreTrainedModel, tokens: Sequence[int], device: torch.device) -> Cache | None:
-    """The KV cache [1 row] of `tokens`; None for a model that keeps state elsewhere (linear attention, recurrence)."""
+def holds_only_keys_and_values(model: PreTrainedModel) -> bool:
+    """False for a model that keeps other state (linear attention, recurrence)."""
     kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()
-    if not set(kinds) <= {"full_attention", "sliding_attention"}:
+    return set(kinds) <= {"full_attention", "sliding_attention"}
+
+
+def run_prefix(model: PreTrainedModel, tokens: Sequence[int], rows: int, device: torch.device) -> Cache | None:
+    """The KV cache of `tokens` in `rows` rows; None for a model that keeps other state."""
+    if not holds_only_keys_and_values(model):
         return None
     cache = DynamicCache(config=model.config)
-    ids = torch.tensor([list(tokens)], device=device)
+    ids = torch.tensor([list(tokens)] * rows, device=device)
     model(input_ids=ids, use_cache=True, **cache_argument(model, cache))
     return cache if cache.get_seq_length() == len(tokens) else None
+
+
+def takes_positions(model: PreTrainedModel) -> bool:
+    """Whether positions are given to the model, not counted in its cache (ALiBi)."""
+    alibi = getattr(model.config.get_text_config(), "alibi", False)
+    return "position_ids" in inspect.signature(model.forward).parameters and not alibi
 
 
 def can_share(model: PreTrainedModel, width: int) -> bool:
     """Whether rows of different length may follow a shared beginning, with their padding behind it.
 
-    Positions must be given to the model, not counted in the cache (ALiBi), and no window of attention, which is counted
-    in the cache, may be shorter than `width`, the length of prompt and answer.
+    Positions must be given to the model, and no window of attention, which is counted in the cache, may be shorter than
+    `width`, the length of prompt and answer.
     """
-    config = model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-    return takes_positions and not getattr(config, "alibi", False) and (window is None or width <= window)
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    return takes_positions(model) and (window is None or width <= window)
 
 
 def move_padding(ids: Tensor, mask: Tensor, shared: int) -> tuple[Tensor, Tensor]:

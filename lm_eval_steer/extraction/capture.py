@@ -47,7 +47,7 @@ def capture_differences(
         raise SteeringError(f"pair {empty[0]} holds a text without tokens")
     texts.sort(key=lambda text: -len(text[0]))
     body = decoder(model)
-    prefixes = Prefixes(lambda tokens: run_prefix(body, tokens, device))
+    prefixes = Prefixes(lambda tokens, strengths: run_prefix(body, tokens, len(strengths), device))
     prefixes.learn(tokens for tokens, _, _ in texts)
     differences: np.ndarray | None = None
     norms = np.zeros(len(blocks), dtype=np.float64)
@@ -77,7 +77,7 @@ def _last_outputs(
 
     Rows are padded on the right, where a causal model does not look, so no attention mask is needed.
     """
-    start, cache = prefixes.prepare(body, sequences)
+    start, cache = prefixes.prepare(body, sequences, [0] * len(sequences))  # nothing is steered here
     own = [torch.tensor(tokens[start:]) for tokens in sequences]
     last = torch.tensor([len(tokens) - 1 for tokens in own])
     ids = torch.nn.utils.rnn.pad_sequence(own, batch_first=True)

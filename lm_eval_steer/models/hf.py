@@ -1,45 +1,52 @@
-"""`steered-hf`: the harness's HFLM whose block outputs are shifted by α·v."""
+"""`steered-hf`: the harness's HFLM whose block outputs are shifted by α·v, for a whole set of α in one run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import Collator
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from tqdm import tqdm
-from transformers.cache_utils import Cache
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 
-from lm_eval_steer.engine.prefix import Prefixes, can_share, move_padding, run_prefix
+from lm_eval_steer.engine.decode import Generated
+from lm_eval_steer.engine.rows import Row, RowEngine, ScoredRow
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.axis import AlphaAxis, Asked, Scores, Written, group_documents, report
 from lm_eval_steer.models.chat import Messages, accepts_system_role, merge_system_role
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
-from lm_eval_steer.models.plan import SteeringPlan, fingerprint
-from lm_eval_steer.steering.blocks import base_model, decoder, find_blocks, hidden_size
+from lm_eval_steer.models.plan import SteeringPlan
+from lm_eval_steer.record import Line, Record, digest
+from lm_eval_steer.steering.blocks import find_blocks, hidden_size
 from lm_eval_steer.steering.hooks import Steerer
-from lm_eval_steer.steering.positions import scoring_mask
-from lm_eval_steer.vector import SteeringVector
 
-# A request of the harness inside `_loglikelihood_tokens`: (its strings or None, context tokens, continuation tokens).
-Scored = tuple[tuple[str, str] | None, list[int], list[int]]
+logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
 _CACHE_MARK = "lm_eval_steer.fingerprint"
+PLAN_ARGUMENTS = tuple(inspect.signature(SteeringPlan.build).parameters)
+"""The arguments of `SteeringPlan.build`; all others are HFLM's."""
 
 
 class SteeredHF(HFLM):
     """HFLM plus steering: h' = h + α·v at the output of every chosen block.
 
-    Takes every argument of HFLM. alpha=0 takes HFLM's own path, so its responses and log-likelihoods are those of `hf`
-    byte for byte (where no system prompt had to be merged).
+    Takes every argument of HFLM and those of the plan (models/plan.py). alpha=0 alone takes HFLM's own path, so its
+    responses and log-likelihoods are those of `hf` byte for byte (where no system prompt had to be merged). A set of α
+    is run side by side, requests × α as rows of one batch, and leaves as one response per request by vote.
 
     Args:
         pretrained: as in HFLM.
         vectors: a steering vector file: a path, a name in ./vectors or a shipped name. Not needed for alpha=0.
-        alpha: length of the shift, in units of the residual stream. There is no default.
+        alpha: length of the shift, in units of the residual stream: a number, a list, a range `0.01:0.09:0.01` or
+            `paper`. There is no default.
+        dose: in place of alpha, the same as a share of each position's ‖h‖.
+        alpha_per_layer: multipliers of alpha by block: a list, `linear:a:b` or `peak:center:width`; alpha is 1 then if
+            it is not given.
+        control: what takes the vector's place: `random:SEED`, `shuffled`, `negated`, `identity`, `self-consistency`.
         layers: the child's blocks to steer: `all`, `7`, `10-20` or `[1,4]`.
         tokens: `all`, `prompt`, `generated` or `last` (steering/positions.py).
         normalize: scale each steered block output back to the length that it had.
@@ -48,37 +55,22 @@ class SteeredHF(HFLM):
             or `drop` it as `hf` does.
         blocks: path of the list of decoder blocks, for a model where it cannot be found by shape.
         allow_leak: evaluate on rows that the vector was extracted from; recorded in the result file.
+        vote: how the responses of a set become one: `mode`, `weighted` or `none`, which refuses a set.
+        vote_filter: the filter of the task whose output is the answer that counts (default: its first).
+        vote_answer: a function that reads the answer instead, `package.module:function`.
+        vote_metric: how an option is chosen in multiple choice: `acc` or `acc_norm`.
+        vote_early_stop: leave out strengths that can no longer change a vote.
+        record: folder to which responses go and from which a run goes on (default: none for one alpha,
+            `./steer_records` for a set).
+        seed: of sampled tokens.
         **kwargs: as in HFLM.
 
     Raises:
         SteeringError: one sentence, before the model is loaded where that is possible.
     """
 
-    def __init__(
-        self,
-        pretrained: Any,
-        vectors: str | SteeringVector | None = None,
-        alpha: Any = None,
-        layers: Any = "all",
-        tokens: str = "all",
-        normalize: bool = False,
-        width_map: str = "cut",
-        system_role: str = "merge",
-        blocks: str | None = None,
-        allow_leak: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        self.plan = SteeringPlan.build(
-            vectors=vectors,
-            alpha=alpha,
-            layers=layers,
-            tokens=tokens,
-            normalize=normalize,
-            width_map=width_map,
-            system_role=system_role,
-            blocks=blocks,
-            allow_leak=allow_leak,
-        )
+    def __init__(self, pretrained: Any, **kwargs: Any) -> None:
+        plan = SteeringPlan.build(**{name: kwargs.pop(name) for name in PLAN_ARGUMENTS if name in kwargs})
         # HFLM's own default is "cuda", which a machine without one refuses three libraries down.
         kwargs.setdefault("device", "cuda" if torch.cuda.is_available() else "cpu")
         try:
@@ -91,56 +83,86 @@ class SteeredHF(HFLM):
         if getattr(getattr(self.model, "active_peft_config", None), "is_prompt_learning", False):
             raise SteeringError("steered-hf does not steer PEFT prompt learning, whose virtual tokens have no request")
         self._model_settings = _model_settings(self, kwargs)
-        child = self.plan.fit(len(find_blocks(self.model, blocks)), hidden_size(self.model))
-        self._transfer = child.report if child else None
-        if child and self.plan.steers:
-            self._steerer = Steerer(self.model, child.directions, normalize=normalize, blocks=blocks)
-        self._prefixes = Prefixes(self._run_prefix)
-        self._merges_system = self.plan.system_role == "merge" and not self._takes_system_role()
+        self.watch: Callable[[Line], None] | None = None
+        self._record: Record | None = None
+        self.steer(plan)
+
+    def steer(self, plan: SteeringPlan) -> None:
+        """Go on under another plan, with the model that is loaded.
+
+        Raises:
+            SteeringError: where the plan does not fit the model.
+        """
+        found = find_blocks(self.model, plan.blocks)
+        child = plan.fit(len(found), hidden_size(self.model))
+        self.plan, self._transfer = plan, child.report if child else None
+        steered = list(child.directions) if child else []
+        strengths = plan.strengths(len(found), steered)
+        self._steerer = None
+        if child and plan.steers:
+            self._steerer = Steerer(
+                self.model,
+                child.directions,
+                normalize=plan.normalize,
+                share=plan.dose,
+                blocks=plan.blocks,
+                strengths=len(plan.variants),
+            )
+        self._rows = RowEngine(self, self._steerer, strengths, plan.tokens)
+        if self._record is not None:
+            self._record.close()
+        self._record = Record(plan.record, self.rank) if plan.record else None
+        self._axis = AlphaAxis(plan, self._record, self._model_settings, self._seen)
+        self._merges_system = plan.system_role == "merge" and not self._takes_system_role()
+
+    def _seen(self, line: Line) -> None:
+        if self.watch:
+            self.watch(line)
 
     # Requests
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         self._refuse_leaks(requests)
-        if self.plan.steers:
-            self._prefixes.learn(self.tok_encode(request.args[0]) for request in requests)
-        return super().generate_until(requests, disable_tqdm=disable_tqdm)
+        if self.plan.is_plain and self._record is None:
+            with self._identity():
+                return super().generate_until(requests, disable_tqdm=disable_tqdm)
+
+        def settle(request: Instance, response: str) -> None:
+            hook.add_partial("generate_until", request.args, response)
+
+        hook = self.cache_hook
+        responses = self._axis.write(requests, self, settle, disable_tqdm or self.rank != 0)
+        self._warn_of_lost_doses()
+        return responses
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         self._refuse_leaks(requests)
-        return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        if self.plan.samples:
+            raise SteeringError("control=self-consistency draws texts, and multiple choice has none: leave it out here")
+        if self.plan.is_plain and self._record is None:
+            with self._identity():
+                return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
-    def _refuse_leaks(self, requests: list[Any]) -> None:
-        if self.plan.steers and not self.plan.allow_leak:
-            refuse_leaks(extraction_rows(self.plan.vector), requests)
+        def settle(request: Instance, score: tuple[float, bool]) -> None:
+            hook.add_partial("loglikelihood", request.args, score)
 
-    def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **generation_kwargs: Any) -> Tensor:
-        if not self.plan.steers:
-            return super()._model_generate(context, max_length, stop, **generation_kwargs)
-        mask = generation_kwargs.pop("attention_mask")
-        # `generate` multiplies rows for beams and samples, but not a cache that it is given.
-        multiplied = {"num_beams", "num_return_sequences"} & generation_kwargs.keys()
-        model = base_model(self.model)
-        if not multiplied and can_share(model, max_length):
-            rows = [row[real.bool()].tolist() for row, real in zip(context, mask, strict=True)]
-            shared, cache = self._prefixes.prepare(model, rows)
-            context, mask = move_padding(context, mask, shared)
-            generation_kwargs |= cache
-        with self._steerer.generating([self.plan.alpha] * len(context), self.plan.tokens, mask):
-            return super()._model_generate(context, max_length, stop, attention_mask=mask, **generation_kwargs)
-
-    @torch.no_grad()
-    def _run_prefix(self, tokens: Sequence[int]) -> Cache | None:
-        """The KV cache of a beginning, steered as its positions are in every prompt that begins so."""
-        mask = torch.full((1, len(tokens)), self.plan.tokens in ("all", "prompt"), device=self.device)
-        with self._steerer.scoring([self.plan.alpha], mask), self._autocast():
-            return run_prefix(decoder(self.model), tokens, self.device)
-
-    def _autocast(self) -> torch.autocast:
-        dtype = self.mixed_precision_dtype
-        return torch.autocast(device_type=self.device.type, dtype=dtype, enabled=dtype is not None)
+        hook = self.cache_hook
+        groups = list(group_documents(requests))
+        documents = [[requests[number] for number in group] for group in groups]
+        scores: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+        disable = disable_tqdm or self.rank != 0
+        for group, found in zip(groups, self._axis.score(documents, self, settle, disable), strict=True):
+            for number, score in zip(group, found, strict=True):
+                scores[number] = score
+        self._warn_of_lost_doses()
+        return scores
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        if len(self.plan.variants) > 1:
+            raise SteeringError(
+                f"loglikelihood_rolling has no answers, on which a set of {len(self.plan.variants)} strengths could "
+                "vote: give one alpha"
+            )
         if self.plan.steers and self.plan.tokens != "all":
             raise SteeringError(
                 f"tokens={self.plan.tokens!r} has no meaning for loglikelihood_rolling, which has no prompt: "
@@ -150,56 +172,189 @@ class SteeredHF(HFLM):
         return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
 
     def _loglikelihood_tokens(
-        self, requests: list[Scored], disable_tqdm: bool = False, override_bs: int | None = None
+        self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
-        """HFLM's scoring, which knows neither its padding nor where a context ends, with both known."""
+        """HFLM's scoring of windows of a text, which knows neither its padding nor where a context ends, with both."""
         if not self.plan.steers:
             return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
-        # Requests that differ in their last token only are one row: the forward pass never sees that token.
-        rows: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
-        for index, (_, context, continuation) in enumerate(requests):
-            rows.setdefault((tuple(context), tuple(continuation[:-1])), []).append(index)
-        self._prefixes.learn(context for _, context, _ in requests)  # the last context token predicts: it is run anew
-        order = Collator(
-            [requests[members[0]] for members in rows.values()],
-            sort_fn=lambda request: (-len(request[1]) - len(request[2]), request[1] + request[2]),
-        )
-        fixed = self.batch_size if self.batch_size != "auto" else override_bs
-        if not fixed:
-            self.batch_sizes: dict[int, int] = {}
-        batches = order.get_batched(n=fixed or 0, batch_fn=None if fixed else self._batch_scheduler)
-        scores: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
-        with tqdm(
-            total=len(requests), disable=disable_tqdm or self.rank != 0, desc="Running loglikelihood requests"
-        ) as progress:
-            for batch in batches:
-                for (_, context, continuation), logprobs in zip(batch, self._score(batch), strict=True):
-                    members = rows[tuple(context), tuple(continuation[:-1])]
-                    for index in members:
-                        scores[index] = _read_score(logprobs, requests[index][2])
-                        if (strings := requests[index][0]) is not None:
-                            self.cache_hook.add_partial("loglikelihood", strings, scores[index])
-                    progress.update(len(members))
+        rows = [ScoredRow(context, continuation, 0) for _, context, continuation in requests]
+        scores: list[tuple[float, bool]] = [(0.0, False)] * len(rows)
+        self._rows.score(rows, override_bs or self._batch_rows(rows), scores.__setitem__)
         return scores
 
-    def _score(self, batch: list[Scored]) -> list[Tensor]:
-        """Log-probabilities [continuation, vocabulary] of each request's continuation positions."""
-        inputs = [(context + continuation)[-(self.max_length + 1) : -1] for _, context, continuation in batch]
-        lengths = torch.tensor([len(row) for row in inputs], device=self.device)
-        continuations = torch.tensor([len(continuation) for _, _, continuation in batch], device=self.device)
-        width = int(lengths.max())
-        mask = scoring_mask(self.plan.tokens, lengths + 1 - continuations, lengths, width)
-        model = base_model(self.model)
-        shared, cache = self._prefixes.prepare(model, inputs) if can_share(model, 0) else (0, {})
-        own = pad_sequence([torch.tensor(row[shared:], device=self.device) for row in inputs], batch_first=True)
-        # Padding is on the right, where a causal model does not look: as in HFLM there is no attention mask.
-        with torch.no_grad(), self._autocast(), self._steerer.scoring([self.plan.alpha] * len(batch), mask[:, shared:]):
-            logits = self.model(input_ids=own, **cache).logits
-        ends = (lengths - shared).tolist()
-        return [
-            F.log_softmax(row[end - continuation : end], dim=-1, dtype=self.softmax_dtype)
-            for row, end, continuation in zip(logits, ends, continuations.tolist(), strict=True)
-        ]
+    def _refuse_leaks(self, requests: list[Any]) -> None:
+        if self.plan.steers and not self.plan.allow_leak:
+            refuse_leaks(extraction_rows(self.plan.vector), requests)
+
+    # What the axis asks for
+
+    def write(
+        self, requests: Sequence[Instance], asked: Sequence[Asked], finish: Callable[[int, Written], None]
+    ) -> None:
+        """Continue prompts (axis.Engine)."""
+        if self.plan.is_plain:
+            self._write_plainly(requests, asked, finish)
+            return
+        groups: dict[str, list[int]] = {}
+        for place, one in enumerate(asked):
+            drawn = self.plan.variants[one.variant].sample is not None
+            groups.setdefault(repr((requests[one.item].args[1], drawn)), []).append(place)
+        for places in groups.values():
+            self._write_group(requests, asked, places, finish)
+
+    def _write_group(
+        self,
+        requests: Sequence[Instance],
+        asked: Sequence[Asked],
+        places: list[int],
+        finish: Callable[[int, Written], None],
+    ) -> None:
+        """Continue prompts that have the same generation arguments, as HFLM prepares and reads them."""
+        first = asked[places[0]]
+        arguments = normalize_gen_kwargs(requests[first.item].args[1], self.max_gen_toks)
+        stop = handle_stop_sequences(
+            arguments.pop("until", None), eos=self.tok_decode(self.eot_token_id, skip_special_tokens=False)
+        )
+        new_tokens = arguments.pop("max_gen_toks")
+        if new_tokens >= self.max_length:
+            raise SteeringError(
+                f"max_gen_toks={new_tokens} leaves no room for a prompt in the {self.max_length} tokens of the model: "
+                "lower it with --gen_kwargs, or set max_length"
+            )
+        if self.plan.variants[first.variant].sample is not None:
+            arguments |= {"do_sample": True, "temperature": self.plan.temperature}
+        elif arguments.get("temperature") == 0.0 and not arguments.get("do_sample"):
+            arguments |= {"do_sample": False}
+            arguments.pop("temperature")
+        draws = bool(arguments.get("do_sample"))
+        prompts: dict[int, list[int]] = {}
+        rows = []
+        for place in places:
+            one = asked[place]
+            if one.item not in prompts:
+                prompts[one.item] = self._encode(requests[one.item].args[0], self.max_length - new_tokens)
+            rows.append(Row(prompts[one.item], one.variant, one.seed if draws else None))
+
+        def finish_row(number: int, generated: Generated) -> list[int]:
+            text = self._read(generated.tokens, stop)
+            logprob = generated.logprob
+            finish(places[number], Written(text, len(generated.tokens), logprob, generated.stop or None))
+            return []
+
+        batch = self._batch_rows([ScoredRow(row.prompt, [0] * new_tokens, 0) for row in rows])
+        self._rows.generate(rows, stop, new_tokens, arguments, batch, finish_row)
+
+    def _encode(self, prompt: str, limit: int) -> list[int]:
+        """The tokens that HFLM gives a prompt, the last `limit` of them."""
+        ids, _ = self.tok_batch_encode([prompt], left_truncate_len=limit, truncation=self.truncation)
+        return ids[0].tolist()
+
+    def _read(self, tokens: list[int], stop: list[str]) -> str:
+        """The response in new tokens, as HFLM reads it."""
+        end = self.think_end_token
+        if isinstance(end, int) and end in tokens:
+            tokens = tokens[len(tokens) - tokens[::-1].index(end) :]
+        text = self.tok_decode(tokens)
+        if isinstance(end, int):
+            text = text.lstrip()
+        return postprocess_generated_text(text, stop=stop, think_end_token=end if isinstance(end, str) else None)
+
+    def score(
+        self,
+        documents: Sequence[Sequence[Instance]],
+        asked: Sequence[Asked],
+        finish: Callable[[int, Scores], None],
+    ) -> None:
+        """Score continuations (axis.Engine)."""
+        if self.plan.is_plain:
+            self._score_plainly(documents, asked, finish)
+            return
+        rows, owners = [], []
+        waiting: list[dict[int, tuple[float, bool]]] = [{} for _ in asked]
+        for place, one in enumerate(asked):
+            for choice, request in enumerate(documents[one.item]):
+                context, continuation = self._encode_choice(*request.args)
+                rows.append(ScoredRow(context, continuation, one.variant))
+                owners.append((place, choice))
+
+        def finish_row(number: int, score: tuple[float, bool]) -> None:
+            place, choice = owners[number]
+            waiting[place][choice] = score
+            wanted = len(documents[asked[place].item])
+            if len(waiting[place]) == wanted:
+                finish(place, [waiting[place][i] for i in range(wanted)])
+
+        self._rows.score(rows, self._batch_rows(rows), finish_row)
+
+    def _encode_choice(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        if context:
+            return self._encode_pair(context, continuation)
+        # As the harness's TemplateLM does: an empty context is the prefix token, and a continuation may begin with it.
+        tokens = self.tok_encode(continuation, add_special_tokens=False)
+        begins = bool(tokens) and tokens[0] == self.prefix_token_id
+        return ([tokens[0]], tokens[1:]) if begins and len(tokens) > 1 else ([self.prefix_token_id], tokens)
+
+    def _batch_rows(self, rows: Sequence[ScoredRow]) -> int:
+        """Rows of a batch: as given, or as many as HFLM finds room for at the length of the longest."""
+        if self.batch_size != "auto":
+            return int(self.batch_size)
+        longest = max(rows, key=lambda row: len(row.context) + len(row.continuation))
+        return int(self._detect_batch_size([(None, longest.context, longest.continuation)], 0))
+
+    # alpha=0 on HFLM's own path
+
+    @contextmanager
+    def _identity(self) -> Iterator[None]:
+        """Another batch size, if this is the control `identity`."""
+        before: Any = vars(self)["batch_size_per_gpu"]
+        try:
+            if self.plan.control is not None and self.plan.control.kind == "identity":
+                self.batch_size_per_gpu = 4 if before == "auto" else before // 2 if before > 1 else 2
+            yield
+        finally:
+            self.batch_size_per_gpu = before
+
+    @contextmanager
+    def _collecting(self, collect: Callable[[tuple[Any, ...], Any], None]) -> Iterator[None]:
+        """Hear of every response as HFLM tells its cache of it."""
+        hook: Any = vars(self)["cache_hook"]
+        self.cache_hook = _Collector(collect)
+        try:
+            with self._identity():
+                yield
+        finally:
+            self.cache_hook = hook
+
+    def _write_plainly(
+        self, requests: Sequence[Instance], asked: Sequence[Asked], finish: Callable[[int, Written], None]
+    ) -> None:
+        waiting: dict[str, list[int]] = {}
+        for place, one in enumerate(asked):
+            waiting.setdefault(repr(requests[one.item].args), []).append(place)
+        with self._collecting(lambda args, text: finish(waiting[repr(args)].pop(0), Written(text))):
+            super().generate_until([requests[one.item] for one in asked], disable_tqdm=True)
+
+    def _score_plainly(
+        self,
+        documents: Sequence[Sequence[Instance]],
+        asked: Sequence[Asked],
+        finish: Callable[[int, Scores], None],
+    ) -> None:
+        waiting: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        for place, one in enumerate(asked):
+            for choice, request in enumerate(documents[one.item]):
+                waiting.setdefault(request.args, []).append((place, choice))
+        found: list[dict[int, tuple[float, bool]]] = [{} for _ in asked]
+
+        def collect(args: Any, score: tuple[float, bool]) -> None:
+            place, choice = waiting[args].pop(0)
+            found[place][choice] = score
+            if len(found[place]) == len(documents[asked[place].item]):
+                finish(place, [found[place][i] for i in range(len(found[place]))])
+
+        with self._collecting(collect):
+            requests = [request for one in asked for request in documents[one.item]]
+            super().loglikelihood(requests, disable_tqdm=True)
 
     # Prompts
 
@@ -225,19 +380,43 @@ class SteeredHF(HFLM):
     def get_model_info(self) -> dict[str, Any]:
         info = super().get_model_info()
         vector = self.plan.vector
-        settings = self.plan.settings()
-        info["steering"] = settings | {
+        info["steering"] = self.plan.settings() | {
             "fingerprint": self.steering_fingerprint,
             "system_prompt": "merged into the first user turn" if self._merges_system else "as the template has it",
             "transfer": self._transfer,
             "passport": vector.passport if vector else None,
+            "votes": report(self._axis.tally),
+            "doses": self._doses(),
+            "application": self._rows.application() if self._steerer else None,
         }
         return info
+
+    def _doses(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Strength -> block -> what was measured there."""
+        if self._steerer is None:
+            return {}
+        measured = self._steerer.doses.report()
+        names = [variant.name for variant in self.plan.variants]
+        return {name: blocks for name, blocks in zip(names, measured, strict=True) if blocks}
+
+    def _warn_of_lost_doses(self) -> None:
+        """Say so where the dtype rounded away more than half of a shift."""
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        for name, blocks in self._doses().items():
+            lost = {b: m["survival"] for b, m in blocks.items() if m["survival"] is not None and m["survival"] < 0.5}
+            if lost:
+                keeps = "a larger strength" if dtype == "float32" else "dtype=float32"
+                logger.warning(
+                    "%s=%s: in %d of %d steered blocks less than half of the shift survives the rounding of %s (least: "
+                    "%.0f %% in block %s); %s would keep it",
+                    *("dose" if self.plan.dose else "alpha", name, len(lost), len(blocks), dtype),
+                    *(100 * min(lost.values()), min(lost, key=lambda block: lost[block]), keeps),
+                )
 
     @property
     def steering_fingerprint(self) -> str:
         """What may share a response cache with this model: same model, vector, strength and positions."""
-        return fingerprint({"model": self._model_settings, "steering": self.plan.settings()})
+        return digest({"model": self._model_settings, "steering": self.plan.settings()})
 
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Mark the harness's response cache, which cannot tell steerings apart, and refuse that of another one."""
@@ -255,11 +434,14 @@ class SteeredHF(HFLM):
         super().set_cache_hook(cache_hook)
 
 
-def _read_score(logprobs: Tensor, continuation: list[int]) -> tuple[float, bool]:
-    """Sum of the continuation's log-probabilities, and whether greedy decoding would have written it."""
-    tokens = torch.tensor(continuation, device=logprobs.device)
-    greedy = bool((logprobs.argmax(dim=-1) == tokens).all())
-    return float(logprobs.gather(1, tokens[:, None]).sum()), greedy
+class _Collector:
+    """Takes the place of the harness's cache hook."""
+
+    def __init__(self, collect: Callable[[tuple[Any, ...], Any], None]) -> None:
+        self._collect = collect
+
+    def add_partial(self, attr: str, req: tuple[Any, ...], res: Any) -> None:
+        self._collect(req, res)
 
 
 def _model_settings(lm: HFLM, kwargs: dict[str, Any]) -> dict[str, Any]:

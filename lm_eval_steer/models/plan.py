@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from lm_eval_steer.alphas import alpha_name, read_alphas
 from lm_eval_steer.catalog import find_vector
+from lm_eval_steer.controls import CONTROL_TEMPERATURE, Control, apply_control, read_control
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.profiles import check_profile, read_profile
 from lm_eval_steer.transfer.layers import read_layers
 from lm_eval_steer.transfer.mapping import ChildVector, span, transfer
 from lm_eval_steer.transfer.widths import WIDTH_MAPS
@@ -21,6 +23,28 @@ logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the chil
 
 TOKENS = ("all", "prompt", "generated", "last")
 SYSTEM_ROLES = ("merge", "drop")
+VOTES = ("mode", "weighted", "none")
+VOTE_METRICS = ("acc", "acc_norm")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to answer a request: a member of the α set, or a sample of the self-consistency control.
+
+    Attributes:
+        alpha: strength; a length, or with `dose` a share of ‖h‖. 0 steers nothing.
+        sample: number of the sample; None for greedy text (or what the task's generation_kwargs ask for).
+        profile: multipliers of alpha per block of the child, in place of the plan's (the search over blocks).
+    """
+
+    alpha: float
+    sample: int | None = None
+    profile: tuple[float, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """As a table shows it."""
+        return alpha_name(self.alpha) if self.sample is None else f"sample {self.sample}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +52,11 @@ class SteeringPlan:
     """A checked set of steering arguments. Build it with `SteeringPlan.build`.
 
     Attributes:
-        vector: the parent's directions; None only where alpha is 0.
-        alpha: length of the shift α·v in every block (strength of the paper).
+        vector: the parent's directions; None only where nothing is steered.
+        alphas: the strengths of the set, by |α|, positive first; one for a plain run.
+        dose: whether they are shares of each position's ‖h‖ instead of lengths of the shift α·v.
+        alpha_per_layer: multipliers of α by block, as given; None for 1 everywhere.
+        control: the control that takes the vector's place; None for the vector itself.
         layers: the child's blocks to steer, as given; `all`, `10-20` or `[1,4]`.
         tokens: which positions are steered (steering/positions.py).
         normalize: keep the length of each block output.
@@ -38,67 +65,163 @@ class SteeringPlan:
             `drop` it as the harness's `hf` does.
         blocks: path of the list of decoder blocks, where it cannot be found by shape.
         allow_leak: evaluate on rows that the vector was extracted from.
+        vote: how a set becomes one response: `mode`, `weighted` or `none`, which refuses a set.
+        vote_filter: filter of the task whose output is the answer.
+        vote_answer: function that reads the answer instead, `package.module:function`.
+        vote_metric: how a multiple-choice option is chosen, `acc` or `acc_norm`.
+        vote_early_stop: skip strengths that can no longer change a vote.
+        record: folder of the record; None for none.
+        seed: of sampled tokens.
     """
 
     vector: SteeringVector | None
-    alpha: float
-    layers: Any
-    tokens: str
-    normalize: bool
-    width_map: str
-    system_role: str
-    blocks: str | None
-    allow_leak: bool
+    alphas: tuple[float, ...]
+    dose: bool = False
+    alpha_per_layer: Any = None
+    control: Control | None = None
+    layers: Any = "all"
+    tokens: str = "all"
+    normalize: bool = False
+    width_map: str = "cut"
+    system_role: str = "merge"
+    blocks: str | None = None
+    allow_leak: bool = False
+    vote: str = "mode"
+    vote_filter: str | None = None
+    vote_answer: str | None = None
+    vote_metric: str = "acc"
+    vote_early_stop: bool = False
+    record: str | None = None
+    seed: int = 0
+    profiles: tuple[tuple[float, ...], ...] = field(default=())
 
     @classmethod
     def build(
         cls,
         *,
-        vectors: str | Path | SteeringVector | None,
-        alpha: Any,
-        layers: Any,
-        tokens: str,
-        normalize: bool,
-        width_map: str,
-        system_role: str,
-        blocks: str | None,
-        allow_leak: bool,
+        vectors: str | Path | SteeringVector | None = None,
+        alpha: Any = None,
+        dose: Any = None,
+        alpha_per_layer: Any = None,
+        control: Any = None,
+        layers: Any = "all",
+        tokens: str = "all",
+        normalize: bool = False,
+        width_map: str = "cut",
+        system_role: str = "merge",
+        blocks: str | None = None,
+        allow_leak: bool = False,
+        vote: str = "mode",
+        vote_filter: str | None = None,
+        vote_answer: str | None = None,
+        vote_metric: str = "acc",
+        vote_early_stop: bool = False,
+        record: str | Path | None = None,
+        seed: int = 0,
     ) -> SteeringPlan:
-        """Check the arguments and read the vector file, before a model is loaded.
+        """Check the arguments and load the vector. A set is recorded in `./steer_records`, or where `record` says.
 
         Raises:
-            SteeringError: one sentence per way to be wrong.
+            SteeringError: one sentence per way to be wrong, before a model is loaded.
         """
+        strengths = _read_strengths(alpha, dose, alpha_per_layer)
+        chosen = read_control(control)
+        if chosen is not None and chosen.kind == "identity":
+            strengths = (0.0,)
         _check_choice("tokens", tokens, TOKENS)
         _check_choice("width_map", width_map, tuple(WIDTH_MAPS))
         _check_choice("system_role", system_role, SYSTEM_ROLES)
-        for argument, value in (("normalize", normalize), ("allow_leak", allow_leak)):
+        _check_choice("vote", vote, VOTES)
+        _check_choice("vote_metric", vote_metric, VOTE_METRICS)
+        for argument, value in (
+            ("normalize", normalize),
+            ("allow_leak", allow_leak),
+            ("vote_early_stop", vote_early_stop),
+        ):
             if not isinstance(value, bool):
                 raise SteeringError(f"{argument}={value!r} is not understood: use True or False")
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise SteeringError(f"seed={seed!r} is not understood: use a whole number from 0 on")
         read_layers(layers)
-        strength = _read_alpha(alpha)
-        if vectors is None and strength != 0:
+        if len(strengths) > 1 and vote == "none":
             raise SteeringError(
-                f"alpha={strength:g} but no vectors: name a steering vector file, as in vectors=phi4_gsm8k.safetensors"
+                f"vote=none with {len(strengths)} strengths leaves no single response per request: give one alpha, or "
+                "vote=mode"
+            )
+        steers = any(strengths) and not (chosen and chosen.kind == "self-consistency")
+        if vectors is None and steers:
+            raise SteeringError(
+                f"alpha={alpha_name(strengths[-1])} needs vectors: name a steering vector file, as in "
+                "vectors=phi4_gsm8k.safetensors"
             )
         if vectors is not None and not isinstance(vectors, str | Path | SteeringVector):
             raise SteeringError(f"vectors={vectors!r} is not understood: name one steering vector file")
         vector = SteeringVector.load(find_vector(str(vectors))) if isinstance(vectors, str | Path) else vectors
-        return cls(vector, strength, layers, tokens, normalize, width_map, system_role, blocks, allow_leak)
+        if record is None and len(strengths) > 1:
+            record = "steer_records"
+        return cls(
+            vector=vector,
+            alphas=strengths,
+            dose=dose is not None,
+            alpha_per_layer=alpha_per_layer,
+            control=chosen,
+            layers=layers,
+            tokens=tokens,
+            normalize=normalize,
+            width_map=width_map,
+            system_role=system_role,
+            blocks=blocks,
+            allow_leak=allow_leak,
+            vote=vote,
+            vote_filter=vote_filter,
+            vote_answer=vote_answer,
+            vote_metric=vote_metric,
+            vote_early_stop=vote_early_stop,
+            record=None if record is None else str(record),
+            seed=seed,
+        )
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """The ways to answer a request, in the order of a vote."""
+        if self.profiles:
+            return tuple(Variant(alpha, profile=profile) for profile in self.profiles for alpha in self.alphas)
+        if self.samples:
+            return tuple(Variant(0.0, sample=number) for number in range(len(self.alphas)))
+        return tuple(Variant(alpha) for alpha in self.alphas)
+
+    @property
+    def samples(self) -> bool:
+        """Whether the variants are samples without steering (self-consistency), as many as the set has strengths."""
+        return self.control is not None and self.control.kind == "self-consistency"
 
     @property
     def steers(self) -> bool:
-        """False for alpha=0, which takes the harness's own path."""
-        return self.alpha != 0
+        """Whether any variant shifts a block output."""
+        return any(self.alphas) and not self.samples
+
+    @property
+    def is_plain(self) -> bool:
+        """alpha=0 alone, which takes the harness's own path."""
+        return not self.steers and not self.samples
+
+    @property
+    def temperature(self) -> float | None:
+        """At which the samples of self-consistency are drawn; None for a plan that draws none of its own."""
+        return CONTROL_TEMPERATURE if self.samples else None
 
     def fit(self, blocks: int, width: int) -> ChildVector | None:
-        """The vector in the space of a child of `blocks` blocks and hidden size `width`."""
+        """The vector, or its control, in the space of a child of `blocks` blocks and hidden size `width`."""
+        if self.alpha_per_layer is not None:
+            read_profile(self.alpha_per_layer, blocks)
         if self.vector is None:
             return None
         child = transfer(self.vector, blocks, width, layers=self.layers, width_map=self.width_map)
+        if self.control is not None:
+            child = replace(child, directions=apply_control(self.control, child.directions))
         report = child.report
         logger.info(
-            "Steering block%s %s of %d (hidden %d) with %s (%d blocks, hidden %d): alpha=%g, tokens=%s, layer map %s, "
+            "Steering block%s %s of %d (hidden %d) with %s (%d blocks, hidden %d)%s: %s=%s, tokens=%s, layer map %s, "
             "width map %s",
             "s"[: len(child.sources) > 1],
             span(report["steered_blocks"]),
@@ -107,49 +230,85 @@ class SteeringPlan:
             report["parent"],
             report["parent_blocks"],
             report["parent_hidden_size"],
-            self.alpha,
+            f", control {self.control.name}" if self.control else "",
+            "dose" if self.dose else "alpha",
+            ", ".join(map(alpha_name, self.alphas)),
             self.tokens,
             report["layer_map"],
             self.width_map,
         )
         return child
 
-    def settings(self) -> dict[str, Any]:
-        """Every argument that changes a response, JSON-ready; the vector stands for itself by its fingerprint."""
+    def strengths(self, blocks: int, steered: list[int]) -> np.ndarray:
+        """Strength of each variant in each steered block: float32 [variants, steered blocks].
+
+        Args:
+            blocks: how many blocks the child has.
+            steered: the blocks that are steered, ascending.
+        """
+        common = None if self.alpha_per_layer is None else read_profile(self.alpha_per_layer, blocks)
+        rows = []
+        for variant in self.variants:
+            profile = variant.profile or common or (1.0,) * blocks
+            rows.append([variant.alpha * profile[block] for block in steered])
+        return np.asarray(rows, dtype=np.float32).reshape(len(rows), len(steered))
+
+    def with_changes(self, **changes: Any) -> SteeringPlan:
+        """The plan with some attributes replaced by checked values."""
+        return replace(self, **changes)
+
+    @property
+    def alpha_setting(self) -> float | list[float]:
+        """The strengths as a result file shows them: a number, or a list for a set."""
+        return self.alphas[0] if len(self.alphas) == 1 else list(self.alphas)
+
+    def response_settings(self) -> dict[str, Any]:
+        """Every argument that changes the response of a steered variant, except its strength; JSON-ready."""
         return {
             "vector": self.vector.fingerprint if self.vector else None,
-            "alpha": self.alpha,
+            "unit": "dose" if self.dose else "alpha",
+            "alpha_per_layer": self.alpha_per_layer,
+            "control": self.control.name if self.control else None,
             "layers": self.layers,
             "tokens": self.tokens,
             "normalize": self.normalize,
             "layer_map": "greedy",
             "width_map": self.width_map,
-            "system_role": self.system_role,
             "blocks": self.blocks,
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """Every argument that changes what the harness is given, JSON-ready."""
+        vote = None
+        if len(self.variants) > 1:
+            vote = {
+                "rule": self.vote,
+                "filter": self.vote_filter,
+                "answer": self.vote_answer,
+                "metric": self.vote_metric,
+                "early_stop": self.vote_early_stop,
+            }
+        return self.response_settings() | {
+            "alpha": self.alpha_setting,
+            "system_role": self.system_role,
             "allow_leak": self.allow_leak,
+            "vote": vote,
+            "seed": self.seed,
         }
 
 
-def fingerprint(settings: dict[str, Any]) -> str:
-    """SHA-256 of JSON-ready settings: what may share a response cache or a record."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+def _read_strengths(alpha: Any, dose: Any, alpha_per_layer: Any) -> tuple[float, ...]:
+    if dose is not None and alpha is not None:
+        raise SteeringError(f"alpha={alpha!r} and dose={dose!r} are two strengths: give one of them")
+    if alpha_per_layer is not None:
+        check_profile(alpha_per_layer)
+    if dose is not None:
+        return read_alphas(dose, "dose")
+    if alpha is None and alpha_per_layer is not None:
+        return (1.0,)
+    return read_alphas(alpha)
 
 
 def _check_choice(argument: str, value: Any, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise SteeringError(f"{argument}={value!r} is not understood: use one of {', '.join(choices)}")
-
-
-def _read_alpha(alpha: Any) -> float:
-    if alpha is None:
-        raise SteeringError("alpha is missing: say how long the shift is, as in alpha=0.04, or alpha=0 for none")
-    if isinstance(alpha, str) and alpha.startswith("[") and not alpha.endswith("]"):
-        raise SteeringError(
-            f"alpha={alpha!r} was cut at a comma: model_args given as one string to simple_evaluate cannot hold a "
-            "list; pass model_args as a dict"
-        )
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float):
-        raise SteeringError(f"alpha={alpha!r} is not a number: this version steers with one strength, as in alpha=0.04")
-    if not -sys.float_info.max <= alpha <= sys.float_info.max:  # NaN and integers of any size, too
-        raise SteeringError(f"alpha={alpha!r} is not a finite number: use a strength such as alpha=0.04")
-    return float(alpha)

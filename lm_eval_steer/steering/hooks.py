@@ -1,12 +1,13 @@
 """Steerer: forward hooks that add α·v to the output of a model's blocks, and leave no trace.
 
-α is a number per row and the steered positions a mask, so one batch may hold rows of any strength.
+The strength is a number per row and block, the steered positions are a mask: one batch holds rows of any strength.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,23 @@ from torch import Tensor, nn
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.steering.blocks import base_model, find_blocks
-from lm_eval_steer.steering.operators import add, add_keep_norm
+from lm_eval_steer.steering.doses import Doses
+from lm_eval_steer.steering.operators import add, add_keep_norm, share_of_norm
 from lm_eval_steer.steering.positions import generation_mask
+
+MEASURED = 16
+"""Doses are measured on every pass of several positions and on every so many passes of one."""
+
+
+@dataclass
+class _Pass:
+    """The forward pass under way: α per row and block where the mask steers."""
+
+    strengths: Tensor  # [rows, blocks]
+    mask: Tensor  # [rows, positions]
+    index: Tensor  # [rows], number of each row's strength
+    measured: bool
+    steered: Tensor  # how many rows and positions of the mask have a strength other than 0, per block [blocks]
 
 
 class Steerer:
@@ -26,7 +42,13 @@ class Steerer:
         model: a transformers model, also under PEFT.
         directions: block -> [hidden].
         normalize: keep the length of each block output.
+        share: strengths are shares of each position's ‖h‖ instead of lengths.
         blocks: where the blocks are, if `find_blocks` cannot tell.
+        strengths: how many strengths the doses tell apart.
+
+    Attributes:
+        doses: what was measured since the Steerer was made.
+        applied: block -> rows and positions that its hook has steered, by a strength other than 0.
     """
 
     def __init__(
@@ -35,54 +57,95 @@ class Steerer:
         directions: Mapping[int, np.ndarray],
         *,
         normalize: bool = False,
+        share: bool = False,
         blocks: str | None = None,
+        strengths: int = 1,
     ) -> None:
         found = find_blocks(model, blocks)
         self._model = base_model(model)
         self._blocks = {block: found[block] for block in directions}
+        self._column = {block: column for column, block in enumerate(directions)}
         self._directions = {block: torch.from_numpy(direction) for block, direction in directions.items()}
         self._operator: Callable[[Tensor, Tensor, Tensor], Tensor] = add_keep_norm if normalize else add
-        self._strength: Tensor | None = None  # [rows, positions, 1] of the pass under way
+        self._share = share
+        self._pass: _Pass | None = None
+        self._single_passes = 0
         self._calls = dict.fromkeys(directions, 0)
+        self._applied = {block: torch.zeros((), dtype=torch.int64) for block in directions}
+        self.doses = Doses(strengths, list(directions), pure=not normalize)
+
+    @property
+    def applied(self) -> dict[int, int]:
+        return {block: int(count) for block, count in self._applied.items()}
+
+    def credit(self, applied: Mapping[int, int], times: int) -> None:
+        """Count what was steered once, in a beginning that prompts share, for every further row that uses it."""
+        for block, count in applied.items():
+            self._applied[block] += count * times
+
+    def next_pass(self, strengths: Sequence[float] | Tensor, mask: Tensor, index: Tensor | None = None) -> None:
+        """Say what the forward passes to come inside `attached` add.
+
+        Args:
+            strengths: α per row, or per row and steered block [rows, blocks].
+            mask: steered positions [rows, positions].
+            index: number of each row's strength [rows], which the doses tell apart (default: all are number 0).
+        """
+        wide = torch.as_tensor(strengths, dtype=torch.float32, device=mask.device)
+        if wide.dim() == 1:
+            wide = wide[:, None].expand(-1, len(self._blocks))
+        if index is None:
+            index = torch.zeros(len(wide), dtype=torch.int64)
+        single = mask.shape[1] == 1
+        self._single_passes += single
+        steered = ((wide != 0).float().T @ mask.float()).sum(1).long()
+        self._pass = _Pass(wide, mask, index, not single or self._single_passes % MEASURED == 1, steered)
 
     @contextmanager
-    def scoring(self, alphas: Sequence[float], mask: Tensor) -> Iterator[None]:
-        """Steer the forward passes inside: row i by `alphas[i]` at the positions of `mask` [rows, positions]."""
-        with self._attached():
-            self._strength = _strength(alphas, mask)
+    def scoring(self, strengths: Sequence[float] | Tensor, mask: Tensor, index: Tensor | None = None) -> Iterator[None]:
+        """`attached`, for one pass that `next_pass` describes."""
+        with self.attached():
+            self.next_pass(strengths, mask, index)
             yield
 
     @contextmanager
-    def generating(self, alphas: Sequence[float], tokens: str, prompts: Tensor) -> Iterator[None]:
-        """Steer the `generate` call inside.
+    def generating(
+        self, strengths: Sequence[float] | Tensor, tokens: str, prompts: Tensor, index: Tensor | None = None
+    ) -> Iterator[None]:
+        """Steer a `generate` call whose loop is transformers' own.
 
         Args:
-            alphas: α of each row; rows that `generate` multiplies (beams, several samples) inherit theirs.
+            strengths: of each row; rows that `generate` multiplies (beams, several samples) inherit theirs.
             tokens: which positions (positions.py).
             prompts: attention mask of the prompts [rows, prompt positions], padded on the left.
+            index: as for `next_pass`.
         """
+        wide = torch.as_tensor(strengths, dtype=torch.float32, device=prompts.device)
+        index = torch.zeros(len(wide), dtype=torch.int64) if index is None else index
 
         def before_pass(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
             inputs: Tensor = kwargs["inputs_embeds"] if kwargs.get("input_ids") is None else kwargs["input_ids"]
             # transformers hands over no attention mask when there is no padding; the cache knows where a pass begins.
             # (Its keyword is `cache` from transformers 5.20 on, `past_key_values` before.)
             cache = kwargs.get("cache", kwargs.get("past_key_values"))
-            copies, rest = divmod(len(inputs), len(alphas))
+            copies, rest = divmod(len(inputs), len(wide))
             if rest:
-                raise SteeringError(f"{len(inputs)} rows are generated for {len(alphas)} requests")
+                raise SteeringError(f"{len(inputs)} rows are generated for {len(wide)} requests")
             mask = generation_mask(tokens, prompts, 0 if cache is None else cache.get_seq_length(), inputs.shape[1])
-            self._strength = _strength(alphas, mask).repeat_interleave(copies, dim=0)
+            repeat = [value.repeat_interleave(copies, dim=0) for value in (wide, mask, index)]
+            self.next_pass(*repeat)
 
-        with self._attached() as stack:
+        with self.attached() as stack:
             handle = self._model.register_forward_pre_hook(before_pass, with_kwargs=True)
             stack.callback(handle.remove)
             yield
 
     @contextmanager
-    def _attached(self) -> Iterator[ExitStack]:
+    def attached(self) -> Iterator[ExitStack]:
+        """Hold the hooks on the blocks; every forward pass inside is announced by `next_pass`."""
         self._calls = dict.fromkeys(self._blocks, 0)
         with ExitStack() as stack:
-            stack.callback(setattr, self, "_strength", None)
+            stack.callback(setattr, self, "_pass", None)
             for block, module in self._blocks.items():
                 stack.callback(module.register_forward_hook(self._hook(block)).remove)
             yield stack
@@ -94,11 +157,13 @@ class Steerer:
             )
 
     def _hook(self, block: int) -> Callable[[nn.Module, Any, Any], Any]:
+        column = self._column[block]
+
         def steer(module: nn.Module, args: Any, output: Any) -> Any:
             hidden = output[0] if isinstance(output, tuple) else output
-            direction, strength = self._directions[block], self._strength
-            if strength is None or hidden.dim() != 3 or hidden.shape[:2] != strength.shape[:2]:
-                expected = None if strength is None else [*strength.shape[:2], len(direction)]
+            direction, now = self._directions[block], self._pass
+            if now is None or hidden.dim() != 3 or hidden.shape[:2] != now.mask.shape:
+                expected = None if now is None else [*now.mask.shape, len(direction)]
                 raise SteeringError(
                     f"block {block} ({type(module).__name__}) returns {list(hidden.shape)}, expected {expected}: "
                     "set blocks= to the list of decoder blocks"
@@ -110,12 +175,13 @@ class Steerer:
             if direction.device != hidden.device:  # the blocks of a split model live on several devices
                 direction = self._directions[block] = direction.to(hidden.device)
             self._calls[block] += 1
-            steered = self._operator(hidden, strength.to(hidden.device), direction)
+            strength = (now.strengths[:, column, None] * now.mask)[..., None].to(hidden.device)
+            if self._share:
+                strength = share_of_norm(hidden, strength, direction)
+            steered = self._operator(hidden, strength, direction)
+            if now.measured:
+                self.doses.add(block, now.index, strength, hidden, steered, direction)
+            self._applied[block] = self._applied[block].to(now.steered.device) + now.steered[column]
             return (steered, *output[1:]) if isinstance(output, tuple) else steered
 
         return steer
-
-
-def _strength(alphas: Sequence[float], mask: Tensor) -> Tensor:
-    """α where steered, 0 elsewhere: [rows, positions, 1] float32."""
-    return (torch.tensor(alphas, dtype=torch.float32, device=mask.device)[:, None] * mask)[..., None]

@@ -26,3 +26,18 @@ def add_keep_norm(hidden: Tensor, strength: Tensor, direction: Tensor) -> Tensor
     tiny = torch.finfo(dtype).tiny
     scale = before.norm(dim=-1, keepdim=True) / after.norm(dim=-1, keepdim=True).clamp_min(tiny)
     return torch.where(strength != 0, after * scale, before).to(hidden.dtype)
+
+
+def share_of_norm(hidden: Tensor, share: Tensor, direction: Tensor) -> Tensor:
+    """The α that makes ‖α·v‖ the given share of ‖h‖, position by position.
+
+    Args:
+        hidden: block output [rows, positions, hidden].
+        share: of each row and position [rows, positions, 1].
+        direction: v [hidden].
+
+    Returns:
+        [rows, positions, 1].
+    """
+    tiny = torch.finfo(torch.float32).tiny
+    return share * hidden.float().norm(dim=-1, keepdim=True) / direction.float().norm().clamp_min(tiny)

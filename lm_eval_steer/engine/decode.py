@@ -1,0 +1,145 @@
+"""The decoding loop that transformers' `generate` is given (`custom_generate`): finished rows leave the batch.
+
+`generate` prepares everything (generation config, logits processors, cache); the loop only runs the model, which
+`step` steers, picks tokens and lets rows go.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel
+from transformers.generation import LogitsProcessorList, StoppingCriteriaList
+
+from lm_eval_steer.engine.prefix import cache_argument
+
+EMPTY_SHARE = 0.25
+"""Rows leave the cache when so many of its rows have finished: each time it is copied."""
+
+
+@dataclass
+class Generated:
+    """What one row wrote.
+
+    Attributes:
+        tokens: the new tokens, the last of which may end the text.
+        logprob: sum of their log-probabilities under the steered model, before any logits processor; None where
+            transformers' own loop ran.
+        stop: `eos`, `stop` (a stop string) or `length`; `dropped` where nobody needed the rest; empty as long as the
+            row runs, and where transformers' own loop ran.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    logprob: float | None = None
+    stop: str = ""
+
+
+class DecodeLoop:
+    """One batch.
+
+    Args:
+        mask: attention mask of the prompts [rows, positions], 0 at padding.
+        new_tokens: limit of each row.
+        seeds: of each row, where tokens are drawn; None for greedy. A row's draws depend on its seed alone.
+        step: called before every pass with the rows still there, their mask of unfinished ones [rows], the position
+            that the pass begins with and how many it runs.
+        is_stopped: whether a row's new tokens hold a stop string.
+        finish: called with a row that is done; gives the rows that need not go on.
+    """
+
+    def __init__(
+        self,
+        mask: Tensor,
+        new_tokens: int,
+        seeds: Sequence[int] | None,
+        step: Callable[[Tensor, Tensor, int, int], None],
+        is_stopped: Callable[[list[int]], bool],
+        finish: Callable[[int, Generated], Collection[int]],
+    ) -> None:
+        self.rows = [Generated() for _ in range(len(mask))]
+        self._mask, self._new_tokens = mask, new_tokens
+        self._draws = None if seeds is None else [np.random.default_rng(seed).random(new_tokens) for seed in seeds]
+        self._step, self._is_stopped, self._finish = step, is_stopped, finish
+
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        input_ids: Tensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        **model_kwargs: Any,
+    ) -> Tensor:
+        """Run the batch; what it gives is in `rows`."""
+        cache = model_kwargs.get("cache", model_kwargs.get("past_key_values"))
+        assert cache is not None, "generate prepares a cache where use_cache is set"
+        ends = {int(t) for c in stopping_criteria if hasattr(c, "eos_token_id") for t in c.eos_token_id.flatten()}
+        forward = inspect.signature(model.forward).parameters
+        extra = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
+        there = torch.arange(len(input_ids), device=input_ids.device)
+        ids = input_ids
+        mask = self._mask.to(ids.device)
+        while True:
+            start, width = cache.get_seq_length(), ids.shape[1]
+            unfinished = torch.tensor([not self.rows[row].stop for row in there.tolist()], device=ids.device)
+            self._step(there, unfinished, start, width - start)
+            logits = (
+                model(
+                    input_ids=ids[:, start:],
+                    attention_mask=None if mask.all() else mask,
+                    position_ids=(mask.cumsum(dim=1) - 1).clamp_min(0)[:, start:],
+                    use_cache=True,
+                    **cache_argument(model, cache),
+                    **extra,
+                )
+                .logits[:, -1]
+                .float()
+            )
+            scores = logits
+            if logits_processor:  # some change what they are given
+                scores = logits_processor(ids, logits.clone())  # type: ignore[arg-type]
+            tokens = self._pick(scores, there)
+            logprobs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
+            self._take(there, tokens, logprobs, ends)
+            waiting = torch.tensor([not self.rows[row].stop for row in there.tolist()], device=ids.device)
+            if not waiting.any():
+                return input_ids
+            ids = torch.cat([ids, tokens[:, None]], dim=1)
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            if (~waiting).float().mean() >= EMPTY_SHARE:
+                kept = waiting.nonzero()[:, 0]
+                there, ids, mask = there[kept], ids[kept], mask[kept]
+                cache.batch_select_indices(kept)
+
+    def _pick(self, scores: Tensor, there: Tensor) -> Tensor:
+        """The next token of each row [rows]: the best, or the one that its draw falls on."""
+        if self._draws is None:
+            return scores.argmax(dim=-1)
+        drawn = [self._draws[row][len(self.rows[row].tokens)] if not self.rows[row].stop else 0.5 for row in there]
+        share = scores.softmax(dim=-1).double().cumsum(dim=-1)
+        targets = torch.tensor(drawn, dtype=torch.float64, device=scores.device)[:, None] * share[:, -1:]
+        return torch.searchsorted(share, targets, right=True)[:, 0].clamp_max(scores.shape[-1] - 1)
+
+    def _take(self, there: Tensor, tokens: Tensor, logprobs: Tensor, ends: set[int]) -> None:
+        for row, token, logprob in zip(there.tolist(), tokens.tolist(), logprobs.tolist(), strict=True):
+            written = self.rows[row]
+            if written.stop:
+                continue
+            written.tokens.append(token)
+            written.logprob = (written.logprob or 0.0) + logprob
+            if token in ends:
+                written.stop = "eos"
+            elif self._is_stopped(written.tokens):
+                written.stop = "stop"
+            elif len(written.tokens) >= self._new_tokens:
+                written.stop = "length"
+            if written.stop:
+                for other in self._finish(row, written):
+                    if not self.rows[other].stop:
+                        self.rows[other].stop = "dropped"

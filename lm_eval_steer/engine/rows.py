@@ -1,0 +1,360 @@
+"""Requests × strengths as rows of one batch, run by transformers: the engine of `steered-hf`."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils_hf import stop_sequences_criteria
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers.cache_utils import Cache
+
+from lm_eval_steer.engine.decode import DecodeLoop, Generated
+from lm_eval_steer.engine.prefix import (
+    Prefixes,
+    can_share,
+    holds_only_keys_and_values,
+    move_padding,
+    run_prefix,
+    takes_positions,
+)
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.steering.blocks import base_model, decoder
+from lm_eval_steer.steering.hooks import Steerer
+from lm_eval_steer.steering.positions import generation_mask, scoring_mask
+
+logger = logging.getLogger(f"lm_eval.{__name__}")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One prompt at one strength, to be continued.
+
+    Attributes:
+        prompt: token ids.
+        strength: number of the strength.
+        seed: of its draws; None for greedy text.
+    """
+
+    prompt: list[int]
+    strength: int
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class ScoredRow:
+    """One continuation of one context at one strength, to be scored.
+
+    Attributes:
+        context: token ids, one at least.
+        continuation: token ids, one at least.
+        strength: number of the strength.
+    """
+
+    context: list[int]
+    continuation: list[int]
+    strength: int
+
+
+Finish = Callable[[int, Generated], Collection[int]]
+"""Called with the number of a row that is done and what it wrote; gives the rows whose rest nobody needs."""
+
+
+class RowEngine:
+    """Runs rows of one model under one steering.
+
+    Args:
+        lm: the harness's model: transformers model, tokenizer, device.
+        steerer: adds α·v; None where no strength steers.
+        strengths: float32 [strengths, steered blocks].
+        tokens: which positions are steered (steering/positions.py).
+    """
+
+    def __init__(self, lm: HFLM, steerer: Steerer | None, strengths: np.ndarray, tokens: str) -> None:
+        self._lm, self._steerer, self._tokens = lm, steerer, tokens
+        self._strengths = torch.from_numpy(strengths).to(lm.device)
+        self._steers_prompt = steerer is not None and tokens in ("all", "prompt")
+        self._prefixes = Prefixes(self._run_prefix)
+        self._implied = np.zeros(strengths.shape[1], dtype=np.int64)
+        self._uncounted = 0
+
+    # Generating
+
+    def generate(
+        self,
+        rows: Sequence[Row],
+        stop: list[str],
+        new_tokens: int,
+        arguments: Mapping[str, Any],
+        batch_size: int,
+        finish: Finish,
+    ) -> None:
+        """Continue every row.
+
+        Args:
+            rows: in any order; they are run longest first.
+            stop: strings that end a text.
+            new_tokens: limit of each row.
+            arguments: further arguments of `generate`, as the harness's own model hands them over.
+            batch_size: rows of one batch, halved where memory does not suffice.
+            finish: called as rows get done.
+        """
+        order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].prompt), rows[i].prompt, i))
+        self._prefixes.learn(row.prompt for row in rows)
+        gone: set[int] = set()  # rows that are done, or that nobody needs any more
+
+        def run(batch: list[int]) -> None:
+            batch = [row for row in batch if row not in gone]
+
+            def finish_one(position: int, generated: Generated) -> Collection[int]:
+                gone.add(batch[position])
+                row = rows[batch[position]]
+                self._imply(row.strength, len(row.prompt), len(generated.tokens))
+                dropped = set(finish(batch[position], generated)) - gone
+                gone.update(dropped)
+                return [position for position, row in enumerate(batch) if row in dropped]
+
+            if batch:
+                chosen = [rows[row] for row in batch]
+                self._generate_batch(chosen, stop, new_tokens, dict(arguments), finish_one)
+
+        _run_in_batches(run, order, [self._prefixes.family(row.prompt) for row in rows], batch_size)
+
+    def loops(self, arguments: Mapping[str, Any]) -> bool:
+        """Whether our own loop runs rows; beams, and models with other state, are left to transformers' own."""
+        model = base_model(self._lm.model)
+        several = any(arguments.get(name) not in (None, 1) for name in ("num_beams", "num_return_sequences"))
+        return not several and takes_positions(model) and holds_only_keys_and_values(model)
+
+    def _generate_batch(
+        self,
+        rows: list[Row],
+        stop: list[str],
+        new_tokens: int,
+        arguments: dict[str, Any],
+        finish: Finish,
+    ) -> None:
+        lm, device = self._lm, self._lm.device
+        ids, mask = _pad_left([row.prompt for row in rows], lm.tokenizer.pad_token_id, device)
+        max_length = arguments.pop("max_length", ids.shape[1] + new_tokens)
+        common: dict[str, Any] = {
+            "max_length": max_length,
+            "pad_token_id": lm.tokenizer.pad_token_id,
+            "use_cache": True,
+        }
+        strengths = torch.tensor([row.strength for row in rows])
+        if not self.loops(arguments):
+            criteria = stop_sequences_criteria(lm.tokenizer, stop, ids.shape[1], len(ids))
+            with self._steering(strengths, mask), self._autocast(), torch.no_grad():
+                texts = lm.model.generate(
+                    input_ids=ids, attention_mask=mask, stopping_criteria=criteria, **common, **arguments
+                )
+            self._uncounted += len(rows)
+            for position, tokens in enumerate(texts[:, ids.shape[1] :].tolist()):
+                while tokens and tokens[-1] == lm.tokenizer.pad_token_id:
+                    tokens.pop()
+                finish(position, Generated(tokens))
+            return
+        model = base_model(lm.model)
+        if can_share(model, max_length):
+            shared, cache = self._prefixes.prepare(model, [row.prompt for row in rows], self._cache_numbers(rows))
+            ids, moved = move_padding(ids, mask, shared)
+            self._credit(rows, shared)
+        else:
+            moved, cache = mask, dict[str, Cache]()
+        seeds = None if any(row.seed is None for row in rows) else [row.seed or 0 for row in rows]
+
+        def step(there: Tensor, unfinished: Tensor, start: int, new: int) -> None:
+            if self._steerer is not None:
+                steered = generation_mask(self._tokens, moved[there], start, new) & unfinished[:, None]
+                self._next_pass(strengths[there.cpu()], steered)
+
+        loop = DecodeLoop(moved, max_length - ids.shape[1], seeds, step, self._stops(stop), finish)
+        with self._attached(), self._autocast():
+            lm.model.generate(input_ids=ids, attention_mask=moved, custom_generate=loop, **common, **arguments, **cache)
+
+    def _stops(self, stop: list[str]) -> Callable[[list[int]], bool]:
+        """Whether a row's new tokens hold a stop string: seen in its last tokens, confirmed in all of them."""
+        decode = self._lm.tok_decode
+        words = [word for word in stop if word]
+        reach = max((len(self._lm.tok_encode(word, add_special_tokens=False)) for word in words), default=0) + 2
+
+        def is_stopped(tokens: list[int]) -> bool:
+            tail = decode(tokens[-reach:])
+            return any(word in tail and word in decode(tokens) for word in words)
+
+        return is_stopped
+
+    # Scoring
+
+    def score(
+        self, rows: Sequence[ScoredRow], batch_size: int, finish: Callable[[int, tuple[float, bool]], None]
+    ) -> None:
+        """Log-probability of every continuation, and whether greedy decoding would have written it.
+
+        Args:
+            rows: in any order; they are run longest first.
+            batch_size: as for `generate`. Rows that differ in their last token only are one row of a batch: the forward
+                pass never sees that token.
+            finish: called as rows get done.
+        """
+        groups: dict[tuple[tuple[int, ...], tuple[int, ...], int], list[int]] = {}
+        for index, row in enumerate(rows):
+            groups.setdefault((tuple(row.context), tuple(row.continuation[:-1]), row.strength), []).append(index)
+        members = list(groups.values())
+        first = [rows[group[0]] for group in members]
+        self._prefixes.learn(row.context for row in first)  # the last context token predicts: it is run anew
+        order = sorted(
+            range(len(first)),
+            key=lambda i: (-len(first[i].context) - len(first[i].continuation), first[i].context, i),
+        )
+
+        def run(batch: list[int]) -> None:
+            for group, logprobs in zip(batch, self._score_batch([first[i] for i in batch]), strict=True):
+                row = first[group]
+                run = min(len(row.context) + len(row.continuation) - 1, self._lm.max_length)
+                self._imply(row.strength, run + 1 - len(row.continuation), len(row.continuation))
+                for index in members[group]:
+                    finish(index, _read_score(logprobs, rows[index].continuation))
+
+        _run_in_batches(run, order, [self._prefixes.family(row.context) for row in first], batch_size)
+
+    def _score_batch(self, batch: list[ScoredRow]) -> Iterator[Tensor]:
+        """Log-probabilities [continuation, vocabulary] of each row's continuation positions."""
+        lm, device = self._lm, self._lm.device
+        inputs = [(row.context + row.continuation)[-(lm.max_length + 1) : -1] for row in batch]
+        lengths = torch.tensor([len(row) for row in inputs], device=device)
+        continuations = torch.tensor([len(row.continuation) for row in batch], device=device)
+        mask = scoring_mask(self._tokens, lengths + 1 - continuations, lengths, int(lengths.max()))
+        model = base_model(lm.model)
+        shared, cache = 0, dict[str, Cache]()
+        if can_share(model, 0):
+            shared, cache = self._prefixes.prepare(model, inputs, self._cache_numbers(batch))
+            self._credit(batch, shared)
+        own = pad_sequence([torch.tensor(row[shared:], device=device) for row in inputs], batch_first=True)
+        # Padding is on the right, where a causal model does not look: as in HFLM there is no attention mask.
+        with torch.no_grad(), self._autocast(), self._attached():
+            if self._steerer is not None:
+                self._next_pass(torch.tensor([row.strength for row in batch]), mask[:, shared:])
+            logits = lm.model(input_ids=own, **cache).logits
+        for row, end, continuation in zip(logits, (lengths - shared).tolist(), continuations.tolist(), strict=True):
+            yield F.log_softmax(row[end - continuation : end], dim=-1, dtype=lm.softmax_dtype)
+
+    # Steering
+
+    def application(self) -> dict[str, Any]:
+        """Proof that the steering was applied: rows and positions per steered block.
+
+        Returns:
+            steered: block -> what its hook counted.
+            implied: block -> what lengths of prompts and responses, and `tokens`, say; None where transformers' own
+                loop ran, which runs finished rows on.
+        """
+        assert self._steerer is not None
+        steered = self._steerer.applied
+        implied = None if self._uncounted else dict(zip(steered, self._implied.tolist(), strict=True))
+        return {"steered": steered, "implied": implied}
+
+    def _imply(self, number: int, prompt: int, new: int) -> None:
+        """Count what a row of `prompt` context tokens implies; the last of its `new` ones is never run."""
+        positions = {"all": prompt + new - 1, "prompt": prompt, "generated": new, "last": 1}[self._tokens]
+        self._implied += positions * (self._strengths[number] != 0).cpu().numpy()
+
+    def _next_pass(self, numbers: Tensor, mask: Tensor) -> None:
+        assert self._steerer is not None
+        self._steerer.next_pass(self._strengths[numbers.to(self._strengths.device)], mask, numbers)
+
+    def _attached(self) -> Any:
+        return nullcontext() if self._steerer is None else self._steerer.attached()
+
+    def _steering(self, numbers: Tensor, mask: Tensor) -> Any:
+        """Steering of a `generate` whose loop is transformers' own."""
+        if self._steerer is None:
+            return nullcontext()
+        return self._steerer.generating(
+            self._strengths[numbers.to(self._strengths.device)], self._tokens, mask, numbers
+        )
+
+    def _autocast(self) -> torch.autocast:
+        dtype = self._lm.mixed_precision_dtype
+        return torch.autocast(device_type=self._lm.device.type, dtype=dtype, enabled=dtype is not None)
+
+    # Shared beginnings
+
+    def _cache_numbers(self, rows: Sequence[Row] | Sequence[ScoredRow]) -> list[int]:
+        """Which rows share a cache: those of one strength, or all where the prompt is not steered."""
+        return [row.strength if self._steers_prompt else 0 for row in rows]
+
+    @torch.no_grad()
+    def _run_prefix(self, tokens: Sequence[int], numbers: Sequence[int]) -> Cache | None:
+        """The KV cache of a beginning, steered as its positions are in every prompt that begins so."""
+        device = self._lm.device
+        with self._attached(), self._autocast():
+            if self._steerer is not None:
+                before = self._steerer.applied
+                mask = torch.full((len(numbers), len(tokens)), self._steers_prompt, device=device)
+                self._next_pass(torch.tensor(list(numbers)), mask)
+            cache = run_prefix(decoder(self._lm.model), tokens, len(numbers), device)
+        if self._steerer is not None:
+            # Every use of the cache counts, so this one run of it does not.
+            run = {block: count - before[block] for block, count in self._steerer.applied.items()}
+            self._steerer.credit(run, -1)
+        return cache
+
+    def _credit(self, rows: Sequence[Row] | Sequence[ScoredRow], shared: int) -> None:
+        """Count the steered positions of a beginning for every row that uses its cache."""
+        if self._steerer is not None and self._steers_prompt and shared:
+            strengths = self._strengths[torch.tensor([row.strength for row in rows]).to(self._strengths.device)]
+            for column, block in enumerate(self._steerer.applied):
+                self._steerer.credit({block: shared}, int((strengths[:, column] != 0).sum()))
+
+
+def _run_in_batches(
+    run: Callable[[list[int]], None], order: Sequence[int], families: Sequence[tuple[int, ...]], batch_size: int
+) -> None:
+    """Run rows in batches of one family of beginnings each; a batch for which memory does not suffice is cut in two."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row in order:
+        groups.setdefault(families[row], []).append(row)
+    work = deque(
+        group[start : start + batch_size] for group in groups.values() for start in range(0, len(group), batch_size)
+    )
+    while work:
+        batch = work.popleft()
+        try:
+            run(batch)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise SteeringError(
+                    "the device's memory does not hold a single row of this run: use a smaller dtype, or spread the "
+                    "model with parallelize=True"
+                ) from None
+            torch.cuda.empty_cache()
+            half = (len(batch) + 1) // 2
+            logger.warning("Memory does not hold %d rows: going on with %d at a time", len(batch), half)
+            parts = [batch, *work]
+            work = deque(part[start : start + half] for part in parts for start in range(0, len(part), half))
+
+
+def _pad_left(rows: Sequence[list[int]], filler: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask [rows, positions], padded on the left."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[filler] * (width - len(row)) + row for row in rows], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    return ids, mask
+
+
+def _read_score(logprobs: Tensor, continuation: list[int]) -> tuple[float, bool]:
+    """Sum of the continuation's log-probabilities, and whether greedy decoding would have written it."""
+    tokens = torch.tensor(continuation, device=logprobs.device)
+    greedy = bool((logprobs.argmax(dim=-1) == tokens).all())
+    return float(logprobs.gather(1, tokens[:, None]).sum()), greedy

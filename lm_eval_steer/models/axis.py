@@ -1,0 +1,447 @@
+"""Requests of the harness × variants of a plan: record, resume, vote. Every engine is driven from here.
+
+A request enters once, is answered by each variant of the plan, and leaves as one response: its only one, or the one
+that represents the vote.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Generic, Protocol, TypeVar
+
+from lm_eval.api.instance import Instance
+from tqdm import tqdm
+
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.plan import SteeringPlan, Variant
+from lm_eval_steer.models.vote_key import VoteKey
+from lm_eval_steer.record import Line, Record, digest
+from lm_eval_steer.voting import Vote, count, needed, weigh
+
+Scores = list[tuple[float, bool]]
+"""Log-likelihood of each continuation of a document, and whether greedy decoding would have written it."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one variant is asked.
+
+    Attributes:
+        item: number of the request, or of the document whose choices are scored.
+        variant: number of the variant.
+        seed: of its draws, where tokens are drawn.
+    """
+
+    item: int
+    variant: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an engine wrote.
+
+    Attributes:
+        text: the response, as the harness would have it.
+        tokens: how many new tokens were run for it; None where unknown.
+        logprob: sum of their log-probabilities; None where unknown.
+        stop: `eos`, `stop`, `length`, or None where unknown.
+    """
+
+    text: str
+    tokens: int | None = None
+    logprob: float | None = None
+    stop: str | None = None
+
+
+class Engine(Protocol):
+    """What a model class brings. `finish` is called with a number of `asked` and what came of it, in any order."""
+
+    def write(
+        self, requests: Sequence[Instance], asked: Sequence[Asked], finish: Callable[[int, Written], None]
+    ) -> None:
+        """Continue the prompts of generate_until requests."""
+
+    def score(
+        self, documents: Sequence[Sequence[Instance]], asked: Sequence[Asked], finish: Callable[[int, Scores], None]
+    ) -> None:
+        """Score the continuations of the loglikelihood requests of documents."""
+
+
+@dataclass
+class Tally:
+    """What the votes of a run came to.
+
+    Attributes:
+        keys: task -> what read its answers.
+        requests: how many were voted on.
+        unanimous: of them, those on which all answers agree.
+        no_answer: of them, those without any answer.
+        responses: how many votes there could have been.
+        skipped: how many of them could not change their vote any more and were left out.
+        unfinished: comparisons of answers that had no verdict in time and counted as unequal.
+    """
+
+    keys: dict[str, str] = field(default_factory=dict)
+    requests: int = 0
+    unanimous: int = 0
+    no_answer: int = 0
+    responses: int = 0
+    skipped: int = 0
+    unfinished: int = 0
+
+
+T = TypeVar("T")
+UNNAMED = "unnamed"
+"""Stands for the task of requests that were made by hand."""
+
+
+class _Item(Generic[T]):
+    """A request or a document on its way.
+
+    Attributes:
+        request: the (first) request.
+        choices: all requests of a document whose choices are scored.
+        task, doc_id, repeat: what it is.
+        sha: SHA-256 of its prompt, or of all contexts and continuations.
+        arguments: of the generation, JSON-ready.
+        prints: fingerprint per variant.
+        lines: what is there, by variant.
+        answers: read from the lines, by variant.
+    """
+
+    def __init__(self, request: Instance, prompt: list[str], arguments: Any, choices: Sequence[Instance] = ()) -> None:
+        self.request, self.choices = request, list(choices)
+        self.task = request.task_name or UNNAMED
+        self.doc_id = -1 if request.doc_id is None else int(request.doc_id)
+        self.repeat = 0
+        self.sha = digest(prompt)
+        self.arguments = arguments
+        self.prints: list[str] = []
+        self.lines: dict[int, Line] = {}
+        self.answers: dict[int, str | None] = {}
+
+
+class AlphaAxis:
+    """One plan's way from requests to responses.
+
+    Args:
+        plan: what is asked of each request.
+        record: where responses go; None for nowhere.
+        model: what determines a response beside plan and request, JSON-ready.
+        watch: called with every line that the record holds for these requests or that comes into being.
+
+    Attributes:
+        tally: sums over the votes so far.
+    """
+
+    def __init__(
+        self,
+        plan: SteeringPlan,
+        record: Record | None,
+        model: Mapping[str, Any],
+        watch: Callable[[Line], None] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.tally = Tally()
+        self._record, self._watch = record, watch
+        self._settings = [_settings(plan, variant, model) for variant in plan.variants]
+        self._shas = [digest(settings) for settings in self._settings]
+        if record is not None:
+            for settings in self._settings:
+                record.declare(settings)
+
+    def write(
+        self,
+        requests: Sequence[Instance],
+        engine: Engine,
+        settle: Callable[[Instance, str], None],
+        disable_tqdm: bool = False,
+    ) -> list[str]:
+        """Answer generate_until requests.
+
+        Args:
+            requests: of the harness.
+            engine: writes what the record does not hold.
+            settle: called with each request as soon as its response stands.
+            disable_tqdm: show no progress.
+
+        Returns:
+            one response per request.
+        """
+        items: list[_Item[str]] = [_Item(request, [request.args[0]], request.args[1]) for request in requests]
+        keys = self._keys(items)
+        before = max((key.unfinished for key in keys.values()), default=0)  # the count is the process's
+
+        def read(item: _Item[str], line: Line) -> str | None:
+            return keys[item.task].answer(line.response or "", item.request.doc) if item.task in keys else None
+
+        def ask(asked: Sequence[Asked], finish: Callable[[int, Written], None]) -> None:
+            engine.write(requests, asked, finish)
+
+        def line(item: _Item[str], one: Asked, came: Written, begun: float) -> Line:
+            return self._line(item, one, begun, response=came.text, tokens=came.tokens, logprob=came.logprob,
+                              stop=came.stop)  # fmt: skip
+
+        def close(item: _Item[str], chosen: Line) -> str:
+            settle(item.request, chosen.response or "")
+            return chosen.response or ""
+
+        equal = {task: key.equal for task, key in keys.items()}
+        texts = self._run(items, "generate_until", ask, line, read, equal, close, disable_tqdm)
+        self.tally.unfinished += max((key.unfinished for key in keys.values()), default=0) - before
+        return texts
+
+    def score(
+        self,
+        documents: Sequence[Sequence[Instance]],
+        engine: Engine,
+        settle: Callable[[Instance, tuple[float, bool]], None],
+        disable_tqdm: bool = False,
+    ) -> list[Scores]:
+        """Score the continuations of documents; a vote is over the option that each variant chooses.
+
+        Args:
+            documents: the loglikelihood requests of each.
+            engine: scores what the record does not hold.
+            settle: called with each request as soon as its score stands.
+            disable_tqdm: show no progress.
+
+        Returns:
+            scores of each document's requests, those of the variant that represents the vote.
+        """
+        items: list[_Item[Scores]] = [
+            _Item[Scores](requests[0], [part for request in requests for part in request.args], None, requests)
+            for requests in documents
+        ]
+        if len(self.plan.variants) > 1:
+            for item in items:
+                if len(item.choices) < 2:
+                    raise SteeringError(
+                        f"{item.task} scores a single continuation per document, on which a set of "
+                        f"{len(self.plan.variants)} strengths cannot vote: give one alpha"
+                    )
+                self.tally.keys[item.task] = f"option chosen by {self.plan.vote_metric}"
+
+        def read(item: _Item[Scores], line: Line) -> str | None:
+            return str(_best_option(item.choices, line.scores or (), self.plan.vote_metric))
+
+        def ask(asked: Sequence[Asked], finish: Callable[[int, Scores], None]) -> None:
+            engine.score(documents, asked, finish)
+
+        def line(item: _Item[Scores], one: Asked, came: Scores, begun: float) -> Line:
+            return self._line(item, one, begun, scores=tuple((float(score), bool(best)) for score, best in came))
+
+        def close(item: _Item[Scores], chosen: Line) -> Scores:
+            scores = list(chosen.scores or ())
+            for request, score in zip(item.choices, scores, strict=True):
+                settle(request, score)
+            return scores
+
+        return self._run(items, "loglikelihood", ask, line, read, {}, close, disable_tqdm)
+
+    # The way that both take
+
+    def _run(
+        self,
+        items: Sequence[_Item[T]],
+        kind: str,
+        ask: Callable[[Sequence[Asked], Callable[[int, Any], None]], None],
+        make_line: Callable[[_Item[T], Asked, Any, float], Line],
+        read: Callable[[_Item[T], Line], str | None],
+        equal: Mapping[str, Any],
+        close: Callable[[_Item[T], Line], T],
+        disable_tqdm: bool,
+    ) -> list[T]:
+        plan, variants = self.plan, len(self.plan.variants)
+        self._name(items)
+        results: dict[int, T] = {}
+
+        def settle(number: int, vote: Vote | None) -> None:
+            item = items[number]
+            results[number] = close(item, item.lines[vote.winner if vote else 0])
+            if vote:
+                self._count(item, vote)
+
+        def votes(item: _Item[T]) -> tuple[list[str | None], list[float] | None]:
+            """Answers and weights of the earliest variants, as far as all of them are there."""
+            ready = next((v for v in range(variants) if v not in item.lines), variants)
+            weights = None
+            if plan.vote == "weighted":
+                weights = [_weight(item, item.lines[v]) for v in range(ready)]
+            return [item.answers[v] for v in range(ready)], weights
+
+        def take(number: int, variant: int, line: Line) -> Line:
+            item = items[number]
+            line = replace(line, answer=read(item, line))
+            item.lines[variant], item.answers[variant] = line, line.answer
+            if self._watch:
+                self._watch(line)
+            return line
+
+        for number, item in enumerate(items):
+            for variant in range(variants):
+                line = self._record.get(item.prints[variant]) if self._record else None
+                if line:
+                    take(number, variant, line)
+
+        with tqdm(total=len(items) * variants, disable=disable_tqdm, desc=f"Running {kind} requests") as progress:
+            progress.update(sum(len(item.lines) for item in items))
+            while len(results) < len(items):
+                asked = []
+                for number, item in enumerate(items):
+                    if number in results:
+                        continue
+                    wanted = range(variants)
+                    vote = None
+                    if variants > 1:
+                        answers, weights = votes(item)
+                        least = variants - len(answers)
+                        if plan.vote_early_stop:
+                            least = needed(answers, variants, weights, equal.get(item.task))
+                        wanted = range(len(answers), len(answers) + least)
+                        if not least:
+                            vote = count(answers, weights, equal.get(item.task))
+                    missing = [variant for variant in wanted if variant not in item.lines]
+                    asked += [Asked(number, variant, int(item.prints[variant][:12], 16)) for variant in missing]
+                    if not missing and (vote or variants == 1):
+                        progress.update(variants - len(item.lines))
+                        settle(number, vote)
+                if not asked:
+                    continue  # a set whose first answers were there and whose next ones were, too
+                begun = time.time()
+
+                def finish(place: int, came: Any, asked: Sequence[Asked] = asked, begun: float = begun) -> None:
+                    one = asked[place]
+                    line = take(one.item, one.variant, make_line(items[one.item], one, came, begun))
+                    if self._record:
+                        self._record.append(line)
+                    progress.update()
+                    if variants == 1:
+                        settle(one.item, None)
+
+                ask(asked, finish)
+                if self._record:
+                    self._record.flush()
+        return [results[number] for number in range(len(items))]
+
+    def _name(self, items: Sequence[_Item[Any]]) -> None:
+        """Give each item its fingerprints, the repeats of one request apart."""
+        seen: Counter[tuple[str, int, str]] = Counter()
+        for place, item in enumerate(items):
+            if item.request.doc_id is None and self._record is not None:
+                item.doc_id = place
+            key = (item.task, item.doc_id, item.sha)
+            item.repeat = seen[key]
+            seen[key] += 1
+            what = {"task": item.task, "doc_id": item.doc_id, "repeat": item.repeat, "prompt": item.sha,
+                    "arguments": item.arguments}  # fmt: skip
+            item.prints = [digest(what | {"settings": sha}) for sha in self._shas]
+
+    def _line(self, item: _Item[Any], one: Asked, begun: float, **came: Any) -> Line:
+        variant = self.plan.variants[one.variant]
+        label = self.plan.control.name if self.plan.control else ""
+        if variant.sample is not None:
+            label += f" {variant.sample}"
+        empty = {"response": None, "scores": None, "tokens": None, "logprob": None, "stop": None}
+        now = time.time()
+        return Line(
+            fingerprint=item.prints[one.variant],
+            settings=self._shas[one.variant],
+            kind="generation" if came.get("scores") is None else "choices",
+            task=item.task,
+            doc_id=item.doc_id,
+            repeat=item.repeat,
+            prompt=item.sha,
+            alpha=float(variant.alpha),
+            variant=label,
+            answer=None,
+            time=now,
+            seconds=now - begun,
+            **(empty | came),
+        )
+
+    def _keys(self, items: Sequence[_Item[Any]]) -> dict[str, VoteKey]:
+        """How the answers of each task are read; needed only where there is a vote."""
+        keys = {}
+        for task in dict.fromkeys(item.request.task_name for item in items):
+            try:
+                key = VoteKey.of(task, self.plan.vote_filter, self.plan.vote_answer)
+            except SteeringError:
+                if len(self.plan.variants) > 1:
+                    raise
+                continue
+            keys[task or UNNAMED] = key
+            self.tally.keys[task or UNNAMED] = key.name
+        return keys
+
+    def _count(self, item: _Item[Any], vote: Vote) -> None:
+        votes = len(item.answers)
+        self.tally.requests += 1
+        self.tally.unanimous += bool(vote.counts) and len(vote.counts[0].members) == votes
+        self.tally.no_answer += vote.answer is None
+        self.tally.responses += len(self.plan.variants)
+        self.tally.skipped += len(self.plan.variants) - votes
+
+
+def group_documents(requests: Sequence[Instance]) -> Iterator[list[int]]:
+    """The numbers of the requests of each document, repeats apart; requests made by hand stand alone."""
+    groups: dict[Any, list[int]] = {}
+    seen: Counter[Any] = Counter()
+    for number, request in enumerate(requests):
+        key: Any = (request.task_name, request.doc_id)
+        if request.doc_id is None:
+            key = number
+        else:
+            choice = (*key, request.idx)
+            key = (*key, seen[choice])
+            seen[choice] += 1
+        groups.setdefault(key, []).append(number)
+    yield from groups.values()
+
+
+def _settings(plan: SteeringPlan, variant: Variant, model: Mapping[str, Any]) -> dict[str, Any]:
+    """All that determines the response of a variant but the request. Where nothing is steered, no vector matters."""
+    steering: dict[str, Any] = {"alpha": 0.0}
+    if variant.alpha:
+        steering = plan.response_settings() | {"alpha": variant.alpha}
+        if variant.profile is not None:
+            steering["alpha_per_layer"] = list(variant.profile)
+    elif plan.control is not None and plan.control.kind == "identity":
+        steering["control"] = plan.control.name
+    sample = None
+    if variant.sample is not None:
+        sample = {"number": variant.sample, "temperature": plan.temperature}
+    return {"model": dict(model), "steering": steering, "sample": sample, "seed": plan.seed}
+
+
+def _weight(item: _Item[Any], line: Line) -> float:
+    """What a response weighs: the geometric mean of its tokens' probabilities, or the probability of its option."""
+    if line.answer is None:
+        return 1.0  # not looked at
+    if line.scores is not None:
+        return weigh(min(0.0, max(score for score, _ in line.scores)))
+    if line.logprob is None or not line.tokens:
+        raise SteeringError(
+            f"vote=weighted needs the log-probabilities of the responses, which those of {item.task} lack here: use "
+            "vote=mode"
+        )
+    return weigh(line.logprob / line.tokens)
+
+
+def _best_option(requests: Sequence[Instance], scores: Sequence[tuple[float, bool]], metric: str) -> int:
+    """The option of the highest log-likelihood, the first of equal ones; per character of its text for `acc_norm`."""
+    values = []
+    for request, (score, _) in zip(requests, scores, strict=True):
+        # The harness divides by the length of the choice, which stands in the request behind a delimiter.
+        length = len(request.args[1].lstrip()) or 1
+        values.append(score / length if metric == "acc_norm" else score)
+    return values.index(max(values))
+
+
+def report(tally: Tally) -> dict[str, Any] | None:
+    """The votes as a result file shows them; None where nothing was voted on."""
+    return asdict(tally) if tally.requests else None
