@@ -312,6 +312,9 @@ class AlphaAxis:
                         settle(number, vote)
                 if not asked:
                     continue  # a set whose first answers were there and whose next ones were, too
+                if self._record:
+                    for task in dict.fromkeys(item.task for item in items):
+                        self._record.claim(task)  # another run that holds the file is told now
                 begun = time.time()
 
                 def finish(place: int, came: Any, asked: Sequence[Asked] = asked, begun: float = begun) -> None:
@@ -324,8 +327,8 @@ class AlphaAxis:
                         settle(one.item, None)
 
                 ask(asked, finish)
-                if self._record:
-                    self._record.flush()
+        if self._record:
+            self._record.close()
         return [results[number] for number in range(len(items))]
 
     def _name(self, items: Sequence[_Item[Any]]) -> None:

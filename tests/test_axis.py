@@ -1,0 +1,392 @@
+"""A set of strengths: its rows equal single runs, its vote equals one written here, its record gives it all back."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+
+import models
+from conftest import make_vector
+from lm_eval_steer.controls import apply_control, read_control
+from lm_eval_steer.engine.rows import Row, ScoredRow
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.record import read_lines
+from lm_eval_steer.steering.blocks import find_blocks
+from test_hf import GREEDY, make
+
+ALPHAS = [0.5, 1.0, 1.5, -1.0, 3.0]
+ORDER = [0.5, 1.0, -1.0, 1.5, 3.0]
+CONTEXTS = [f"Q: What is {i} + {i * i}? Think.\nA:" for i in range(6)] + ["Hello", "ab"]
+
+
+def first_letter(response: str) -> str | None:
+    """What these tests vote on: a coarse answer, so that there are classes, ties and no answers."""
+    return None if not response or response[0] in "0123456789" else str(ord(response[0]) % 3)
+
+
+KEY = "test_axis:first_letter"
+
+
+def requests(contexts: list[str] = CONTEXTS, **changes: Any) -> list[Instance]:
+    return [
+        Instance("generate_until", {"n": i}, (text, GREEDY | changes), 0, ("toy", i, 1))
+        for i, text in enumerate(contexts)
+    ]
+
+
+def choices(docs: int = 5) -> list[Instance]:
+    options = [" red", " blue and green", " 5", " the west of it"]
+    return [
+        Instance("loglikelihood", {"n": doc}, (f"Doc {doc} asks: which?", option), i, ("toy_mc", doc, 1))
+        for doc in range(docs)
+        for i, option in enumerate(options)
+    ]
+
+
+def a_set(tmp_path: Path, **arguments: Any) -> SteeredHF:
+    given = {"vectors": make_vector(), "alpha": ALPHAS, "record": str(tmp_path / "record"), "vote_answer": KEY}
+    return make(**(given | arguments))
+
+
+def by_alpha(tmp_path: Path) -> dict[float, list[str | None]]:
+    """What the record says, per strength in order of documents."""
+    found: dict[float, dict[int, str | None]] = {}
+    for line in read_lines(tmp_path / "record", "toy"):
+        found.setdefault(line.alpha, {})[line.doc_id] = line.response
+    return {alpha: [docs[i] for i in sorted(docs)] for alpha, docs in found.items()}
+
+
+def majority(answers: list[str | None]) -> int:
+    """The vote, written another way: most frequent answer, ties to the earliest, its first response."""
+    known = [answer for answer in answers if answer is not None]
+    if not known:
+        return 0
+    most = max(known.count(answer) for answer in known)
+    return next(i for i, answer in enumerate(answers) if answer is not None and known.count(answer) == most)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "mistral", "gpt2"])
+def test_a_set_equals_single_runs_and_a_vote_written_apart(family: str, tmp_path: Path) -> None:
+    lm = a_set(tmp_path, family=family, batch_size=7)
+    voted = lm.generate_until(requests())
+    singles = [make(family=family, vectors=make_vector(), alpha=a).generate_until(requests()) for a in ORDER]
+    assert by_alpha(tmp_path) == dict(zip(ORDER, singles, strict=True))
+    answers = [[first_letter(texts[i]) for texts in singles] for i in range(len(CONTEXTS))]
+    assert voted == [singles[majority(row)][i] for i, row in enumerate(answers)]
+    assert len({tuple(row) for row in answers}) > 2  # the strengths do disagree
+
+
+@pytest.mark.parametrize("tokens", ["all", "prompt", "generated", "last"])
+def test_the_composition_of_batches_does_not_matter(tokens: str, tmp_path: Path) -> None:
+    texts = []
+    for size in (1, 3, 40):
+        lm = a_set(tmp_path / str(size), batch_size=size, tokens=tokens)
+        asked = requests()
+        random.Random(size).shuffle(asked)
+        lm.generate_until(asked)
+        texts.append(by_alpha(tmp_path / str(size)))
+    assert texts[0] == texts[1] == texts[2]
+
+
+def test_multiple_choice_votes_for_an_option(tmp_path: Path) -> None:
+    singles = [make(vectors=make_vector(), alpha=a).loglikelihood(choices()) for a in ORDER]
+    for metric in ("acc", "acc_norm"):
+        lm = a_set(tmp_path / metric, vote_metric=metric)
+        voted = lm.loglikelihood(choices())
+        for doc in range(5):
+            rows = [[score for score, _ in scores[doc * 4 : doc * 4 + 4]] for scores in singles]
+            lengths = [len(request.args[1].strip()) for request in choices()[:4]] if metric == "acc_norm" else [1] * 4
+            options = [str(int(np.argmax(np.array(row) / lengths))) for row in rows]
+            winner = rows[majority(options)]  # type: ignore[arg-type]
+            assert [score for score, _ in voted[doc * 4 : doc * 4 + 4]] == pytest.approx(winner, abs=1e-4)
+        assert lm.get_model_info()["steering"]["votes"]["keys"] == {"toy_mc": f"option chosen by {metric}"}
+
+
+def test_a_run_goes_on_from_its_record(tmp_path: Path) -> None:
+    lm = a_set(tmp_path)
+    first = lm.generate_until(requests())
+    found = lm.loglikelihood(choices())
+    lines = {line.fingerprint: line for line in read_lines(tmp_path / "record")}
+    again = a_set(tmp_path)
+    again._rows = None  # everything comes from the record
+    assert again.generate_until(requests()) == first
+    assert again.loglikelihood(choices()) == found
+    assert {line.fingerprint: line for line in read_lines(tmp_path / "record")} == lines
+    single = make(vectors=make_vector(), alpha=1.5, record=str(tmp_path / "record"))
+    single._rows = None  # a run of one strength, too
+    assert single.generate_until(requests()) == by_alpha(tmp_path)[1.5]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"tokens": "last"}, {"layers": 1}, {"vectors": make_vector(seed=3)}, {"normalize": True}, {"dose": ALPHAS}],
+)
+def test_another_steering_takes_nothing_from_a_record(changes: dict[str, Any], tmp_path: Path) -> None:
+    a_set(tmp_path).generate_until(requests())
+    count = len(list(read_lines(tmp_path / "record")))
+    alpha = {"alpha": None} if "dose" in changes else {}
+    other = a_set(tmp_path, **changes, **alpha)
+    expected = a_set(tmp_path / "new", **changes, **alpha).generate_until(requests())
+    assert other.generate_until(requests()) == expected
+    assert len(list(read_lines(tmp_path / "record"))) == 2 * count
+
+
+def test_other_arguments_of_the_request_take_nothing_either(tmp_path: Path) -> None:
+    lm = a_set(tmp_path)
+    lm.generate_until(requests())
+    assert lm.generate_until(requests(max_gen_toks=3)) != lm.generate_until(requests())
+
+
+def test_alpha_0_is_recorded_and_shared_between_vectors(tmp_path: Path) -> None:
+    plain = make(HFLM).generate_until(requests())
+    record = str(tmp_path / "record")
+    assert make(alpha=0, record=record).generate_until(requests()) == plain
+    in_set = make(vectors=make_vector(seed=9), alpha=[0, 1.0], record=record, vote_answer=KEY)
+    in_set.generate_until(requests())
+    lines = list(read_lines(record))
+    assert len(lines) == 2 * len(CONTEXTS)
+    expected = make(HFLM).loglikelihood(choices())
+    assert make(alpha=0, record=record).loglikelihood(choices()) == expected
+
+
+def scores(lm: Any) -> list[float]:
+    return [score for score, _ in lm.loglikelihood(choices())]
+
+
+def test_early_stop_gives_the_same_responses_for_less(tmp_path: Path) -> None:
+    for seed in range(4):
+        vector = make_vector(seed=seed)
+        full = a_set(tmp_path / f"full{seed}", vectors=vector)
+        early = a_set(tmp_path / f"early{seed}", vectors=vector, vote_early_stop=True)
+        assert early.generate_until(requests()) == full.generate_until(requests())
+        votes = early.get_model_info()["steering"]["votes"]
+        run = len(list(read_lines(tmp_path / f"early{seed}" / "record")))
+        assert votes["skipped"] == 5 * len(CONTEXTS) - run > 0
+        assert scores(early) == pytest.approx(scores(full), abs=1e-4)
+
+
+def test_weights_are_the_mean_token_probabilities(tmp_path: Path) -> None:
+    lm = a_set(tmp_path, vote="weighted")
+    voted = lm.generate_until(requests())
+    lines = {(line.doc_id, line.alpha): line for line in read_lines(tmp_path / "record")}
+    for doc in range(len(CONTEXTS)):
+        weights: dict[str, float] = {}
+        for alpha in ORDER:
+            line = lines[doc, alpha]
+            assert line.logprob is not None
+            if line.answer is not None:
+                weights[line.answer] = weights.get(line.answer, 0) + float(np.exp(line.logprob / (line.tokens or 0)))
+        if weights:
+            best = max(weights, key=lambda answer: weights[answer])
+            assert first_letter(voted[doc]) == best
+
+
+def test_the_log_probability_is_that_of_the_model() -> None:
+    """A response scored as a continuation, under steering, has the log-probability that its generation recorded."""
+    lm = make(vectors=make_vector(), alpha=1.5)
+    prompt, found = lm.tok_encode("Q: 1"), []
+    lm._rows.generate([Row(prompt, 0)], [], 12, {"do_sample": False}, 4, lambda row, one: found.append(one) or [])
+    assert (len(found[0].tokens), found[0].stop) == (12, "length")
+    lm._rows.score([ScoredRow(prompt, found[0].tokens, 0)], 4, lambda row, score: found.append(score))
+    assert found[1] == (pytest.approx(found[0].logprob, abs=1e-3), True)
+
+
+# Proof of application, doses
+
+
+@pytest.mark.parametrize("tokens", ["all", "prompt", "generated", "last"])
+@pytest.mark.parametrize("shared", ["", "A long beginning that all of them share. "])
+def test_counters_equal_what_the_requests_imply(tokens: str, shared: str, tmp_path: Path) -> None:
+    lm = a_set(tmp_path, tokens=tokens, alpha=[0, 1.0, 2.0], batch_size=5)
+    contexts = [shared + text for text in CONTEXTS]
+    lm.generate_until(requests(contexts))
+    expected = 0
+    for line in read_lines(tmp_path / "record"):
+        prompt = len(contexts[line.doc_id].encode())
+        new = line.tokens or 0
+        positions = {"all": prompt + new - 1, "prompt": prompt, "generated": new, "last": 1}[tokens]
+        expected += positions * (line.alpha != 0)
+    application = lm.get_model_info()["steering"]["application"]
+    assert application == {key: dict.fromkeys(range(models.DEPTH), expected) for key in ("steered", "implied")}
+    lm.loglikelihood(choices())
+    after = lm.get_model_info()["steering"]["application"]
+    assert after["steered"] == after["implied"]
+    assert after["steered"][0] > expected
+
+
+def test_a_dose_is_the_share_of_the_norm(tmp_path: Path) -> None:
+    lm = make(vectors=make_vector(), dose=0.25)
+    lm.generate_until(requests())
+    doses = lm.get_model_info()["steering"]["doses"]["0.25"]
+    assert set(doses) == {"0", "1", "2"}
+    for measured in doses.values():
+        assert measured["dose"] == pytest.approx(0.25, rel=1e-5)
+        assert measured["survival"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_dose_and_survival_by_hand() -> None:
+    """One pass in bfloat16: ‖α·v‖ / ‖h‖ and what rounding kept, computed here from the block's output."""
+    model = models.make_model("llama").bfloat16()
+    lm = SteeredHF(model, tokenizer=models.make_tokenizer(), vectors=make_vector(), alpha=0.02, batch_size=4)
+    gave: list[torch.Tensor] = []
+    find_blocks(lm.model)[0].register_forward_hook(lambda m, a, out: gave.append(out.detach().clone()))
+    lm.loglikelihood([Instance("loglikelihood", {}, ("abcdefgh", "ij"), 0)])
+    (hidden,) = gave
+    v = torch.from_numpy(make_vector().directions[0])
+    added = (hidden.float() + 0.02 * v).bfloat16().float() - hidden.float()
+    measured = lm.get_model_info()["steering"]["doses"]["0.02"]["0"]
+    assert measured["positions"] == hidden.shape[1]
+    assert measured["dose"] == pytest.approx(float((0.02 / hidden.float().norm(dim=-1)).mean()), rel=1e-4)
+    assert measured["survival"] == pytest.approx(float((added @ v).sum() / (0.02 * hidden.shape[1])), rel=1e-3)
+
+
+def test_a_dose_that_rounding_loses_is_told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import logging
+
+    monkeypatch.setattr(logging.getLogger("lm_eval"), "propagate", True)  # lm_eval's own logging switches it off
+    model = models.make_model("llama").bfloat16()
+    for parameter in model.model.embed_tokens.parameters():
+        parameter.data *= 1000  # large block outputs
+    lm = SteeredHF(model, tokenizer=models.make_tokenizer(), vectors=make_vector(), alpha=[0.001, 500.0],
+                   vote_answer=KEY, record=str(tmp_path))  # fmt: skip
+    lm.generate_until(requests())
+    told = [message for message in caplog.messages if "survives" in message]
+    assert len(told) == 1
+    assert told[0].startswith("alpha=0.001: in 3 of 3 steered blocks less than half of the shift survives")
+    assert told[0].endswith("dtype=float32 would keep it")
+
+
+# Controls and profiles
+
+
+def test_a_control_takes_the_vectors_place() -> None:
+    vector = make_vector()
+    for control in ("random:2", "shuffled", "negated"):
+        wanted = apply_control(read_control(control), dict(enumerate(vector.directions)))  # type: ignore[arg-type]
+        same = type(vector)(np.stack([wanted[b] for b in range(models.DEPTH)]), (0, 1, 2), vector.passport)
+        texts = make(vectors=vector, alpha=1.5, control=control).generate_until(requests())
+        assert texts == make(vectors=same, alpha=1.5).generate_until(requests())
+        assert texts != make(vectors=vector, alpha=1.5).generate_until(requests())
+    negated = make(vectors=vector, alpha=1.5, control="negated").generate_until(requests())
+    assert negated == make(vectors=vector, alpha=-1.5).generate_until(requests())
+
+
+def test_identity_is_alpha_0_at_another_batch_size() -> None:
+    lm = make(alpha=0, control="identity", batch_size=4)
+    sizes: list[int] = []
+    lm.model.register_forward_pre_hook(lambda m, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True)
+    texts = lm.generate_until(requests())
+    assert max(sizes) == 2
+    assert lm.batch_size == 4
+    assert texts == make(HFLM).generate_until(requests())
+
+
+def test_self_consistency_draws_samples_that_depend_on_nothing_but_their_seed(tmp_path: Path) -> None:
+    def draw(name: str, **changes: Any) -> dict[tuple[int, str], str | None]:
+        lm = a_set(tmp_path / name, control="self-consistency", **changes)
+        lm.generate_until(requests())
+        return {(line.doc_id, line.variant): line.response for line in read_lines(tmp_path / name / "record")}
+
+    first = draw("a", batch_size=3)
+    assert len(first) == 5 * len(CONTEXTS)
+    assert draw("b", batch_size=40) == first
+    assert draw("c", seed=1) != first
+    assert len({first[0, f"self-consistency {i}"] for i in range(5)}) == 5
+
+
+def test_samples_follow_the_distribution(tmp_path: Path) -> None:
+    """The first token over many samples against the softmax at temperature 0.7, which 400 draws estimate within 0.1."""
+    lm = make(alpha=[0.001 * (i + 1) for i in range(400)], control="self-consistency", vote_answer=KEY,
+              record=str(tmp_path / "record"), batch_size=400)  # fmt: skip
+    lm.generate_until(requests(["ab"], max_gen_toks=1, until=[]))
+    ids = torch.tensor([lm.tok_encode("ab")])
+    with torch.no_grad():
+        share = (lm.model(ids).logits[0, -1] / 0.7).softmax(-1)
+    counts: dict[str | None, int] = {}
+    for line in read_lines(tmp_path / "record"):
+        counts[line.response] = counts.get(line.response, 0) + 1
+    token = int(share.argmax())
+    assert counts.get(lm.tok_decode([token]), 0) / 400 == pytest.approx(float(share[token]), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("profile", "multipliers"),
+    [([0.5, 0, 2], [0.5, 0, 2]), ("linear:0:2", [0, 1, 2]), ("peak:1:1000", [1, 1, 1])],
+)
+def test_alpha_per_layer_multiplies_alpha(profile: Any, multipliers: list[float]) -> None:
+    vector = make_vector()
+    scaled = vector.directions * np.array(multipliers, dtype=np.float32)[:, None]
+    lm = make(vectors=vector, alpha=2.0, alpha_per_layer=profile)
+    by_hand = make(vectors=vector, alpha=2.0)
+    by_hand._steerer._directions = {b: torch.from_numpy(scaled[b]) for b in range(3)}  # type: ignore[union-attr]
+    assert lm.generate_until(requests()) == by_hand.generate_until(requests())
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"vote": "none"}, "vote=none with 5 strengths leaves no single response per request"),
+        ({"vote": "most"}, "vote='most' is not understood: use one of mode, weighted, none"),
+        ({"dose": 0.1}, r"alpha=\[.*\] and dose=0.1 are two strengths: give one of them"),
+        ({"alpha": [1, 1]}, "1"),
+        ({"alpha": "papers"}, "alpha='papers' is not understood"),
+        ({"alpha_per_layer": [1, 2]}, "2.*3"),
+        ({"control": "randm"}, "control='randm'"),
+        ({"vote_answer": None}, "a vote must know how toy reads answers"),
+    ],
+)
+def test_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(SteeringError, match=words):
+        a_set(tmp_path, **changes).generate_until(requests())
+
+
+def test_sets_are_refused_where_there_is_no_vote(tmp_path: Path) -> None:
+    lm = a_set(tmp_path)
+    with pytest.raises(SteeringError, match="toy_mc scores a single continuation per document"):
+        lm.loglikelihood(choices(1)[:1])
+    with pytest.raises(SteeringError, match="loglikelihood_rolling has no answers"):
+        lm.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, ("abc",), 0, ("toy", 0, 1))])
+
+
+def test_two_runs_do_not_write_one_record(tmp_path: Path) -> None:
+    first, second, third = a_set(tmp_path), a_set(tmp_path), a_set(tmp_path)
+    first._record.claim("toy")  # type: ignore[union-attr]  # as while it runs
+    with pytest.raises(SteeringError, match="in use by another run"):
+        second.generate_until(requests())
+    first.generate_until(requests()[:2])
+    with pytest.raises(SteeringError, match="another run wrote to it"):
+        third.generate_until(requests())
+    assert a_set(tmp_path).generate_until(requests()[:2]) == first.generate_until(requests()[:2])
+
+
+# A real model
+
+
+@pytest.fixture(scope="module")
+def real(smollm2: Path) -> dict[str, Any]:
+    return {"pretrained": str(smollm2), "device": "cpu", "vectors": "smollm2_arith", "vote_answer": KEY}
+
+
+def test_a_set_on_a_real_model_equals_single_runs(real: dict[str, Any], tmp_path: Path) -> None:
+    asked = requests(CONTEXTS[:3], max_gen_toks=8)
+    lm = SteeredHF(**real, alpha=[0, 0.5, 2.0], record=str(tmp_path / "record"), batch_size=16)
+    lm.generate_until(asked)
+    for alpha, texts in by_alpha(tmp_path).items():
+        assert SteeredHF(**real, alpha=alpha, batch_size=1).generate_until(asked) == texts
+    info = lm.get_model_info()["steering"]
+    json.dumps(info)
+    assert info["application"]["steered"] == info["application"]["implied"]
