@@ -16,6 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 
+from lm_eval_steer.engine.cache import make_roomy
+
 WORTHWHILE = 16
 """Shorter common beginnings are run with each row: copying a cache costs more."""
 
@@ -104,7 +106,7 @@ def _stack(caches: Sequence[Cache]) -> Cache:
     for layer, *others in zip(*map(_filled, (stacked, *caches)), strict=True):
         layer.keys = torch.cat([other.keys for other in others])
         layer.values = torch.cat([other.values for other in others])
-    return stacked
+    return make_roomy(stacked)
 
 
 def _filled(cache: Cache) -> list[Any]:

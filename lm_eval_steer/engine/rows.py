@@ -16,11 +16,13 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils_hf import stop_sequences_criteria
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, DynamicCache
 
+from lm_eval_steer.engine.cache import make_roomy
 from lm_eval_steer.engine.decode import DecodeLoop, Generated
 from lm_eval_steer.engine.prefix import (
     Prefixes,
+    cache_argument,
     can_share,
     holds_only_keys_and_values,
     move_padding,
@@ -171,6 +173,8 @@ class RowEngine:
             self._credit(rows, shared)
         else:
             moved, cache = mask, dict[str, Cache]()
+        if not cache:
+            cache = cache_argument(model, make_roomy(DynamicCache(config=model.config)))
         seeds = None if any(row.seed is None for row in rows) else [row.seed or 0 for row in rows]
 
         def step(there: Tensor, unfinished: Tensor, start: int, new: int) -> None:
