@@ -136,6 +136,8 @@ class AlphaAxis:
 
     Attributes:
         tally: sums over the votes so far.
+        counts: how many responses were run, and how many the record had.
+        shas: SHA-256 of the settings of each variant, which determine its responses to given requests.
     """
 
     def __init__(
@@ -147,9 +149,10 @@ class AlphaAxis:
     ) -> None:
         self.plan = plan
         self.tally = Tally()
+        self.counts = {"run": 0, "from_record": 0}
         self._record, self._watch = record, watch
         self._settings = [_settings(plan, variant, model) for variant in plan.variants]
-        self._shas = [digest(settings) for settings in self._settings]
+        self.shas = [digest(settings) for settings in self._settings]
         if record is not None:
             for settings in self._settings:
                 record.declare(settings)
@@ -287,6 +290,7 @@ class AlphaAxis:
                 line = self._record.get(item.prints[variant]) if self._record else None
                 if line:
                     take(number, variant, line)
+                    self.counts["from_record"] += 1
 
         with tqdm(total=len(items) * variants, disable=disable_tqdm, desc=f"Running {kind} requests") as progress:
             progress.update(sum(len(item.lines) for item in items))
@@ -322,6 +326,7 @@ class AlphaAxis:
                     line = take(one.item, one.variant, make_line(items[one.item], one, came, begun))
                     if self._record:
                         self._record.append(line)
+                    self.counts["run"] += 1
                     progress.update()
                     if variants == 1:
                         settle(one.item, None)
@@ -342,7 +347,7 @@ class AlphaAxis:
             seen[key] += 1
             what = {"task": item.task, "doc_id": item.doc_id, "repeat": item.repeat, "prompt": item.sha,
                     "arguments": item.arguments}  # fmt: skip
-            item.prints = [digest(what | {"settings": sha}) for sha in self._shas]
+            item.prints = [digest(what | {"settings": sha}) for sha in self.shas]
 
     def _line(self, item: _Item[Any], one: Asked, begun: float, **came: Any) -> Line:
         variant = self.plan.variants[one.variant]
@@ -353,7 +358,7 @@ class AlphaAxis:
         now = time.time()
         return Line(
             fingerprint=item.prints[one.variant],
-            settings=self._shas[one.variant],
+            settings=self.shas[one.variant],
             kind="generation" if came.get("scores") is None else "choices",
             task=item.task,
             doc_id=item.doc_id,

@@ -85,6 +85,7 @@ class SteeredHF(HFLM):
         self._model_settings = _model_settings(self, kwargs)
         self.watch: Callable[[Line], None] | None = None
         self._record: Record | None = None
+        self._known_doses: dict[str, dict[str, dict[str, Any]]] = {}
         self.steer(plan)
 
     def steer(self, plan: SteeringPlan) -> None:
@@ -386,6 +387,7 @@ class SteeredHF(HFLM):
             "transfer": self._transfer,
             "passport": vector.passport if vector else None,
             "votes": report(self._axis.tally),
+            "responses": self._axis.counts,
             "doses": self._doses(),
             "application": self._rows.application() if self._steerer else None,
         }
@@ -395,9 +397,15 @@ class SteeredHF(HFLM):
         """Strength -> block -> what was measured there."""
         if self._steerer is None:
             return {}
-        measured = self._steerer.doses.report()
-        names = [variant.name for variant in self.plan.variants]
-        return {name: blocks for name, blocks in zip(names, measured, strict=True) if blocks}
+        found = {}
+        for variant, sha, measured in zip(
+            self.plan.variants, self._axis.shas, self._steerer.doses.report(), strict=True
+        ):
+            if measured:
+                self._known_doses[sha] = measured
+            if sha in self._known_doses:  # measured now, or before another plan took this one's place
+                found[variant.name] = self._known_doses[sha]
+        return found
 
     def _warn_of_lost_doses(self) -> None:
         """Say so where the dtype rounded away more than half of a shift."""
