@@ -16,7 +16,7 @@ from typing import Any
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from lm_eval_steer.models import hf
+from lm_eval_steer.engine import rows
 from lm_eval_steer.models.hf import SteeredHF
 
 MODEL = {"pretrained": "models/smollm2", "device": "cpu", "batch_size": 16}
@@ -49,11 +49,11 @@ def main(docs: int = 16, new_tokens: int = 128) -> None:
         requests = make_requests(name, docs, new_tokens)
         base, _ = timed(getattr(plain, method), requests)
         with_sharing, first = timed(getattr(steered, method), requests)
-        shares, hf.can_share = hf.can_share, lambda model, width: False
+        shares, rows.can_share = rows.can_share, lambda model, width: False
         try:
             without, second = timed(getattr(steered, method), requests)
         finally:
-            hf.can_share = shares
+            rows.can_share = shares
         if method == "generate_until":
             same = f"{sum(a == b for a, b in zip(first, second, strict=True))} of {len(requests)} texts"
         else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from lm_eval.models.huggingface import HFLM
 import models
 from conftest import make_vector
 from lm_eval_steer.controls import apply_control, read_control
+from lm_eval_steer.engine.reference import Reference
 from lm_eval_steer.engine.rows import Row, ScoredRow
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
@@ -124,6 +127,34 @@ def test_a_run_goes_on_from_its_record(tmp_path: Path) -> None:
     single = make(vectors=make_vector(), alpha=1.5, record=str(tmp_path / "record"))
     single._rows = None  # a run of one strength, too
     assert single.generate_until(requests()) == by_alpha(tmp_path)[1.5]
+
+
+KILLED = """
+import os, sys
+sys.path[:0] = [{tests!r}]
+from pathlib import Path
+import test_axis
+from lm_eval_steer.record import Record
+append, left = Record.append, [{lines}]
+def append_then_die(self, line):
+    append(self, line)
+    left[0] -= 1
+    if not left[0]:
+        os._exit(9)
+Record.append = append_then_die
+test_axis.a_set(Path({folder!r})).generate_until(test_axis.requests())
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 17])
+def test_a_run_that_was_killed_goes_on(lines: int, tmp_path: Path) -> None:
+    script = KILLED.format(tests=str(Path(__file__).parent), lines=lines, folder=str(tmp_path / "killed"))
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 9
+    assert len(list(read_lines(tmp_path / "killed" / "record"))) == lines
+    lm = a_set(tmp_path / "killed")
+    assert lm.generate_until(requests()) == a_set(tmp_path / "whole").generate_until(requests())
+    assert lm.get_model_info()["steering"]["responses"]["from_record"] == lines
+    assert by_alpha(tmp_path / "killed") == by_alpha(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
@@ -381,12 +412,20 @@ def real(smollm2: Path) -> dict[str, Any]:
     return {"pretrained": str(smollm2), "device": "cpu", "vectors": "smollm2_arith", "vote_answer": KEY}
 
 
-def test_a_set_on_a_real_model_equals_single_runs(real: dict[str, Any], tmp_path: Path) -> None:
-    asked = requests(CONTEXTS[:3], max_gen_toks=8)
+def test_a_set_on_a_real_model_equals_the_oracle(real: dict[str, Any], tmp_path: Path) -> None:
+    """Rows of three strengths and prompts in one batch, with a shared beginning, against one at a time without cache."""
     lm = SteeredHF(**real, alpha=[0, 0.5, 2.0], record=str(tmp_path / "record"), batch_size=16)
+    prompts = [lm.tok_encode("Solve these problems, one at a time, and say how.\n" + text) for text in CONTEXTS[:3]]
+    rows = [Row(prompt, strength) for prompt in prompts for strength in range(3)]
+    found: dict[int, list[int]] = {}
+    lm._rows.generate(rows, [], 6, {"do_sample": False}, 16, lambda row, one: found.update({row: one.tokens}) or [])
+    directions = dict(enumerate(lm.plan.vector.directions))  # type: ignore[union-attr]
+    for number, row in enumerate(rows):
+        strengths = dict.fromkeys(directions, lm.plan.alphas[row.strength])
+        expected = Reference(lm.model, directions, strengths).generate(row.prompt, 6, [lm.eot_token_id])
+        assert expected.agrees(found[number])
+    asked = requests(CONTEXTS[:3], max_gen_toks=8)
     lm.generate_until(asked)
-    for alpha, texts in by_alpha(tmp_path).items():
-        assert SteeredHF(**real, alpha=alpha, batch_size=1).generate_until(asked) == texts
     info = lm.get_model_info()["steering"]
     json.dumps(info)
     assert info["application"]["steered"] == info["application"]["implied"]

@@ -16,6 +16,7 @@ from lm_eval.models.huggingface import HFLM
 
 import models
 from conftest import make_vector
+from lm_eval_steer.engine.reference import Reference
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.steering.blocks import find_blocks
@@ -110,54 +111,31 @@ def test_equals_the_harness_own_steered_model_on_a_real_model(smollm2: Path, tmp
 
 
 class ByHand:
-    """One request at a time, no padding, no cache: the slow and obvious way."""
+    """The oracle (engine/reference.py) for texts."""
 
-    def __init__(self, lm: SteeredHF, tokens: str) -> None:
-        self.lm, self.tokens = lm, tokens
+    def __init__(self, lm: SteeredHF, tokens: str, **changes: Any) -> None:
         assert lm.plan.vector is not None
-        self.shifts = [torch.from_numpy(d) * lm.plan.alphas[0] for d in lm.plan.vector.directions]
-
-    def logits(self, ids: list[int], prompt: int) -> torch.Tensor:
-        chosen = {
-            "all": list(range(len(ids))),
-            "prompt": list(range(prompt)),
-            "generated": list(range(prompt - 1, len(ids))),
-            "last": [prompt - 1],
-        }[self.tokens]
-
-        def hook(shift: torch.Tensor) -> Any:
-            def steer(module: Any, args: Any, output: Any) -> Any:
-                hidden = (output[0] if isinstance(output, tuple) else output).clone()
-                hidden[:, chosen] += shift
-                return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-
-            return steer
-
-        handles = [
-            block.register_forward_hook(hook(shift))
-            for block, shift in zip(find_blocks(self.lm.model), self.shifts, strict=True)
-        ]
-        try:
-            with torch.no_grad():
-                return self.lm.model(torch.tensor([ids])).logits[0]
-        finally:
-            for handle in handles:
-                handle.remove()
+        self.lm, blocks = lm, range(models.DEPTH)
+        directions = dict(zip(blocks, lm.plan.vector.directions, strict=True))
+        self.reference = Reference(lm.model, directions, dict.fromkeys(blocks, lm.plan.alphas[0]), tokens, **changes)
 
     def generate(self, context: str, new: int) -> str:
-        ids = self.lm.tok_encode(context)
-        prompt = len(ids)
-        for _ in range(new):
-            token = int(self.logits(ids, prompt)[-1].argmax())
-            if token == self.lm.eot_token_id:
-                break
-            ids.append(token)
-        return self.lm.tok_decode(ids[prompt:]).split("\n\n")[0]
+        text = self.reference.generate(self.lm.tok_encode(context), new, [self.lm.eot_token_id])
+        return self.lm.tok_decode(text.tokens).split("\n\n")[0]
 
     def score(self, context: str, continuation: str) -> float:
-        before, after = self.lm.tok_encode(context), self.lm.tok_encode(continuation)
-        logprobs = self.logits(before + after[:-1], len(before)).log_softmax(-1)
-        return sum(float(logprobs[len(before) - 1 + i, token]) for i, token in enumerate(after))
+        return self.reference.score(self.lm.tok_encode(context), self.lm.tok_encode(continuation))[0]
+
+
+@pytest.mark.parametrize("changes", [{"normalize": True}, {"dose": 0.5}])
+@pytest.mark.parametrize("tokens", ["all", "generated"])
+def test_other_operators_equal_the_oracle(tokens: str, changes: dict[str, Any]) -> None:
+    alpha = {} if "dose" in changes else {"alpha": 1.5}
+    lm = make(vectors=make_vector(), tokens=tokens, **alpha, **changes)
+    by_hand = ByHand(lm, tokens, normalize="normalize" in changes, share="dose" in changes)
+    assert lm.generate_until(generations()) == [by_hand.generate(text, 12) for text in CONTEXTS]
+    for request, (score, _) in zip(scorings(), lm.loglikelihood(scorings()), strict=True):
+        assert score == pytest.approx(by_hand.score(*request.args), abs=1e-3)
 
 
 @pytest.mark.parametrize("tokens", ["all", "prompt", "generated", "last"])

@@ -1,0 +1,121 @@
+"""The oracle: one strength and one request at a time, without padding, batch or cache. Slow and obvious.
+
+Every engine must give the same tokens, except where the two best logits differ by less than `NEAR_TIE`, and the same
+log-likelihoods. It shares no code with the engines but the search for the blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lm_eval_steer.steering.blocks import find_blocks
+
+NEAR_TIE = 1e-3
+"""Two logits that differ by less may change places by rounding."""
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Greedy text.
+
+    Attributes:
+        tokens: the new tokens, the end token included where it came.
+        gaps: by how much the best logit exceeded the second best at each step.
+    """
+
+    tokens: list[int]
+    gaps: list[float]
+
+    def agrees(self, tokens: Sequence[int]) -> bool:
+        """Whether `tokens` are the same, up to a first difference at a near-tie."""
+        for ours, theirs, gap in zip(self.tokens, tokens, self.gaps, strict=False):
+            if ours != theirs:
+                return gap < NEAR_TIE
+        return len(self.tokens) == len(tokens)
+
+
+class Reference:
+    """A model under one strength.
+
+    Args:
+        model: a transformers model.
+        directions: block -> [hidden].
+        strengths: block -> α; with `share` the share of ‖h‖.
+        tokens: which positions are steered: `all`, `prompt`, `generated` or `last`.
+        normalize: keep the length of each block output.
+        share: strengths are shares of each position's ‖h‖.
+        blocks: where the blocks are, if they cannot be found by shape.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        directions: Mapping[int, np.ndarray],
+        strengths: Mapping[int, float],
+        tokens: str = "all",
+        *,
+        normalize: bool = False,
+        share: bool = False,
+        blocks: str | None = None,
+    ) -> None:
+        self._model, self._tokens = model, tokens
+        self._normalize, self._share = normalize, share
+        found = find_blocks(model, blocks)
+        self._steered = [(found[b], torch.from_numpy(v).double(), strengths[b]) for b, v in directions.items()]
+
+    @torch.no_grad()
+    def logits(self, tokens: Sequence[int], prompt: int) -> Tensor:
+        """Logits [positions, vocabulary] of a text of which the first `prompt` tokens are the prompt."""
+        positions = {
+            "all": slice(0, None),
+            "prompt": slice(0, prompt),
+            "generated": slice(prompt - 1, None),
+            "last": slice(prompt - 1, prompt),
+        }[self._tokens]
+        with ExitStack() as stack:
+            for block, direction, strength in self._steered:
+                hook = self._hook(positions, direction, strength)
+                stack.callback(block.register_forward_hook(hook).remove)
+            ids = torch.tensor([list(tokens)], device=next(self._model.parameters()).device)
+            logits: Tensor = self._model(ids, use_cache=False).logits[0].float()
+        return logits
+
+    def _hook(self, positions: slice, direction: Tensor, strength: float) -> Callable[..., Any]:
+        def steer(module: nn.Module, args: Any, output: Any) -> Any:
+            hidden = output[0] if isinstance(output, tuple) else output
+            changed = hidden.clone()
+            for position in range(hidden.shape[1])[positions]:
+                before = hidden[0, position].double()
+                length = strength * before.norm() / direction.norm() if self._share else strength
+                after = before + length * direction.to(before.device)
+                if self._normalize:
+                    after = after * before.norm() / after.norm()
+                changed[0, position] = after.to(hidden.dtype)
+            return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+        return steer
+
+    def generate(self, prompt: Sequence[int], new_tokens: int, ends: Collection[int] = ()) -> Continuation:
+        """Greedy text after `prompt`, up to `new_tokens` tokens or one of `ends`."""
+        text = Continuation([], [])
+        while len(text.tokens) < new_tokens:
+            best = self.logits([*prompt, *text.tokens], len(prompt))[-1].topk(2)
+            text.tokens.append(int(best.indices[0]))
+            text.gaps.append(float(best.values[0] - best.values[1]))
+            if text.tokens[-1] in ends:
+                break
+        return text
+
+    def score(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[float, bool]:
+        """Log-likelihood of a continuation, and whether greedy decoding would write it."""
+        rows = self.logits([*context, *continuation[:-1]], len(context))[len(context) - 1 :]
+        tokens = torch.tensor(list(continuation), device=rows.device)
+        total = float(rows.log_softmax(-1).gather(1, tokens[:, None]).sum())
+        return total, bool((rows.argmax(-1) == tokens).all())
