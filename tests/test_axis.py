@@ -413,7 +413,7 @@ def real(smollm2: Path) -> dict[str, Any]:
 
 
 def test_a_set_on_a_real_model_equals_the_oracle(real: dict[str, Any], tmp_path: Path) -> None:
-    """Rows of three strengths and prompts in one batch, with a shared beginning, against one at a time without cache."""
+    """Rows of one batch, with a shared beginning, against one strength and prompt at a time without a cache."""
     lm = SteeredHF(**real, alpha=[0, 0.5, 2.0], record=str(tmp_path / "record"), batch_size=16)
     prompts = [lm.tok_encode("Solve these problems, one at a time, and say how.\n" + text) for text in CONTEXTS[:3]]
     rows = [Row(prompt, strength) for prompt in prompts for strength in range(3)]

@@ -261,6 +261,9 @@ class AlphaAxis:
     ) -> list[T]:
         plan, variants = self.plan, len(self.plan.variants)
         self._name(items)
+        first: dict[str, int] = {}
+        stands_for = [first.setdefault(item.prints[0], number) for number, item in enumerate(items)]
+        numbers = sorted(first.values())
         results: dict[int, T] = {}
 
         def settle(number: int, vote: Vote | None) -> None:
@@ -285,20 +288,22 @@ class AlphaAxis:
                 self._watch(line)
             return line
 
-        for number, item in enumerate(items):
+        for number in numbers:
+            item = items[number]
             for variant in range(variants):
                 line = self._record.get(item.prints[variant]) if self._record else None
                 if line:
                     take(number, variant, line)
                     self.counts["from_record"] += 1
 
-        with tqdm(total=len(items) * variants, disable=disable_tqdm, desc=f"Running {kind} requests") as progress:
+        with tqdm(total=len(numbers) * variants, disable=disable_tqdm, desc=f"Running {kind} requests") as progress:
             progress.update(sum(len(item.lines) for item in items))
-            while len(results) < len(items):
+            while len(results) < len(numbers):
                 asked = []
-                for number, item in enumerate(items):
+                for number in numbers:
                     if number in results:
                         continue
+                    item = items[number]
                     wanted = range(variants)
                     vote = None
                     if variants > 1:
@@ -334,7 +339,7 @@ class AlphaAxis:
                 ask(asked, finish)
         if self._record:
             self._record.close()
-        return [results[number] for number in range(len(items))]
+        return [results[number] for number in stands_for]
 
     def _name(self, items: Sequence[_Item[Any]]) -> None:
         """Give each item its fingerprints, the repeats of one request apart."""
@@ -343,7 +348,8 @@ class AlphaAxis:
             if item.request.doc_id is None and self._record is not None:
                 item.doc_id = place
             key = (item.task, item.doc_id, item.sha)
-            item.repeat = seen[key]
+            # With several ranks the harness gives a last request more often than it has repeats, to fill up.
+            item.repeat = seen[key] % item.request.repeats if item.request.repeats else seen[key]
             seen[key] += 1
             what = {"task": item.task, "doc_id": item.doc_id, "repeat": item.repeat, "prompt": item.sha,
                     "arguments": item.arguments}  # fmt: skip

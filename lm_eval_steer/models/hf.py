@@ -78,6 +78,10 @@ class SteeredHF(HFLM):
         except OSError as error:  # transformers' word for: no such model, no such file, no hub
             reason = str(error).strip().split("\n")[0]
             raise SteeringError(f"the model {pretrained!r} cannot be loaded: {reason}") from None
+        accelerator = getattr(self, "accelerator", None)
+        if accelerator is not None and accelerator.num_processes > 1:
+            # HFLM divides the documents only where it sees several GPUs, and numbers the ranks of each node from 0.
+            self._rank, self._world_size = accelerator.process_index, accelerator.num_processes
         if self.backend != "causal":
             raise SteeringError(f"steered-hf steers decoder-only models, {pretrained!r} is an encoder-decoder")
         if getattr(getattr(self.model, "active_peft_config", None), "is_prompt_learning", False):
