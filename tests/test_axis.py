@@ -371,6 +371,7 @@ def test_alpha_per_layer_multiplies_alpha(profile: Any, multipliers: list[float]
     ("changes", "words"),
     [
         ({"vote": "none"}, "vote=none with 5 strengths leaves no single response per request"),
+        ({"vote": None}, "vote=none with 5 strengths"),
         ({"vote": "most"}, "vote='most' is not understood: use one of mode, weighted, none"),
         ({"dose": 0.1}, r"alpha=\[.*\] and dose=0.1 are two strengths: give one of them"),
         ({"alpha": [1, 1]}, "1"),

@@ -111,7 +111,7 @@ class SteeringPlan:
         system_role: str = "merge",
         blocks: str | None = None,
         allow_leak: bool = False,
-        vote: str = "mode",
+        vote: str | None = "mode",
         vote_filter: str | None = None,
         vote_answer: str | None = None,
         vote_metric: str = "acc",
@@ -131,6 +131,7 @@ class SteeringPlan:
         _check_choice("tokens", tokens, TOKENS)
         _check_choice("width_map", width_map, tuple(WIDTH_MAPS))
         _check_choice("system_role", system_role, SYSTEM_ROLES)
+        vote = "none" if vote is None else vote  # as which the harness reads vote=none
         _check_choice("vote", vote, VOTES)
         _check_choice("vote_metric", vote_metric, VOTE_METRICS)
         for argument, value in (
