@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
+import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -89,6 +91,22 @@ def model(args: argparse.Namespace) -> None:
     print(f"Try: lm_eval --model hf --model_args pretrained={folder} --tasks arith_steer --limit 8")
 
 
+def sweep(args: argparse.Namespace) -> None:
+    """Algorithms 2 and 3: search the strength on validation rows, then test it, its vote and its controls."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # a table shows the progress, and the replays of the arms have none
+    plugin.install(force=True)
+    from rich.console import Console
+
+    from lm_eval_steer.sweep import SweepArgs, make_table, run_sweep
+
+    found = run_sweep(_pick(SweepArgs, args))
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for name, task in found["tasks"].items():
+        console.print(make_table(name, task))
+    print(f"Wrote {Path(args.output_path) / 'sweep.json'}. All runs in one table:")
+    print(f"  lm-eval-steer leaderboard {args.output_path}")
+
+
 def leaderboard(args: argparse.Namespace) -> None:
     """Compare runs."""
     from rich.console import Console
@@ -97,6 +115,53 @@ def leaderboard(args: argparse.Namespace) -> None:
     from lm_eval_steer.results import read_runs
 
     Console(width=None if sys.stdout.isatty() else 140).print(make_table(read_runs([Path(f) for f in args.folders])))
+
+
+def show(args: argparse.Namespace) -> None:
+    """What a vector file says about itself, and what its directions are like."""
+    from rich.console import Console
+
+    from lm_eval_steer.catalog import find_vector
+    from lm_eval_steer.vector import SteeringVector
+    from lm_eval_steer.vector_report import blocks_table, passport_table
+
+    path = find_vector(args.vector)
+    vector = SteeringVector.load(path)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(passport_table(vector, path))
+    console.print(blocks_table(vector))
+    print("Compare it with another, or steer with it:")
+    print(f"  lm-eval-steer vectors compare {shlex.quote(args.vector)} OTHER --out compare.svg")
+    print(f"  lm_eval --model steered-hf --model_args pretrained=CHILD,vectors={args.vector},alpha=0.04 --tasks TASK")
+
+
+def compare(args: argparse.Namespace) -> None:
+    """The paper's Figure 2: how alike two vectors are, beside what chance gives."""
+    from rich.console import Console
+
+    from lm_eval_steer.catalog import find_vector
+    from lm_eval_steer.figures import check_figure, correlation, save_figure
+    from lm_eval_steer.similarity import chance
+    from lm_eval_steer.similarity import compare as cosines_of
+    from lm_eval_steer.vector import SteeringVector
+    from lm_eval_steer.vector_report import comparison_notes, comparison_table
+
+    if args.out:
+        check_figure(args.out)
+    first, second = (SteeringVector.load(find_vector(name)) for name in (args.first, args.second))
+    cosines = cosines_of(first, second, (Path(args.first).name, Path(args.second).name))
+    null = chance(first, second)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(comparison_table(cosines, null))
+    for note in comparison_notes(cosines, null, (first, second)):
+        console.print(f"- {note}", markup=False, highlight=False)
+    if args.out:
+        print(f"Wrote {save_figure(correlation(cosines, null), args.out)}. Look at the vectors:")
+        print(f"  lm-eval-steer vectors show {shlex.quote(args.first)}")
+    else:
+        print("Draw it:")
+        names = f"{shlex.quote(args.first)} {shlex.quote(args.second)}"
+        print(f"  lm-eval-steer vectors compare {names} --out compare.svg")
 
 
 def _pick(kind: type[T], args: argparse.Namespace) -> T:
@@ -174,12 +239,87 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = _command(
         commands,
+        sweep,
+        "search the strength on validation rows, then test it, the vote over the set, and controls",
+        "lm-eval-steer sweep --model_args pretrained=models/smollm2,vectors=smollm2_arith \\\n"
+        "    --tasks arith_steer --alpha paper --controls random:2 --limit 40 --val_limit 40 --output_path sweep",
+    )
+    sub.add_argument(
+        "--model", default="steered-hf", help="a model class of the harness that steers (default: steered-hf)"
+    )
+    sub.add_argument(
+        "--model_args",
+        nargs="+",
+        required=True,
+        action=_ModelArgs,
+        metavar="key=value,...",
+        help="as for lm_eval, without alpha, dose, control, record, seed",
+    )
+    sub.add_argument("--tasks", required=True, type=_names, metavar="TASK,...", help="test tasks")
+    sub.add_argument("--alpha", metavar="SET", help="the strengths: paper, [0.04,0.5] or 0.01:0.09:0.01")
+    sub.add_argument("--dose", metavar="SET", help="in place of --alpha, strengths as shares of ‖h‖")
+    sub.add_argument("--output_path", required=True, metavar="DIR", help="where results go, and from where it goes on")
+    sub.add_argument("--limit", type=float, metavar="N", help="documents of a test task, or a share below 1")
+    sub.add_argument("--val_limit", type=float, metavar="N", help="documents of a validation task, or a share below 1")
+    sub.add_argument(
+        "--apply_chat_template", nargs="?", const=True, default=False, metavar="NAME", help="as for lm_eval"
+    )
+    sub.add_argument(
+        "--batch_size", type=_batch_size, default=8, metavar="N", help="rows of a batch, or auto (default: 8)"
+    )
+    sub.add_argument("--device", help="as for lm_eval")
+    sub.add_argument(
+        "--controls", metavar="LIST", help="all, or a list of random:N, shuffled, negated, identity, self-consistency"
+    )
+    sub.add_argument(
+        "--per-layer", "--per_layer", metavar="HOW", help="search strengths by block, too: coordinate or optuna"
+    )
+    sub.add_argument("--budget", type=int, default=20, help="the most profiles that --per-layer tries (default: 20)")
+    sub.add_argument("--seed", type=int, default=0, help="of sampled tokens, and of --per-layer (default: 0)")
+    sub.add_argument(
+        "--val_task",
+        type=_names,
+        default=[],
+        metavar="TASK,...",
+        help="validation tasks, one per task (default: TASK_val)",
+    )
+
+    sub = _command(
+        commands,
         leaderboard,
         "compare runs with their unsteered baseline, paired by document",
         "lm-eval-steer leaderboard demo/results",
     )
     sub.add_argument("folders", nargs="+", metavar="DIR", help="folders that lm_eval wrote with --output_path")
+    _add_vectors(commands)
     return parser
+
+
+def _add_vectors(commands: Any) -> None:
+    """`vectors show` and `vectors compare`."""
+    group = commands.add_parser(
+        "vectors",
+        help="look at vector files",
+        description="Look at vector files.",
+        epilog="example:\n  lm-eval-steer vectors show smollm2_arith",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = group.add_subparsers(dest="action", required=True, metavar="action")
+
+    sub = _command(actions, show, "show a vector's passport and its blocks", "lm-eval-steer vectors show smollm2_arith")
+    sub.set_defaults(command="vectors show")
+    sub.add_argument("vector", metavar="FILE", help="a vector file, or the name of one as for `vectors=`")
+
+    sub = _command(
+        actions,
+        compare,
+        "compare the directions of two vectors with each other, and with what random directions give",
+        "lm-eval-steer vectors compare smollm2_arith smollm2_gsm8k --out compare.svg",
+    )
+    sub.set_defaults(command="vectors compare")
+    sub.add_argument("first", metavar="A", help="a vector file, or the name of one as for `vectors=`")
+    sub.add_argument("second", metavar="B", help="another, of any width and number of blocks")
+    sub.add_argument("--out", metavar="FILE", help="draw the figure: heatmap and histogram, as .svg or .png")
 
 
 def _command(commands: Any, run: Any, text: str, example: str) -> argparse.ArgumentParser:
@@ -201,6 +341,14 @@ class _ModelArgs(argparse.Action):
         from lm_eval._cli.utils import MergeDictAction
 
         MergeDictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _batch_size(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 def _layers(text: str) -> Any:

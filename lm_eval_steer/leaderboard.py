@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from lm_eval_steer.alphas import alpha_name, alpha_order
 from lm_eval_steer.results import Run
 from lm_eval_steer.stats import mcnemar, wilson_interval
 
@@ -27,21 +28,32 @@ def make_table(runs: list[Run]) -> Table:
         ("McNemar p", "right"),
     ]:
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for run in sorted(runs, key=lambda run: (run.child, run.task, run.chat, abs(run.alpha), run.alpha < 0)):
+    for run in sorted(runs, key=_order):
         parent = (run.steering.get("transfer") or {}).get("parent", "-")
         prompt = "chat" if run.chat else "text"
-        cells = [Path(run.child).name, Path(parent).name, run.task, prompt, f"{run.alpha:g}", str(run.n), _score(run)]
+        cells = [Path(run.child).name, Path(parent).name, run.task, prompt, _strength(run), str(run.n), _score(run)]
         table.add_row(*cells, _interval(run), *_against(run, _baseline(run, runs)))
     return table
 
 
+def _order(run: Run) -> tuple[object, ...]:
+    control = run.steering.get("control") or ""
+    return run.child, run.task, run.chat, not run.is_baseline, control, len(run.alphas), *map(alpha_order, run.alphas)
+
+
+def _strength(run: Run) -> str:
+    """`0.04`, `vote of 18`, `random:1 0.5`."""
+    strength = alpha_name(run.alphas[0]) if len(run.alphas) == 1 else f"vote of {len(run.alphas)}"
+    return f"{run.steering['control']} {strength}" if run.steering.get("control") else strength
+
+
 def _baseline(run: Run, runs: list[Run]) -> Run | None:
-    if run.alpha == 0 or not run.samples:
+    if run.is_baseline or not run.samples:
         return None
     documents = {sample.key for sample in run.samples}
     for other in runs:
         same = all(getattr(other, key) == getattr(run, key) for key in ("child", "task", "metric", "conditions"))
-        if other.alpha == 0 and same and {sample.key for sample in other.samples} == documents:
+        if other.is_baseline and same and {sample.key for sample in other.samples} == documents:
             return other
     return None
 

@@ -56,9 +56,15 @@ class Run:
     samples: list[Sample]
 
     @property
-    def alpha(self) -> float:
-        """Strength of the run; a run without steering has 0."""
-        return float(self.steering.get("alpha", 0.0))
+    def alphas(self) -> tuple[float, ...]:
+        """Strengths of the run, by which its responses voted where they are several; without steering it is 0."""
+        alpha = self.steering.get("alpha", 0.0)
+        return tuple(map(float, alpha)) if isinstance(alpha, list) else (float(alpha),)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether nothing was steered, and this is no control either."""
+        return not any(self.alphas) and not self.steering.get("control")
 
 
 def read_runs(folders: list[Path]) -> list[Run]:
@@ -71,7 +77,9 @@ def read_runs(folders: list[Path]) -> list[Run]:
     for folder in folders:
         if not folder.exists():
             raise SteeringError(f"{folder}: no such folder of results")
-        paths = sorted(folder.rglob("results_*.json"))  # the harness puts the date into the name
+        found = folder.rglob("results_*.json")  # the harness puts the date into the name
+        # A sweep writes an arm into a folder of this name, and renames it when it is whole.
+        paths = sorted(path for path in found if not path.relative_to(folder).match("*.part/*/*"))
         if not paths:
             raise SteeringError(f"{folder} holds no results_*.json of lm_eval: run lm_eval with --output_path {folder}")
         for path in paths:

@@ -120,3 +120,24 @@ def test_runs_through_a_chat_template_are_named(tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"chat_template_sha": "d2a4"}))
     assert [row[3] for row in rows(tmp_path)] == ["text", "chat"]
+
+
+def test_votes_and_controls_are_named_and_paired_with_the_baseline(tmp_path: Path) -> None:
+    def control(name: str, alpha: Any) -> None:
+        path = write_run(tmp_path / name, [1.0, 1.0], alpha=alpha, control=name)
+        content = json.loads(path.read_text())
+        content["config"]["steering"]["control"] = name
+        path.write_text(json.dumps(content))
+
+    control("identity", 0)
+    control("random:1", 0.5)
+    control("self-consistency", [0.5, 1])
+    write_run(tmp_path, [0.0, 1.0], alpha=[0.5, 1])  # type: ignore[arg-type]
+    write_run(tmp_path, [0.0, 1.0], alpha=0)
+    assert [row[4:5] + row[8:] for row in rows(tmp_path)] == [
+        ["0", *UNPAIRED],
+        ["vote of 2", "0 of 2", "+0 / -0", "1"],
+        ["identity 0", "1 of 2", "+1 / -0", "1"],
+        ["random:1 0.5", "1 of 2", "+1 / -0", "1"],
+        ["self-consistency vote of 2", "1 of 2", "+1 / -0", "1"],
+    ]

@@ -72,7 +72,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_of_lm_eval_itself(real: Path) -> None:
     generate, rolling = read_runs([real])
     assert (generate.task, generate.child, generate.metric) == ("toy_generate", "org/child", "exact_match,letters")
-    assert (generate.score, generate.n, generate.alpha, generate.steering) == (1.0, 3, 0.0, {})
+    assert (generate.score, generate.n, generate.alphas, generate.steering) == (1.0, 3, (0.0,), {})
     assert [json.loads(sample.response) for sample in generate.samples] == [[["lol"]]] * 3
     assert [sample.score for sample in generate.samples] == [1.0] * 3
     assert len({sample.key for sample in generate.samples}) == 3
@@ -84,7 +84,7 @@ def test_every_field(tmp_path: Path) -> None:
     path = write_run(tmp_path, [1.0, 0.0, 1.0, 1.0], alpha=-0.5, child="/models/tiny", responses=["é", "b", "c", "d"])
     (run,) = read_runs([tmp_path])
     assert (run.path, run.task, run.child, run.n) == (path, "toy", "/models/tiny", 4)
-    assert (run.alpha, run.steering["transfer"]["parent"]) == (-0.5, "org/parent")
+    assert (run.alphas, run.steering["transfer"]["parent"]) == ((-0.5,), "org/parent")
     assert (run.metric, run.score) == ("exact_match,strict", 0.75)
     assert [sample.score for sample in run.samples] == [1.0, 0.0, 1.0, 1.0]  # of the metric's filter only
     assert [sample.response for sample in run.samples] == ['[["é"]]', '[["b"]]', '[["c"]]', '[["d"]]']
@@ -115,7 +115,7 @@ def test_runs_with_other_arguments_share_a_folder_and_a_repeated_run_replaces_th
     write_run(tmp_path, [0.0, 1.0], task="other")
     assert len(list((tmp_path / "org__child").glob("results_*.json"))) == 5
     runs = read_runs([tmp_path])
-    assert [(run.task, run.alpha, run.score) for run in runs] == [
+    assert [(run.task, *run.alphas, run.score) for run in runs] == [
         ("toy", 0.0, 0.0),
         ("toy", 0.5, 0.5),
         ("toy", 0.25, 1.0),
@@ -131,6 +131,13 @@ def test_a_missing_and_an_empty_folder(tmp_path: Path) -> None:
     assert refusal(tmp_path) == (
         f"{tmp_path} holds no results_*.json of lm_eval: run lm_eval with --output_path {tmp_path}"
     )
+
+
+def test_an_arm_that_a_sweep_is_writing_is_no_result_yet(tmp_path: Path) -> None:
+    write_run(tmp_path / "arms" / "toy" / "best", [1.0])
+    path = write_run(tmp_path / "arms" / "toy" / "vote.part", [1.0])
+    path.write_text("{")
+    assert len(read_runs([tmp_path])) == 1
 
 
 def test_one_empty_folder_among_others(tmp_path: Path) -> None:

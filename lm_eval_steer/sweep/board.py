@@ -1,0 +1,138 @@
+"""What a pass shows while it runs: per variant the score so far, and the time that is left."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from lm_eval_steer.alphas import alpha_name, alpha_order
+from lm_eval_steer.record import Line
+from lm_eval_steer.sweep.score import Answers, Scorer
+
+_REFRESH = 0.5
+"""Seconds between two updates of a terminal."""
+
+_REPORT = 30.0
+"""Seconds between two lines elsewhere."""
+
+
+class Board:
+    """Hears every line of a pass, has it scored and shows where things stand. Use it as a context.
+
+    Attributes:
+        recorded: how many lines were there before.
+        new: how many came into being.
+        measured: names of the variants of the new ones.
+
+    Args:
+        scorer: of the pass.
+        title: of the table.
+        total: how many responses the pass can have.
+        console: a live table on a terminal, a line every half minute elsewhere.
+    """
+
+    def __init__(self, scorer: Scorer, title: str, total: int, console: Console) -> None:
+        self.scorer, self.title, self.total, self._console = scorer, title, total, console
+        self.recorded = self.new = 0
+        self.measured: set[str] = set()
+        self._done = False
+        self._begun = time.time()
+        self._shown = time.monotonic()
+        self._live = Live(self._table(), console=console, auto_refresh=False) if console.is_terminal else None
+
+    def __enter__(self) -> Board:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done = True
+        if kind is None:
+            self.scorer.settle()
+        if self._live:
+            self._live.update(self._table(), refresh=True)
+            self._live.stop()
+        elif kind is None:
+            self._console.print(self._line(), highlight=False, soft_wrap=True)
+
+    @property
+    def seconds(self) -> float:
+        """Since the pass began."""
+        return time.time() - self._begun
+
+    def hear(self, line: Line) -> None:
+        """Take a line in, from the record or new."""
+        if line.time < self._begun:
+            self.recorded += 1
+        else:
+            self.new += 1
+            self.measured.add(_name(line))
+        self.scorer.add(line)
+        now = time.monotonic()
+        if now - self._shown >= (_REFRESH if self._live else _REPORT):
+            self._shown = now
+            self.scorer.settle()
+            if self._live:
+                self._live.update(self._table(), refresh=True)
+            else:
+                self._console.print(self._line(), highlight=False, soft_wrap=True)
+
+    def _left(self) -> str:
+        """Time that is left at the pace of what was new so far."""
+        missing = self.total - self.recorded - self.new
+        if self._done or not missing or not self.new:
+            return ""
+        return f", about {_clock(missing * self.seconds / self.new)} left"
+
+    def _state(self) -> str:
+        return f"{self.recorded + self.new} of {self.total} responses, {_clock(self.seconds)}{self._left()}"
+
+    def _table(self) -> Table:
+        table = Table(title=self.title, caption=self._state(), min_width=48)
+        for column in ("alpha", "n", "score"):
+            table.add_column(column, justify="right")
+        for name, n, score in self._rows():
+            table.add_row(name, str(n), score)
+        return table
+
+    def _line(self) -> str:
+        return f"{self.title}: {self._state()}; " + ", ".join(
+            f"{name} {score} ({n})" for name, n, score in self._rows()
+        )
+
+    def _rows(self) -> list[tuple[str, int, str]]:
+        variants = sorted(
+            self.scorer.variants.values(), key=lambda one: (alpha_order(one.first.alpha), _name(one.first))
+        )
+        names = [_name(one.first) for one in variants]
+        if len(set(names)) < len(names):  # profiles of one strength
+            names = [f"{name}, profile {place}" for place, name in enumerate(names, start=1)]
+        return [(name, one.n, show(self._value(one))) for name, one in zip(names, variants, strict=True)]
+
+    def _value(self, one: Answers) -> float | None:
+        score = self.scorer.score(one)
+        return score.value if score else None
+
+
+def show(value: float | None) -> str:
+    """A score as tables show it."""
+    if value is None:
+        return "-"
+    return f"{value:.1%}" if 0 <= value <= 1 else f"{value:.4g}"
+
+
+def _name(line: Line) -> str:
+    kind, _, number = line.variant.partition(" ")
+    return f"sample {number:0>2}" if kind == "self-consistency" else alpha_name(line.alpha)
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

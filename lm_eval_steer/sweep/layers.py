@@ -1,0 +1,59 @@
+"""The search for strengths by block: profiles as variants of one pass, scored on validation rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lm_eval_steer.models.plan import SteeringPlan
+from lm_eval_steer.record import settings_of
+from lm_eval_steer.search import Profile, search_profile
+from lm_eval_steer.sweep.args import SweepArgs
+from lm_eval_steer.sweep.passes import Pass
+
+
+def search_layers(
+    args: SweepArgs,
+    plan: SteeringPlan,
+    transfer: dict[str, Any],
+    higher_is_better: bool,
+    run: Callable[[SteeringPlan, str], Pass],
+) -> dict[str, Any]:
+    """Search multipliers of one strength per block.
+
+    Args:
+        args: of the sweep.
+        plan: of the strength, and of the control if there is one.
+        transfer: how the vector came into the child, as the model reports it.
+        higher_is_better: which way the validation task's metric points.
+        run: runs a plan over the validation rows; the text tells its pass from others.
+
+    Returns:
+        the entry of sweep.json: the profile that was found, its score, and every step.
+    """
+    assert args.per_layer is not None and plan.record is not None  # noqa: PT018
+    record = plan.record
+    steps = 0
+
+    def evaluate(profiles: list[Profile]) -> list[float]:
+        nonlocal steps
+        steps += 1
+        done = run(plan.with_changes(profiles=tuple(profiles)), f" per-layer {steps}")
+        contents = settings_of(record)
+        scores = {
+            tuple(contents[settings]["steering"]["alpha_per_layer"]): done.scorer.value(one).value
+            for settings, one in done.scorer.variants.items()
+        }
+        return [scores[profile] for profile in profiles]
+
+    blocks = transfer["child_blocks"]
+    found = search_profile(
+        evaluate, blocks, transfer["steered_blocks"], args.per_layer, args.budget, args.seed, higher_is_better
+    )
+    return {
+        "alpha": plan.alphas[0],
+        "profile": list(found.best),
+        "score": found.score,
+        "start_score": found.start_score,
+        "history": [[list(profile), score] for profile, score in found.history],
+    }

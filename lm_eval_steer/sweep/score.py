@@ -1,0 +1,163 @@
+"""Scores of the recorded responses to a task, per variant, by the harness's own filters, metrics and aggregations."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lm_eval.api.metrics import mean
+
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.axis import group_documents
+from lm_eval_steer.record import Line, digest
+from lm_eval_steer.sweep.tasks import Requests
+
+
+@dataclass
+class Answers:
+    """The responses of one variant: one strength of one control, one sample, or one profile.
+
+    Attributes:
+        first: one of its lines, which says what the variant is.
+        lines: how many there are.
+        tokens: generated for them; None where that is unknown.
+    """
+
+    first: Line
+    lines: int = 0
+    tokens: int | None = 0
+    given: dict[int, Any] = field(default_factory=dict)
+    waiting: set[int] = field(default_factory=set)
+    metrics: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """How many documents are scored."""
+        return len(self.metrics)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a variant reached.
+
+    Attributes:
+        metric: the task's first metric, with the filter that it was computed over.
+        value: its value.
+        n: documents.
+    """
+
+    metric: str
+    value: float
+    n: int
+
+
+class Scorer:
+    """Collects lines of one pass over a task and scores them.
+
+    Attributes:
+        variants: digest of a variant's settings -> its responses.
+    """
+
+    def __init__(self, requests: Requests) -> None:
+        self.requests = requests
+        self.variants: dict[str, Answers] = {}
+        self._places: dict[tuple[int, str, int], list[int]] = {}
+        self._documents: dict[int, list[int]] = {}
+        groups = [[place] for place in range(len(requests.instances))]
+        if requests.choices:
+            groups = list(group_documents(requests.instances))
+        for group in groups:
+            members = [requests.instances[place] for place in group]
+            parts = [part for one in members for part in one.args] if requests.choices else [members[0].args[0]]
+            key, repeat = (int(members[0].doc_id or 0), digest(parts)), 0
+            while (*key, repeat) in self._places:
+                repeat += 1
+            self._places[(*key, repeat)] = group
+            self._documents.setdefault(key[0], []).extend(group)
+
+    def add(self, line: Line) -> None:
+        """Take a line in; it is scored by the next `settle`."""
+        variant = self.variants.setdefault(line.settings, Answers(line))
+        variant.lines += 1
+        variant.tokens = None if line.tokens is None or variant.tokens is None else variant.tokens + line.tokens
+        places = self._places[line.doc_id, line.prompt, line.repeat]
+        responses: Sequence[Any] = line.scores if line.scores is not None else [line.response]
+        variant.given.update(zip(places, responses, strict=True))
+        if all(place in variant.given for place in self._documents[line.doc_id]):
+            variant.waiting.add(line.doc_id)
+
+    def settle(self) -> None:
+        """Score the documents to which all responses have come since the last time."""
+        for variant in self.variants.values():
+            if variant.waiting:
+                variant.metrics |= self._measure(sorted(variant.waiting), variant.given)
+                for document in variant.waiting:
+                    for place in self._documents[document]:
+                        del variant.given[place]
+                variant.waiting.clear()
+
+    def score(self, variant: Answers) -> Score | None:
+        """The task's first metric over the documents that are scored; None before the first of them."""
+        values: dict[str, list[Any]] = {}
+        for document in sorted(variant.metrics):
+            for name, value in variant.metrics[document].items():
+                values.setdefault(name, []).append(value)
+        aggregations = self.requests.task.aggregation()
+        for name, items in values.items():
+            value = aggregations.get(name.split(",")[0], mean)(items)
+            if isinstance(value, int | float):
+                return Score(name, float(value), variant.n)
+        return None
+
+    def value(self, variant: Answers) -> Score:
+        """As `score`, once all responses are there.
+
+        Raises:
+            SteeringError: where no metric of the task is a number.
+        """
+        score = self.score(variant)
+        if score is None:
+            name = self.requests.name
+            raise SteeringError(f"{name} has no metric that is one number: name another task, a sweep compares numbers")
+        return score
+
+    def higher_is_better(self, score: Score) -> bool:
+        """Which way the metric points."""
+        return bool(self.requests.task.higher_is_better().get(score.metric.split(",")[0], True))
+
+    def _measure(self, documents: list[int], given: dict[int, Any]) -> dict[int, dict[str, Any]]:
+        """Document -> metric,filter -> value, over the task's first filter."""
+        task = self.requests.task
+        copies: dict[int, list[Any]] = {}
+        for document in documents:
+            seen: dict[int, Any] = {}
+            for place in self._documents[document]:
+                instance = self.requests.instances[place]
+                if id(instance) not in seen:
+                    seen[id(instance)] = copy.copy(instance)
+                    seen[id(instance)].resps, seen[id(instance)].filtered_resps = [], {}
+                seen[id(instance)].resps.append(given[place])
+            copies[document] = sorted(seen.values(), key=lambda one: one.idx)
+        before = task._instances
+        task._instances = [one for group in copies.values() for one in group]
+        try:
+            task.apply_filters()
+        finally:
+            task._instances = before
+        measured = {}
+        for document, group in copies.items():
+            name = next(iter(group[0].filtered_resps))
+            metrics = task.process_results(group[0].doc, [one.filtered_resps[name] for one in group])
+            measured[document] = {f"{metric},{name}": value for metric, value in metrics.items()}
+        return measured
+
+
+def choose(scores: dict[float, float], higher: bool) -> float:
+    """The strength of the best score; of equal ones the first, which is the smallest."""
+    best = None
+    for alpha, value in scores.items():
+        if value == value and (best is None or (value > scores[best] if higher else value < scores[best])):
+            best = alpha
+    return next(iter(scores)) if best is None else best

@@ -1,0 +1,84 @@
+"""DIR/sweep.json: what a sweep was told and what it found, written whole after every step (docs/SWEEP.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.files import write_whole
+
+VERSION = 1
+VOLATILE = ("passes", "result", "doses", "unfinished")
+"""Keys, at any depth, whose values differ between two sweeps that are otherwise the same."""
+
+_GROWS = ("controls",)
+"""Lists to which a later start may add; it may add tasks, too."""
+
+
+def read_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The state from which to go on; a new one in a new folder.
+
+    Raises:
+        SteeringError: for a folder that another sweep was started in, with the setting that differs and both values,
+            and for a sweep.json that is not one.
+    """
+    path = folder / "sweep.json"
+    new = {"version": VERSION, "volatile": list(VOLATILE), "complete": False, "settings": dict(settings), "tasks": {}}
+    if not path.exists():
+        return new
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        version, old = state["version"], state["settings"]
+        if version != VERSION:
+            raise SteeringError(
+                f"{path} is of version {version!r}, but this lm_eval_steer reads version {VERSION}: name another "
+                "--output_path"
+            )
+        _compare(folder, old, json.loads(json.dumps(settings)))
+        return {**state, "settings": dict(settings), "complete": state["complete"] and old == settings}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, SteeringError):
+            raise
+        raise SteeringError(f"{path} is no sweep.json ({error!r}): remove it or name another --output_path") from None
+
+
+def write_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write it whole, so that a reader and a killed sweep see the old one or the new one."""
+    text = json.dumps(state, indent=1, ensure_ascii=False)
+    write_whole(folder / "sweep.json", lambda part: part.write_text(text + "\n", encoding="utf-8"))
+
+
+def without_volatile(content: Any) -> Any:
+    """The state without what differs between two sweeps that are otherwise the same."""
+    if isinstance(content, dict):
+        return {key: without_volatile(value) for key, value in content.items() if key not in VOLATILE}
+    return [without_volatile(value) for value in content] if isinstance(content, list) else content
+
+
+def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    for key in dict.fromkeys([*old, *new]):
+        before: Any = old.get(key)
+        now: Any = new.get(key)
+        if key == "model_args":
+            for name in dict.fromkeys([*before, *now]):
+                if before.get(name) != now.get(name):
+                    _refuse(folder, f"{name} in --model_args", before.get(name), now.get(name))
+        elif key == "tasks":
+            for name in before:
+                if before[name] != now.get(name):
+                    _refuse(folder, f"validation task of {name}", before[name], now.get(name))
+        elif key in _GROWS:
+            if not set(before or ()) <= set(now):
+                _refuse(folder, key, before, now)
+        elif before != now and not (key == "per_layer" and before is None):
+            _refuse(folder, key, before, now)
+
+
+def _refuse(folder: Path, key: str, before: Any, now: Any) -> None:
+    raise SteeringError(
+        f"{folder} holds a sweep with another {key}: it has {before!r}, this one {now!r}; name another --output_path, "
+        "or start it as before (controls, tasks and --per-layer may be added)"
+    )

@@ -1,0 +1,42 @@
+"""The table at the end of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from lm_eval_steer.alphas import alpha_name
+from lm_eval_steer.sweep.board import show
+
+
+def make_table(name: str, task: Mapping[str, Any]) -> Table:
+    """One task of sweep.json: a row per arm, each against the baseline on the same documents."""
+    test, validation = task["test"], task["validation"]
+    metric = next(iter(test.values()))["metric"].split(",")[0]
+    caption = f"{metric}; alpha chosen on {validation['task']} ({validation['n']} documents)"
+    table = Table(title=f"{name}, {next(iter(test.values()))['n']} documents", caption=caption)
+    table.add_column("arm", no_wrap=True)
+    for column in ("alpha", "score", "95 % interval", "change", "gained / lost", "McNemar p", "tokens"):
+        table.add_column(column, justify="right", no_wrap=column == "alpha")
+    for arm, found in test.items():
+        table.add_row(arm, *_cells(found))
+    for control, reason in task["refused"].items():
+        table.add_row(control, "-", reason.split(",")[-1].strip(), *["-"] * 5)
+    return table
+
+
+def _cells(found: Mapping[str, Any]) -> list[str]:
+    alpha, interval, against = found["alpha"], found["interval"], found["against_baseline"]
+    strength = f"{len(alpha)} values" if isinstance(alpha, list) else alpha_name(alpha)
+    cells = [strength, show(found["score"]), f"{interval[0]:.1%} - {interval[1]:.1%}" if interval else "-"]
+    if against is None:
+        cells += ["-", "-", "-"]
+    else:
+        unit = 100 if 0 <= found["score"] <= 1 else 1
+        cells.append(f"{unit * against['change']:+.1f}" + (" pt" if unit == 100 else ""))
+        has_pairs = against["p"] is not None
+        cells.append(f"+{against['gained']} / -{against['lost']}" if has_pairs else "-")
+        cells.append(f"{against['p']:.2g}" if has_pairs else "-")
+    return [*cells, "-" if found["tokens"] is None else f"{found['tokens']:,}"]

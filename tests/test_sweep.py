@@ -1,0 +1,661 @@
+"""lm-eval-steer sweep: what its arms say against single runs, and what is left of it when it is killed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import pytest
+from rich.console import Console
+
+import data
+import models
+import sweeps
+from conftest import make_vector
+from fixtures.parity.rule import answer, target
+from lm_eval_steer.answers import NO_ANSWER
+from lm_eval_steer.cli import main
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.record import VOLATILE, Line, read_lines
+from lm_eval_steer.results import read_runs
+from lm_eval_steer.stats import mcnemar
+from lm_eval_steer.sweep import SweepArgs, run_sweep
+from lm_eval_steer.sweep.arms import Arm, write_arm
+from lm_eval_steer.sweep.board import Board
+from lm_eval_steer.sweep.score import Scorer, choose
+from lm_eval_steer.sweep.state import without_volatile
+from lm_eval_steer.sweep.tasks import build, find_twins
+
+ALPHAS = (0.5, 1.0, 2.0)
+CONTROLS = "random:1,negated,identity,self-consistency"
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def child(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """model_args of a tiny model and a vector."""
+    folder = tmp_path_factory.mktemp("child")
+    vector = make_vector().save(folder / "random.pt")
+    return {"pretrained": str(models.save_model(folder / "m", "llama")), "vectors": str(vector), "max_length": 4096}
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps.hurry(monkeypatch)
+
+
+def make_args(child: dict[str, Any], folder: Path, **changes: Any) -> SweepArgs:
+    wanted: dict[str, Any] = {
+        "model": "steered-hf", "model_args": child, "tasks": ["parity_steer"], "output_path": str(folder),
+        "alpha": list(ALPHAS), "limit": 8.0, "val_limit": 6.0, "batch_size": 32, "device": "cpu",
+    }  # fmt: skip
+    return SweepArgs(**(wanted | changes))
+
+
+def sweep(child: dict[str, Any], folder: Path, **changes: Any) -> dict[str, Any]:
+    return run_sweep(make_args(child, folder, **changes), sweeps.manager(), QUIET)
+
+
+@pytest.fixture(scope="module")
+def done(child: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A sweep of three strengths and four controls, undisturbed."""
+    folder = tmp_path_factory.mktemp("sweep")
+    with pytest.MonkeyPatch.context() as patch:
+        sweeps.hurry(patch)
+        return folder, sweep(child, folder, controls=CONTROLS)
+
+
+def single(child: dict[str, Any], task: str = "parity_steer", limit: float = 8.0, **changes: Any) -> dict[str, Any]:
+    """A run of its own, without a record, as lm_eval does it."""
+    return lm_eval.simple_evaluate(
+        model="steered-hf", model_args=child | changes, tasks=[task], limit=limit, batch_size=32, device="cpu",
+        task_manager=sweeps.manager(), gen_kwargs={},
+    )  # type: ignore[return-value]  # fmt: skip
+
+
+def texts(results: dict[str, Any], task: str = "parity_steer") -> list[str]:
+    return [sample["resps"][0][0] for sample in results["samples"][task]]
+
+
+def samples(folder: Path, arm: str, task: str = "parity_steer") -> list[dict[str, Any]]:
+    (path,) = (folder / "arms" / task / arm).rglob("samples_*.jsonl")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def responses(folder: Path, arm: str) -> list[str]:
+    return [sample["resps"][0][0] for sample in samples(folder, arm)]
+
+
+@pytest.fixture(scope="module")
+def singles(child: dict[str, Any]) -> dict[float, dict[str, Any]]:
+    """Single test runs, one per strength."""
+    with pytest.MonkeyPatch.context() as patch:
+        sweeps.hurry(patch)
+        return {alpha: single(child, alpha=alpha) for alpha in (0.0, *ALPHAS)}
+
+
+# Arms against single runs
+
+
+def test_strengths_are_searched_on_validation_rows_as_single_runs_score_them(
+    child: dict[str, Any], done: tuple[Path, dict[str, Any]]
+) -> None:
+    found = done[1]["tasks"]["parity_steer"]["validation"]
+    expected = {}
+    for name, alpha in [("0", 0), *((f"{alpha:g}", alpha) for alpha in ALPHAS)]:
+        results = single(child, "parity_steer_val", 6.0, alpha=alpha)
+        expected[name] = results["results"]["parity_steer_val"]["exact_match,remainder"]
+    assert found["scores"]["vector"] == expected
+    assert len(set(expected.values())) > 1
+    best = max(ALPHAS, key=lambda alpha: (expected[f"{alpha:g}"], -alpha))
+    assert (found["best"]["vector"], found["task"], found["n"]) == (best, "parity_steer_val", 6)
+    assert set(found["scores"]) == set(found["best"]) == {"vector", "random:1", "negated"}
+    negated = single(child, "parity_steer_val", 6.0, alpha=1, control="negated")
+    assert found["scores"]["negated"]["1"] == negated["results"]["parity_steer_val"]["exact_match,remainder"]
+
+
+def test_baseline_and_best_are_the_single_runs(
+    done: tuple[Path, dict[str, Any]], singles: dict[float, dict[str, Any]]
+) -> None:
+    folder, state = done
+    best = state["tasks"]["parity_steer"]["validation"]["best"]["vector"]
+    for arm, alpha in (("baseline", 0.0), ("best", best)):
+        assert responses(folder, arm) == texts(singles[alpha])
+        entry = state["tasks"]["parity_steer"]["test"][arm]
+        assert entry["score"] == singles[alpha]["results"]["parity_steer"]["exact_match,remainder"]
+        assert (entry["alpha"], entry["responses"], entry["n"]) == (alpha, 8, 8)
+
+
+def vote_by_hand(of_alphas: list[list[str]]) -> list[str]:
+    """Per document the earliest response with the most frequent answer; without any answer the first."""
+    chosen = []
+    for document in zip(*of_alphas, strict=True):
+        answers = [answer(text) for text in document]
+        counts = Counter(one for one in answers if one != NO_ANSWER)
+        if not counts:
+            chosen.append(document[0])
+            continue
+        most = max(counts.values())
+        chosen.append(next(t for t, one in zip(document, answers, strict=True) if counts.get(one) == most))
+    return chosen
+
+
+def test_the_vote_is_that_over_single_runs(
+    done: tuple[Path, dict[str, Any]], singles: dict[float, dict[str, Any]]
+) -> None:
+    folder, state = done
+    expected = vote_by_hand([texts(singles[alpha]) for alpha in ALPHAS])
+    assert responses(folder, "vote") == expected
+    assert all(expected != texts(singles[alpha]) for alpha in ALPHAS)
+    documents = [sample["doc"] for sample in singles[0.0]["samples"]["parity_steer"]]
+    right = [answer(text) == target(doc) for text, doc in zip(expected, documents, strict=True)]
+    before = [sample["exact_match"] == 1 for sample in singles[0.0]["samples"]["parity_steer"]]
+    entry = state["tasks"]["parity_steer"]["test"]["vote"]
+    assert entry["score"] == sum(right) / 8
+    against = entry["against_baseline"]
+    assert (against["gained"], against["lost"], against["p"]) == mcnemar(before, right)
+    assert (entry["responses"], entry["skipped"], entry["alpha"]) == (24, 0, list(ALPHAS))
+
+
+def test_result_files_are_those_of_runs_of_their_own(child: dict[str, Any], done: tuple[Path, dict[str, Any]]) -> None:
+    """All that the harness writes but dates and measurements; also for a control."""
+    folder, state = done
+    volatile = {"date", "config", "samples"}
+    for arm, changes in (
+        ("vote", {"alpha": list(ALPHAS)}),
+        (
+            "negated_best",
+            {"alpha": state["tasks"]["parity_steer"]["validation"]["best"]["negated"], "control": "negated"},
+        ),
+    ):
+        (path,) = (folder / "arms" / "parity_steer" / arm).rglob("results_*.json")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        alone = json.loads(json.dumps(single(child, **changes, record=str(folder / "record")), default=str))
+        for key in alone.keys() - volatile:
+            assert content[key] == alone[key], key
+        config, expected = content["config"], alone["config"]
+        assert config["model_args"] == child | changes
+        assert (config["model"], content["model_name"]) == ("steered-hf", child["pretrained"])
+        for one in (config, expected):
+            one["steering"].pop("doses")
+            one["steering"].pop("application")
+            one.pop("model_args")
+        assert config == expected
+
+
+def test_controls_are_arms_with_files_of_their_own(child: dict[str, Any], done: tuple[Path, dict[str, Any]]) -> None:
+    folder, state = done
+    arms = {path.name for path in (folder / "arms" / "parity_steer").iterdir()}
+    assert arms == {
+        "baseline", "best", "vote", "random-1_best", "random-1_vote", "negated_best", "negated_vote", "identity",
+        "self-consistency",
+    }  # fmt: skip
+    test = state["tasks"]["parity_steer"]["test"]
+    assert [arm.replace(":", "-").replace(" ", "_") for arm in test] != list(test)
+    for name, arm in test.items():
+        (run,) = read_runs([(folder / arm["result"]).parent])
+        assert (run.steering["control"], len(run.samples)) == (arm["control"], 8), name
+    assert responses(folder, "identity") == responses(folder, "baseline")
+    assert responses(folder, "random-1_best") == texts(
+        single(child, alpha=test["random:1 best"]["alpha"], control="random:1")
+    )
+    drawn = [line for line in read_lines(folder / "record") if line.variant.startswith("self-consistency")]
+    assert len(drawn) == 24 == test["self-consistency"]["responses"]
+    assert test["self-consistency"]["tokens"] == sum(line.tokens or 0 for line in drawn)
+
+
+def test_doses_of_the_pass_are_in_the_result_files(done: tuple[Path, dict[str, Any]]) -> None:
+    folder, state = done
+    found = state["tasks"]["parity_steer"]
+    for arm, alphas in (("best", [found["test"]["best"]["alpha"]]), ("vote", ALPHAS)):
+        (run,) = read_runs([folder / "arms" / "parity_steer" / arm])
+        assert list(run.steering["doses"]) == [f"{alpha:g}" for alpha in alphas]
+        assert run.steering["application"]["steered"] == run.steering["application"]["implied"]
+        assert sum(run.steering["application"]["steered"].values()) > 0
+    assert found["test"]["vote"]["doses"]["0.5"]["blocks"] == models.DEPTH
+    assert found["test"]["baseline"]["doses"] == {}
+
+
+def test_one_pass_per_split_and_every_response_once(done: tuple[Path, dict[str, Any]]) -> None:
+    folder, state = done
+    new = {name: log["new"] for name, log in state["tasks"]["parity_steer"]["passes"].items()}
+    assert new == {
+        "parity_steer_val, vector": 24, "parity_steer, vector": 32,
+        "parity_steer_val, random:1": 18, "parity_steer, random:1": 24,
+        "parity_steer_val, negated": 18, "parity_steer, negated": 24,
+        "parity_steer, identity": 8, "parity_steer, self-consistency": 24,
+    }  # fmt: skip
+    lines = sum(path.read_text(encoding="utf-8").count('"kind":"generation"') for path in (folder / "record").iterdir())
+    assert lines == sum(new.values())
+
+
+def test_early_stop_leaves_the_same_arms_with_fewer_responses(child: dict[str, Any], tmp_path: Path) -> None:
+    small: dict[str, Any] = {"alpha": [1e-4, 2e-4, 2], "controls": "random:1", "limit": 4.0, "val_limit": 3.0}
+    whole = sweep(child, tmp_path / "whole", **small)
+    stopped = sweep(child | {"vote_early_stop": True}, tmp_path / "stopped", **small)
+    saved = 0
+    for arm in ("baseline", "best", "vote", "random:1 best", "random:1 vote"):
+        name = arm.replace(":", "-").replace(" ", "_")
+        assert responses(tmp_path / "stopped", name) == responses(tmp_path / "whole", name)
+        full, short = (one["tasks"]["parity_steer"]["test"][arm] for one in (whole, stopped))
+        assert short["responses"] + short["skipped"] == full["responses"]
+        saved += short["skipped"]
+    assert saved > 0
+
+
+def test_a_replay_never_runs_the_model(child: dict[str, Any], tmp_path: Path) -> None:
+    args = make_args(child, tmp_path)
+    lm = SteeredHF(**child, alpha=0.5, record=str(tmp_path / "record"), device="cpu")
+    arm = Arm("best", lm.plan, {"alpha": 0.5})
+    with pytest.raises(SteeringError, match="the record lacks responses of best"):
+        write_arm(lm, arm, "parity_steer", tmp_path / "best", args, sweeps.manager(), None)
+    assert not (tmp_path / "best").exists()
+    assert lm.write.__func__ is SteeredHF.write  # given back
+
+
+@pytest.mark.parametrize(
+    ("scores", "higher", "best"),
+    [
+        ({0.5: 0.2, 1.0: 0.3, 2.0: 0.3}, True, 1.0),
+        ({0.5: 0.2, 1.0: 0.2, 2.0: 0.2}, True, 0.5),
+        ({0.5: 0.2, -0.5: 0.2}, True, 0.5),
+        ({0.5: 0.4, 1.0: 0.3, 2.0: 0.3}, False, 1.0),
+        ({0.5: float("nan"), 1.0: 0.0}, True, 1.0),
+        ({0.5: float("nan"), 1.0: float("nan")}, True, 0.5),
+    ],
+)
+def test_ties_go_to_the_smallest_strength(scores: dict[float, float], higher: bool, best: float) -> None:
+    assert choose(scores, higher) == best
+
+
+# Strengths by block
+
+
+def test_strengths_by_block_are_searched_on_validation_rows_and_tested(child: dict[str, Any], tmp_path: Path) -> None:
+    state = sweep(child, tmp_path, per_layer="coordinate", budget=7, limit=4.0, controls="negated")
+    found = state["tasks"]["parity_steer"]
+    best = found["validation"]["best"]["vector"]
+    layers = found["per_layer"]["vector"]
+    assert set(found["per_layer"]) == {"vector", "negated"}
+    assert 3 < len(layers["history"]) <= 7
+    assert layers["history"][0] == [[1.0] * models.DEPTH, found["validation"]["scores"]["vector"][f"{best:g}"]]
+    assert layers["score"] == max(score for _, score in layers["history"])
+    for profile, score in layers["history"][2:4]:
+        alone = single(child, "parity_steer_val", 6.0, alpha=best, alpha_per_layer=profile)
+        assert alone["results"]["parity_steer_val"]["exact_match,remainder"] == score
+    assert layers["profile"] in [profile for profile, score in layers["history"] if score == layers["score"]]
+    alone = single(child, limit=4.0, alpha=best, alpha_per_layer=layers["profile"])
+    assert responses(tmp_path, "per-layer") == texts(alone)
+    assert list(found["test"])[3:] == ["per-layer", "negated best", "negated vote", "negated per-layer"]
+
+
+def test_a_search_by_block_may_be_added_and_goes_on_from_the_record(child: dict[str, Any], tmp_path: Path) -> None:
+    small: dict[str, Any] = {"alpha": [1, 2], "limit": 2.0, "val_limit": 3.0}
+    sweep(child, tmp_path, **small)
+    first = sweep(child, tmp_path, **small, per_layer="optuna", budget=6)
+    (tmp_path / "sweep.json").unlink()
+    again = sweep(child, tmp_path, **small, per_layer="optuna", budget=6)
+    assert without_volatile(again) == without_volatile(first)
+    assert {log["new"] for log in again["tasks"]["parity_steer"]["passes"].values()} == {0}
+    with pytest.raises(SteeringError, match="another per_layer"):
+        sweep(child, tmp_path, **small)
+
+
+# Other tasks
+
+
+def test_multiple_choice(child: dict[str, Any], tmp_path: Path) -> None:
+    out = io.StringIO()
+    (tmp_path / "data").mkdir()
+    with data.provided(tmp_path / "data"):
+        args = make_args(
+            child, tmp_path / "out", tasks=["arc_challenge_steer_mc"], alpha=[5, 20], limit=3.0, val_limit=1.0,
+            controls="self-consistency",
+        )  # fmt: skip
+        state = run_sweep(args, sweeps.manager(), Console(file=out, width=200))
+        alone = single(child, "arc_challenge_steer_mc", 3.0, alpha=[5, 20], record=str(tmp_path / "alone"))
+    found = state["tasks"]["arc_challenge_steer_mc"]
+    assert list(found["test"]) == ["baseline", "best", "vote"]
+    assert found["test"]["vote"]["score"] == alone["results"]["arc_challenge_steer_mc"]["acc,none"]
+    assert found["validation"]["metric"] == "acc,none"
+    assert found["test"]["best"]["tokens"] is None
+    assert "multiple choice has none" in found["refused"]["self-consistency"]
+    assert "multiple choice has none" in out.getvalue()
+
+
+def test_twins(tmp_path: Path) -> None:
+    with data.provided(tmp_path):
+        assert find_twins(["math500_steer", "gsm8k_steer"], [], sweeps.manager()) == {
+            "math500_steer": "math_steer_val",
+            "gsm8k_steer": "gsm8k_steer_val",
+        }
+        assert find_twins(["arith_steer"], ["gsm8k_steer_val"], sweeps.manager()) == {"arith_steer": "gsm8k_steer_val"}
+
+
+def test_chat_templates_reach_passes_and_replays_alike(child: dict[str, Any], tmp_path: Path) -> None:
+    template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"
+    chat = child | {"pretrained": str(models.save_model(tmp_path / "m", "llama", template))}
+    sweep(chat, tmp_path / "out", alpha=1, limit=2.0, val_limit=2.0, apply_chat_template=True)
+    (run, *_) = read_runs([tmp_path / "out" / "arms"])
+    assert run.chat
+    with pytest.raises(SteeringError, match="no chat template: leave out --apply_chat_template"):
+        sweep(child, tmp_path / "other", apply_chat_template=True)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model": "hf"}, "--model hf does not steer"),
+        ({"model": "nothing"}, "--model nothing is no model class"),
+        ({"alpha": None}, "needs a set of strengths: give --alpha paper"),
+        ({"dose": 0.1}, "two sets of strengths"),
+        ({"alpha": "[0,1]"}, r"--alpha \[0,1\] holds 0: leave it out"),
+        ({"alpha": "papers"}, "alpha='papers' is not understood"),
+        ({"limit": 0.0}, "--limit 0 leaves no document"),
+        ({"val_limit": float("nan")}, "--val_limit nan leaves no document"),
+        ({"batch_size": "large"}, "--batch_size large is not understood"),
+        ({"controls": "random"}, None),
+        ({"controls": "placebo"}, "'placebo' is not understood"),
+        ({"seed": -1}, "seed=-1 is not understood"),
+        ({"tasks": []}, "names no task"),
+        ({"tasks": ["arith_steer", "arith_steer"]}, "names arith_steer twice"),
+        ({"tasks": ["no_such"]}, "--tasks no_such is no task"),
+        ({"tasks": ["arith_steer_val"]}, "arith_steer_val has no validation task arith_steer_val_val.*--val_task"),
+        ({"val_task": ["arith_steer_val", "parity_steer_val"]}, "--val_task names 2 tasks and --tasks 1"),
+        ({"val_task": ["parity_steer"]}, "--val_task parity_steer is the test task itself"),
+        ({"val_task": ["no_such"]}, "--val_task no_such is no task"),
+        *(
+            ({"more": {key: 1}}, f"{key}=1 is in --model_args: leave it out there, a sweep has --")
+            for key in ("alpha", "dose", "control", "record", "seed", "batch_size", "device")
+        ),
+        ({"more": {"vote": "none"}}, "vote=none with 3 strengths"),
+        ({"per_layer": "grid"}, "there is no search 'grid'"),
+        ({"per_layer": "coordinate", "budget": 0}, "the search has the budget 0"),
+        ({"per_layer": "coordinate", "more": {"alpha_per_layer": "linear:0:1"}}, "--per-layer coordinate searches it"),
+        ({"more": {"vectors": None}}, "needs vectors"),
+    ],
+)
+def test_bad_arguments_are_one_sentence_before_the_model(
+    changes: dict[str, Any],
+    sentence: str | None,
+    child: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
+    changes = dict(changes)
+    model_args = child | changes.pop("more", {})
+    if sentence is None:
+        make_args(model_args, tmp_path / "out", **changes)
+        return
+    with pytest.raises(SteeringError, match=sentence):
+        sweep(model_args, tmp_path / "out", **changes)
+
+
+def test_a_control_that_cannot_be_is_refused_before_any_response(child: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(SteeringError, match="control=shuffled permutes directions among blocks"):
+        sweep(child | {"layers": 1}, tmp_path, controls="negated,shuffled")
+    assert not list((tmp_path / "record").glob("*.jsonl"))
+
+
+def test_output_path_must_be_a_folder(child: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SteeringError, match="cannot be written"):
+        make_args(child, tmp_path / "file")
+
+
+# Going on
+
+
+def test_a_finished_sweep_is_told_again_without_a_model(
+    child: dict[str, Any], done: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, state = done
+    monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
+    assert sweep(child, folder, controls=CONTROLS, batch_size=2) == json.loads(json.dumps(state))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"alpha": [0.5, 1]}, r"another alpha: it has \[0.5, 1.0, 2.0\], this one \[0.5, 1.0\]"),
+        ({"limit": 9.0}, "another limit: it has 8.0, this one 9.0"),
+        ({"val_limit": None}, "another val_limit: it has 6.0, this one None"),
+        ({"seed": 1}, "another seed: it has 0, this one 1"),
+        ({"controls": "random:1"}, "another controls"),
+        ({"more": {"tokens": "last"}}, "another tokens in --model_args: it has None, this one 'last'"),
+        ({"other": 7}, "another vector"),
+        ({"val_task": ["arith_steer_val"]}, "another validation task of parity_steer"),
+        ({"alpha": None, "dose": list(ALPHAS)}, "another alpha"),
+    ],
+)
+def test_other_settings_are_refused(
+    changes: dict[str, Any], sentence: str, child: dict[str, Any], done: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, _ = done
+    before = (folder / "sweep.json").read_bytes()
+    changes = {"controls": CONTROLS} | changes
+    more = changes.pop("more", {})
+    if seed := changes.pop("other", None):
+        more = {"vectors": str(make_vector(seed=seed).save(tmp_path / "other.pt"))}
+    with pytest.raises(SteeringError, match=sentence):
+        sweep(child | more, folder, **changes)
+    assert (folder / "sweep.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"version": 1}', '{"version": 2, "settings": {}}'])
+def test_a_broken_state_is_refused(content: str, child: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(SteeringError, match=r"is no sweep\.json|is of version 2"):
+        sweep(child, tmp_path)
+
+
+def test_controls_and_tasks_may_be_added(child: dict[str, Any], tmp_path: Path) -> None:
+    small = {"alpha": [1, 2], "limit": 2.0, "val_limit": 2.0}
+    first = sweep(child, tmp_path, **small)
+    files = {arm["result"] for arm in first["tasks"]["parity_steer"]["test"].values()}
+    second = sweep(child, tmp_path, **small, controls="negated", tasks=["parity_steer", "arith_steer"])
+    assert list(second["tasks"]) == ["parity_steer", "arith_steer"]
+    arms = second["tasks"]["parity_steer"]["test"]
+    assert files <= {arm["result"] for arm in arms.values()}
+    assert list(arms) == list(second["tasks"]["arith_steer"]["test"]) == [
+        "baseline", "best", "vote", "negated best", "negated vote",
+    ]  # fmt: skip
+    assert second["tasks"]["parity_steer"]["passes"]["parity_steer, vector"]["new"] == 6
+
+
+# Killed
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """All that a sweep leaves but its volatile keys."""
+    record = {}
+    for line in read_lines(folder / "record"):
+        kept = {key: value for key, value in vars(line).items() if key not in VOLATILE}
+        kept["logprob"] = pytest.approx(line.logprob, abs=1e-4)
+        record[line.fingerprint] = kept
+    found: dict[str, Any] = {"record": record}
+    for path in sorted((folder / "arms").rglob("*.json*")):
+        arm = path.relative_to(folder / "arms").parts[1]
+        if path.suffix == ".jsonl":
+            found[f"{arm} samples"] = path.read_text(encoding="utf-8")
+        else:
+            content = json.loads(re.sub(r" at 0x\w+>", ">", path.read_text(encoding="utf-8")))  # of functions
+            content["config"]["steering"].update(doses=None, application=None)
+            for key in [key for key in content if "time" in key] + ["date"]:
+                del content[key]
+            found[f"{arm} results"] = content
+    names = sorted(path.name for path in folder.rglob("*") if path.suffix == ".part")
+    state = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    return found | {"half-written": names, "state": without_volatile(state)}
+
+
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = dict.fromkeys([*one, *other])
+        return [found for key in keys for found in differences(one.get(key), other.get(key), f"{path}/{key}")]
+    return [] if one == other else [f"{path}: {one!r:.200} != {other!r:.200}"]
+
+
+@pytest.fixture(scope="module")
+def command(child: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Runs `lm-eval-steer sweep` in a process that can be killed; see sweeps.py."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    log = tmp_path_factory.mktemp("command") / "stderr"
+    with log.open("w") as errors, subprocess.Popen(
+        [sys.executable, sweeps.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+        text=True, env=environment,
+    ) as server:  # fmt: skip
+        given = ",".join(f"{key}={value}" for key, value in child.items()) + ",vote_early_stop=True"
+
+        def run(folder: Path, event: int | None = None, after: float | None = None) -> tuple[int, int, float]:
+            argv = [
+                "sweep", "--model_args", given, "--tasks", "parity_steer", "--alpha", "[0.0001,0.0002,1,2]",
+                "--limit", "3", "--val_limit", "2", "--batch_size", "16", "--device", "cpu",
+                "--controls", "self-consistency", "--output_path", str(folder),
+            ]  # fmt: skip
+            assert server.stdin
+            assert server.stdout
+            server.stdin.write(json.dumps({"argv": argv, "event": event, "after": after}) + "\n")
+            server.stdin.flush()
+            code, events, seconds = json.loads(server.stdout.readline())
+            assert code in (0, 137, -9), log.read_text()[-3000:]
+            return code, events, seconds
+
+        yield run
+        server.stdin.close()  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, int, float]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    code, events, seconds = command(folder)
+    assert code == 0
+    whole = outcome(folder)
+    assert whole["state"]["tasks"]["parity_steer"]["test"]["vote"]["skipped"] > 0
+    return whole, events, seconds
+
+
+def test_a_sweep_that_dies_at_ten_writes_ends_as_one_that_does_not(
+    command: Callable[..., Any], undisturbed: tuple[Any, int, float], tmp_path: Path
+) -> None:
+    """In the middle of a line of the record, before a file gets its name; each time the next start goes on."""
+    expected, events, _ = undisturbed
+    points = sorted(random.Random(4).sample(range(1, events + 1), 10))
+    for point in points:
+        folder = tmp_path / str(point)
+        assert command(folder, event=point)[:2] == (137, point)
+        code, _, _ = command(folder)
+        assert code == 0
+        assert differences(outcome(folder), expected) == [], f"killed at write {point} of {events}"
+        shutil.rmtree(folder)
+
+
+def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(
+    command: Callable[..., Any], undisturbed: tuple[Any, int, float], tmp_path: Path
+) -> None:
+    """By real SIGKILLs at random moments, all of the same sweep."""
+    expected, _, seconds = undisturbed
+    draw = random.Random(4)
+    killed = 0
+    for _ in range(4):
+        code, _, _ = command(tmp_path, after=draw.uniform(0.2, 0.8) * seconds)
+        killed += code == -9
+    assert killed
+    assert command(tmp_path)[0] == 0
+    assert differences(outcome(tmp_path), expected) == []
+
+
+# What it shows
+
+
+def lines_of(child: dict[str, Any], folder: Path) -> tuple[Scorer, list[Line]]:
+    lm = SteeredHF(**child, alpha=[1, 2], record=str(folder), device="cpu", batch_size=8)
+    requests = build("parity_steer", sweeps.manager(), lm, 3, False)
+    heard: list[Line] = []
+    lm.watch = heard.append
+    lm.generate_until(requests.instances, disable_tqdm=True)
+    return Scorer(requests), heard
+
+
+def test_the_table_grows_with_the_responses(
+    child: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer, lines = lines_of(child, tmp_path)
+    monkeypatch.setattr("lm_eval_steer.sweep.board._REFRESH", 0.0)
+    out = io.StringIO()
+    board = Board(scorer, "a pass", 6, Console(file=out, force_terminal=True, width=80))
+    board._begun = lines[0].time - 1.0
+    with board:
+        for line in lines[:3]:
+            board.hear(line)
+    assert "3 of 6 responses" in out.getvalue()
+    assert "left" in out.getvalue()
+    assert sum(one.n for one in scorer.variants.values()) == 3
+    assert (board.new, board.recorded) == (3, 0)
+
+
+def test_elsewhere_a_line_is_printed_now_and_then(
+    child: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer, lines = lines_of(child, tmp_path)
+    out = io.StringIO()
+    with Board(scorer, "a pass", 6, Console(file=out, width=80)) as board:
+        for line in lines:
+            board.hear(line)
+    assert out.getvalue().count("\n") == 1
+    assert out.getvalue().startswith("a pass: 6 of 6 responses, 0:00; 1 ")
+    assert board.recorded == 6
+    monkeypatch.setattr("lm_eval_steer.sweep.board._REPORT", 0.0)
+    out.truncate(0)
+    with Board(Scorer(scorer.requests), "a pass", 6, Console(file=out)) as board:
+        for line in lines:
+            board.hear(line)
+    assert out.getvalue().count("\n") == 7
+
+
+def test_the_example_of_the_help_runs(
+    child: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["sweep", "--help"])
+    example = capsys.readouterr().out.partition("example:\n")[2]
+    words = shlex.split(example.replace("\\\n", " "))
+    assert words[:2] == ["lm-eval-steer", "sweep"]
+    small = {"models/smollm2": child["pretrained"], "40": "2"}
+    monkeypatch.chdir(tmp_path)
+    argv = [small.get(word, word.replace("models/smollm2", child["pretrained"])) for word in words[1:]]
+    assert main([*argv, "--batch_size", "64"]) == 0
+    out = capsys.readouterr().out
+    for words_of_table in ("baseline", "vote", "random:2 best", "McNemar p", "18 values", " pt"):
+        assert words_of_table in out
+    last = out.strip().split("\n")[-1].split()
+    assert last[:2] == ["lm-eval-steer", "leaderboard"]
+    assert main(last[1:]) == 0
+    assert "vote of 18" in capsys.readouterr().out
+
+
+def test_bad_arguments_of_the_command_end_in_a_sentence(
+    child: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["sweep", "--model_args", f"pretrained={child['pretrained']}", "--tasks", "arith_steer"]
+    assert main([*argv, "--alpha", "1", "--output_path", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("lm-eval-steer sweep: alpha=1 needs vectors")
+    assert error.count("\n") == 1
