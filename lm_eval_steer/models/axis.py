@@ -296,8 +296,10 @@ class AlphaAxis:
                     take(number, variant, line)
                     self.counts["from_record"] += 1
 
-        with tqdm(total=len(numbers) * variants, disable=disable_tqdm, desc=f"Running {kind} requests") as progress:
-            progress.update(sum(len(item.lines) for item in items))
+        known = sum(len(items[number].lines) for number in numbers)
+        whole = len(numbers) * variants
+        with tqdm(total=whole, disable=disable_tqdm or known == whole, desc=f"Running {kind} requests") as progress:
+            progress.update(known)
             while len(results) < len(numbers):
                 asked = []
                 for number in numbers:

@@ -100,6 +100,10 @@ class SteeredHF(HFLM):
         """
         found = find_blocks(self.model, plan.blocks)
         child = plan.fit(len(found), hidden_size(self.model))
+        if self._record is None or plan.record != self.plan.record:
+            if self._record is not None:
+                self._record.close()
+            self._record = Record(plan.record, self.rank) if plan.record else None
         self.plan, self._transfer = plan, child.report if child else None
         steered = list(child.directions) if child else []
         strengths = plan.strengths(len(found), steered)
@@ -114,9 +118,6 @@ class SteeredHF(HFLM):
                 strengths=len(plan.variants),
             )
         self._rows = RowEngine(self, self._steerer, strengths, plan.tokens)
-        if self._record is not None:
-            self._record.close()
-        self._record = Record(plan.record, self.rank) if plan.record else None
         self._axis = AlphaAxis(plan, self._record, self._model_settings, self._seen)
         self._merges_system = plan.system_role == "merge" and not self._takes_system_role()
 
