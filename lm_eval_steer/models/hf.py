@@ -69,6 +69,8 @@ class SteeredHF(HFLM):
         SteeringError: one sentence, before the model is loaded where that is possible.
     """
 
+    plan: SteeringPlan
+
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         plan = SteeringPlan.build(**{name: kwargs.pop(name) for name in PLAN_ARGUMENTS if name in kwargs})
         # HFLM's own default is "cuda", which a machine without one refuses three libraries down.
