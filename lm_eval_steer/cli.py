@@ -108,13 +108,16 @@ def sweep(args: argparse.Namespace) -> None:
 
 
 def leaderboard(args: argparse.Namespace) -> None:
-    """Compare runs."""
+    """Does steering help, by how much, and is it the concept?"""
     from rich.console import Console
 
-    from lm_eval_steer.leaderboard import make_table
-    from lm_eval_steer.results import read_runs
+    from lm_eval_steer.leaderboard import next_command, read_leaderboard, render
 
-    Console(width=None if sys.stdout.isatty() else 140).print(make_table(read_runs([Path(f) for f in args.folders])))
+    board = read_leaderboard([Path(f) for f in args.folders], args.child, args.parent, args.task, args.sort)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    sys.stdout.write(render(board, args.format, args.layout, console))
+    why, command = next_command(board, args.format)
+    print(f"{why}\n  {command}", file=sys.stdout if args.format == "rich" else sys.stderr)
 
 
 def show(args: argparse.Namespace) -> None:
@@ -288,9 +291,23 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         leaderboard,
         "compare runs with their unsteered baseline, paired by document",
-        "lm-eval-steer leaderboard demo/results",
+        "lm-eval-steer leaderboard sweep --layout table1 --format markdown",
     )
-    sub.add_argument("folders", nargs="+", metavar="DIR", help="folders that lm_eval wrote with --output_path")
+    sub.add_argument("folders", nargs="+", metavar="DIR", help="what lm_eval or sweep wrote with --output_path")
+    sub.add_argument(
+        "--format", choices=("rich", "markdown", "csv", "json", "latex", "html"), default="rich", help="(default: rich)"
+    )
+    sub.add_argument(
+        "--layout",
+        choices=("flat", "table1", "best_alpha"),
+        default="flat",
+        help="every arm (flat, default), the paper's Table 1, or its Appendix C",
+    )
+    sub.add_argument("--sort", default="", metavar="COLUMN", help="sort rows by best, change, holm_p, child, ...")
+    for name in ("child", "parent", "task"):
+        sub.add_argument(
+            f"--{name}", metavar="FILTER", help=f"only rows whose {name} contains this (or matches * and ?)"
+        )
     _add_vectors(commands)
     return parser
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.record import digest
 
 
 @dataclass(frozen=True)
@@ -18,11 +23,13 @@ class Sample:
         key: document and prompt; two runs are paired where these agree.
         response: what the model wrote.
         score: the task's first metric.
+        request: the prompt's digest as a record has it; empty where there is no one prompt.
     """
 
     key: tuple[str, str]
     response: str
     score: float
+    request: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,26 +41,40 @@ class Run:
         task: name of the task.
         child: the evaluated model.
         arguments: everything of the command that tells it from other runs of the task, as JSON.
-        conditions: what a run and its baseline must share beside child, documents and prompts, as JSON.
+        conditions: what runs must share to be compared, beside documents and prompts: its name -> its value.
+        own_conditions: the same for what differs between children by nature (template, revision, model arguments).
         steering: what `steered-hf` recorded; empty for another model class.
         chat: whether the prompts went through a chat template.
         metric: the task's first metric, with the filter that it was computed over.
         score: its value.
         n: documents.
         samples: one per document; empty without --log_samples and for a metric that is no number per document.
+        higher_is_better: which way the metric points.
+        vectors: name of the vector file; empty without one.
+        record: its record's folder, as the command named it; empty without one.
+        seconds: that the command took, loading included; None where the file does not say.
+        lm_eval_version: of the harness that wrote the file; empty where it does not say.
+        has_samples_file: whether samples were logged at all.
     """
 
     path: Path
     task: str
     child: str
     arguments: str
-    conditions: str
+    conditions: dict[str, str]
+    own_conditions: dict[str, str]
     steering: dict[str, Any]
     chat: bool
     metric: str
     score: float
     n: int
     samples: list[Sample]
+    higher_is_better: bool
+    vectors: str
+    record: str
+    seconds: float | None
+    lm_eval_version: str
+    has_samples_file: bool
 
     @property
     def alphas(self) -> tuple[float, ...]:
@@ -65,6 +86,16 @@ class Run:
     def is_baseline(self) -> bool:
         """Whether nothing was steered, and this is no control either."""
         return not any(self.alphas) and not self.steering.get("control")
+
+    @property
+    def documents(self) -> str | None:
+        """Digest of the documents, in any order; None where samples do not tell."""
+        return _digest([sample.key[0] for sample in self.samples])
+
+    @property
+    def prompts(self) -> str | None:
+        """Digest of the documents with their prompts, in any order; None where samples do not tell."""
+        return _digest([" ".join(sample.key) for sample in self.samples])
 
 
 def read_runs(folders: list[Path]) -> list[Run]:
@@ -80,11 +111,13 @@ def read_runs(folders: list[Path]) -> list[Run]:
         found = folder.rglob("results_*.json")  # the harness puts the date into the name
         # A sweep writes an arm into a folder of this name, and renames it when it is whole.
         paths = sorted(path for path in found if not path.relative_to(folder).match("*.part/*/*"))
+        if not paths and (folder / "sweep.json").is_file():
+            raise SteeringError(f"the sweep in {folder} has no arm yet: start its command again, it goes on")
         if not paths:
             raise SteeringError(f"{folder} holds no results_*.json of lm_eval: run lm_eval with --output_path {folder}")
-        for path in paths:
+        for path in tqdm(paths, desc="results", unit="file", delay=2, leave=False, disable=None):
             for run in _read(path):
-                newest[path.parent, run.task, run.arguments] = run
+                newest[path.parent.resolve(), run.task, run.arguments] = run
     return list(newest.values())
 
 
@@ -111,36 +144,111 @@ def _read_task(path: Path, content: dict[str, Any], config: dict[str, Any], task
     metric, score = next(iter(scores.items()))
     arguments = [config.get(key) for key in ("model", "model_args", "gen_kwargs", "limit")]
     arguments += [content.get(key) for key in ("system_instruction", "chat_template_sha", "fewshot_as_multiturn")]
-    conditions = [config.get("model_dtype"), config.get("model_revision")]
-    conditions.append(content["configs"][task].get("generation_kwargs"))
     name, filter_name = metric.split(",", 1)
+    n = content["n-samples"][task]["effective"]
+    seconds = content.get("total_evaluation_time_seconds")
+    samples = _samples_file(path, task)
     return Run(
         path=path,
         task=task,
         child=str(content.get("model_name") or config["model"]),
         arguments=json.dumps([*arguments, content["n-shot"][task]], default=str),
-        conditions=json.dumps(conditions, sort_keys=True, default=str),
+        conditions=_conditions(content, config, task, metric),
+        own_conditions=_own_conditions(content, config),
         steering=config.get("steering") or {},
         chat=bool(content.get("chat_template_sha")),
         metric=metric,
         score=float(score),
-        n=content["n-samples"][task]["effective"],
-        samples=_read_samples(path, task, name, filter_name, content["n-samples"][task]["effective"]),
+        n=n,
+        samples=_read_samples(samples, name, filter_name, n) if samples.is_file() else [],
+        higher_is_better=bool((content.get("higher_is_better") or {}).get(task, {}).get(name, True)),
+        record=str(_arguments_of(config).get("record") or ""),
+        vectors=Path(str(_arguments_of(config).get("vectors") or "")).stem,
+        seconds=None if seconds is None else float(seconds),
+        lm_eval_version=str(content.get("lm_eval_version") or ""),
+        has_samples_file=samples.is_file(),
     )
 
 
-def _read_samples(path: Path, task: str, metric: str, filter_name: str, n: int) -> list[Sample]:
-    date = path.stem.removeprefix("results_")
-    file = path.with_name(f"samples_{task}_{date}.jsonl")
-    if not file.is_file():
-        return []
+_NO_CONDITION = {
+    *("pretrained", "vectors", "alpha", "dose", "alpha_per_layer", "control", "layers", "tokens", "normalize"),
+    *("width_map", "system_role", "blocks", "allow_leak", "vote", "vote_filter", "vote_answer", "vote_metric"),
+    *("vote_early_stop", "record", "seed", "dtype", "revision", "batch_size", "max_batch_size", "device", "device_map"),
+    *("parallelize", "device_map_option", "max_memory_per_gpu", "offload_folder", "trust_remote_code", "token"),
+    *("cache_dir", "tensor_parallel_size", "data_parallel_size", "gpu_memory_utilization", "swap_space"),
+}
+"""Model arguments that say what is steered and where it runs, or that stand elsewhere among the conditions."""
+
+
+def _conditions(content: dict[str, Any], config: dict[str, Any], task: str, metric: str) -> dict[str, str]:
+    samples = content["n-samples"][task]
+    merged = str((config.get("steering") or {}).get("system_prompt", "")).startswith("merged")
+    system = content.get("system_instruction")
+    found = {
+        "metric": metric,
+        "limit": f"{samples['effective']} of {samples.get('original', '?')} documents",
+        "task version": str((content.get("versions") or {}).get(task, "unknown")),
+        "shots": str(content["n-shot"][task]),
+        "chat template": "used" if content.get("chat_template_sha") else "not used",
+        "system prompt": f"given ({_digest([str(system)])})" if system else "the task's",
+        "system_role": "merge" if merged else "as hf has it",
+        "dtype": str(config.get("model_dtype") or "unknown").removeprefix("torch."),
+        "engine": "vllm" if "vllm" in str(config.get("model")) else "transformers",
+    }
+    generation = content["configs"][task].get("generation_kwargs") or {}
+    return found | {f"generation {key}": _text(generation[key]) for key in sorted(generation)}
+
+
+def _own_conditions(content: dict[str, Any], config: dict[str, Any]) -> dict[str, str]:
+    template = content.get("chat_template_sha")
+    sha = config.get("model_sha")
+    others = {key: value for key, value in _arguments_of(config).items() if key not in _NO_CONDITION}
+    return {
+        "template": str(template)[:8] if template else "none",
+        "model revision": str(config.get("model_revision") or "unknown") + (f" ({str(sha)[:8]})" if sha else ""),
+    } | {f"model argument {key}": _text(others[key]) for key in sorted(others)}
+
+
+def _arguments_of(config: dict[str, Any]) -> dict[str, Any]:
+    given = config.get("model_args") or {}
+    if isinstance(given, str):  # simple_evaluate leaves them as they were given
+        given = dict(part.partition("=")[::2] for part in given.split(","))
+    return dict(given)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)
+
+
+def _digest(parts: list[str]) -> str | None:
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:8] if parts else None
+
+
+def _request(arguments: Any) -> str:
+    """Of a document with one request; multiple choice has several, and generates no tokens."""
+    if not isinstance(arguments, dict) or len(arguments) != 1:
+        return ""
+    (one,) = arguments.values()
+    return digest([one["arg_0"]]) if isinstance(one, dict) and "arg_0" in one else ""
+
+
+def _samples_file(path: Path, task: str) -> Path:
+    return path.with_name(f"samples_{task}_{path.stem.removeprefix('results_')}.jsonl")
+
+
+def _read_samples(file: Path, metric: str, filter_name: str, n: int) -> list[Sample]:
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
     rows = [row for row in rows if row["filter"] == filter_name]
     if len(rows) < n:
         raise ValueError(f"{file.name} holds {len(rows)} of {n} documents")
-    if not all(isinstance(row[metric], int | float) for row in rows):
+    if not all(isinstance(row[metric], int | float) and math.isfinite(row[metric]) for row in rows):
         return []
     return [
-        Sample((row["doc_hash"], row["prompt_hash"]), json.dumps(row["resps"], ensure_ascii=False), float(row[metric]))
+        Sample(
+            (row["doc_hash"], row["prompt_hash"]),
+            json.dumps(row["resps"], ensure_ascii=False),
+            float(row[metric]),
+            _request(row.get("arguments")),
+        )
         for row in rows
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ def write_run(
     prompt: str = "{}+1=",
     metric: str = "exact_match",
     log_samples: bool = True,
+    steering: dict[str, Any] | None = None,
+    patch: dict[str, Any] | None = None,
     **model_args: Any,
 ) -> Path:
     """Write one run of one task with one score per document; returns its result file.
@@ -36,6 +39,8 @@ def write_run(
         prompt: its template.
         metric: name of the only metric, over the filter `strict`; the samples of a second filter are logged, too.
         log_samples: as --log_samples.
+        steering: what `steered-hf` records beside alpha and parent.
+        patch: what the result file has otherwise; objects are merged.
         **model_args: further arguments of the model.
     """
     samples = []
@@ -63,7 +68,10 @@ def write_run(
     config: dict[str, Any] = {"model": "hf", "model_args": arguments, "gen_kwargs": {}, "limit": None}
     if alpha is not None:
         arguments |= {"vectors": "v.pt", "alpha": alpha}
-        config |= {"model": "steered-hf", "steering": {"alpha": alpha, "transfer": {"parent": "org/parent"}}}
+        config |= {
+            "model": "steered-hf",
+            "steering": {"alpha": alpha, "transfer": {"parent": "org/parent"}, **(steering or {})},
+        }
     mean = sum(scores) / len(scores)
     results = {
         "results": {
@@ -88,4 +96,58 @@ def write_run(
     if log_samples:
         tracker.save_results_samples(task, samples)
     (path,) = folder.rglob(f"results_{tracker.date_id}.json")
+    if patch:
+        path.write_text(json.dumps(_merge(json.loads(path.read_text()), patch)))
     return path
+
+
+def write_sweep(
+    folder: Path,
+    arms: dict[str, tuple[Any, list[float]]],
+    *,
+    task: str = "toy",
+    complete: bool = True,
+    state: dict[str, Any] | None = None,
+    **options: Any,
+) -> Path:
+    """Write the arms of a sweep of one task, and its sweep.json; returns that.
+
+    Args:
+        folder: of the sweep.
+        arms: arm -> strength or strengths, and a score per document; `baseline` among them.
+        task: the test task.
+        complete: whether the sweep is done.
+        state: what sweep.json has otherwise; objects are merged.
+        **options: of `write_run`, for all arms.
+    """
+    test = {}
+    for arm, (alpha, scores) in arms.items():
+        control = arm.rsplit(" ", 1)[0] if " " in arm else arm if arm in ("identity", "self-consistency") else None
+        place = folder / "arms" / task / arm.replace(":", "-").replace(" ", "_")
+        more = {"steering": {"control": control, "vector": "5ha", "unit": "alpha"}} | (
+            {"control": control} if control else {}
+        )
+        path = write_run(place, scores, alpha=alpha, task=task, **(more | options))
+        size = len(alpha) if isinstance(alpha, list) else 1
+        test[arm] = {
+            "control": control,
+            "alpha": alpha,
+            "result": path.relative_to(folder).as_posix(),
+            "tokens": 10 * size * len(scores),
+        }
+    passes = {f"{task}_val, vector": {"seconds": 30.0}, f"{task}, vector": {"seconds": 60.0}}
+    passes |= {f"{task}, random:1": {"seconds": 500.0}}
+    validation = {"task": f"{task}_val", "n": 20, "best": {"vector": 0.5}}
+    found = {"validation": validation, "test": test, "refused": {}, "passes": passes}
+    content = {"version": 1, "complete": complete, "settings": {}, "tasks": {task: found}}
+    path = folder / "sweep.json"
+    path.write_text(json.dumps(_merge(content, state or {})))
+    return path
+
+
+def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(old)
+    for key, value in new.items():
+        both = isinstance(value, dict) and isinstance(old.get(key), dict)
+        merged[key] = _merge(old[key], value) if both else value
+    return merged

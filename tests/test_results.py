@@ -12,6 +12,7 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.record import digest
 from lm_eval_steer.results import read_runs
 from runs import write_run
 
@@ -191,3 +192,76 @@ def test_a_task_without_a_metric(tmp_path: Path) -> None:
     content["results"]["toy"] = {"alias": "toy"}
     path.write_text(json.dumps(content))
     assert "no metric of toy" in refusal(tmp_path)
+
+
+def test_conditions_name_what_a_comparison_must_share(tmp_path: Path) -> None:
+    generation = {"until": ["\n"], "max_gen_toks": 64}
+    patch = {
+        "configs": {"toy": {"generation_kwargs": generation}},
+        "config": {"model_dtype": "torch.bfloat16", "model_revision": "main", "model_sha": "0123456789ab"},
+        "versions": {"toy": 1.0},
+        "chat_template_sha": "fedcba9876543210",
+        "higher_is_better": {"toy": {"exact_match": False}},
+        "total_evaluation_time_seconds": "2.5",
+        "lm_eval_version": "0.4.13",
+    }
+    write_run(tmp_path, [1.0, 0.0], alpha=1, max_length=512, record="r", patch=patch)
+    (run,) = read_runs([tmp_path])
+    assert run.conditions == {
+        "metric": "exact_match,strict",
+        "limit": "2 of 100 documents",
+        "task version": "1.0",
+        "shots": "0",
+        "chat template": "used",
+        "system prompt": "the task's",
+        "system_role": "as hf has it",
+        "dtype": "bfloat16",
+        "engine": "transformers",
+        "generation max_gen_toks": "64",
+        "generation until": '["\\n"]',
+    }
+    assert run.own_conditions == {
+        "template": "fedcba98",
+        "model revision": "main (01234567)",
+        "model argument max_length": "512",  # what steers, and where it runs, is no condition
+    }
+    assert (run.higher_is_better, run.seconds, run.lm_eval_version) == (False, 2.5, "0.4.13")
+    assert (run.vectors, run.record, run.has_samples_file) == ("v", "r", True)
+
+
+def test_digests_do_not_depend_on_order(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "a", [1.0, 0.0])
+    (samples,) = path.parent.glob("samples_*.jsonl")
+    samples.write_text("".join(reversed(samples.read_text().splitlines(keepends=True))))
+    write_run(tmp_path / "b", [0.0, 0.0])
+    write_run(tmp_path / "c", [0.0, 0.0], prompt="Say {}")
+    write_run(tmp_path / "d", [0.0, 0.0], log_samples=False)
+    a, b, c, d = read_runs([tmp_path])
+    assert (a.documents, a.prompts) == (b.documents, b.prompts)
+    assert (c.documents, c.prompts != a.prompts) == (a.documents, True)
+    assert (d.documents, d.prompts, d.has_samples_file) == (None, None, False)
+
+
+def test_model_args_as_text_are_read(tmp_path: Path) -> None:
+    patch = {"config": {"model_args": "pretrained=org/child,max_length=512,vectors=a/b.safetensors"}}
+    path = write_run(tmp_path, [1.0])
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"config": {"model": "hf"} | patch["config"]}))
+    (run,) = read_runs([tmp_path])
+    assert (run.vectors, run.own_conditions["model argument max_length"]) == ("b", "512")
+
+
+def test_the_request_is_the_prompt_as_a_record_has_it(tmp_path: Path) -> None:
+    write_run(tmp_path, [1.0])
+    (run,) = read_runs([tmp_path])
+    assert run.samples[0].request == digest(["0+1="])
+
+
+def test_a_score_that_is_not_finite_is_no_number_per_document(tmp_path: Path) -> None:
+    write_run(tmp_path, [float("inf"), 1.0])
+    (run,) = read_runs([tmp_path])
+    assert (run.samples, run.has_samples_file) == ([], True)
+
+
+def test_a_sweep_without_an_arm_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").touch()
+    assert refusal(tmp_path) == f"the sweep in {tmp_path} has no arm yet: start its command again, it goes on"

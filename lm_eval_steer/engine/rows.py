@@ -329,9 +329,10 @@ def _run_in_batches(
     groups: dict[tuple[int, ...], list[int]] = {}
     for row in order:
         groups.setdefault(families[row], []).append(row)
-    work = deque(
-        group[start : start + batch_size] for group in groups.values() for start in range(0, len(group), batch_size)
-    )
+    work: deque[list[int]] = deque()
+    for group in groups.values():
+        size = -(-len(group) // -(-len(group) // batch_size))  # batches of like size: a small last one takes as long
+        work += [group[start : start + size] for start in range(0, len(group), size)]
     while work:
         batch = work.popleft()
         try:
