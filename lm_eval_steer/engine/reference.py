@@ -68,7 +68,10 @@ class Reference:
         self._model, self._tokens = model, tokens
         self._normalize, self._share = normalize, share
         found = find_blocks(model, blocks)
-        self._steered = [(found[b], torch.from_numpy(v).double(), strengths[b]) for b, v in directions.items()]
+        device = next(model.parameters()).device
+        self._steered = [
+            (found[b], torch.from_numpy(v).double().to(device), strengths[b]) for b, v in directions.items()
+        ]
 
     @torch.no_grad()
     def logits(self, tokens: Sequence[int], prompt: int) -> Tensor:
@@ -91,13 +94,12 @@ class Reference:
         def steer(module: nn.Module, args: Any, output: Any) -> Any:
             hidden = output[0] if isinstance(output, tuple) else output
             changed = hidden.clone()
-            for position in range(hidden.shape[1])[positions]:
-                before = hidden[0, position].double()
-                length = strength * before.norm() / direction.norm() if self._share else strength
-                after = before + length * direction.to(before.device)
-                if self._normalize:
-                    after = after * before.norm() / after.norm()
-                changed[0, position] = after.to(hidden.dtype)
+            before = hidden[0, positions].double()  # [positions, hidden]
+            norm = before.norm(dim=1, keepdim=True)
+            after = before + (strength * norm / direction.norm() if self._share else strength) * direction
+            if self._normalize:
+                after = after * norm / after.norm(dim=1, keepdim=True)
+            changed[0, positions] = after.to(hidden.dtype)
             return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
         return steer
