@@ -1,28 +1,27 @@
 #!/usr/bin/env bash
-# One child on the paper's datasets and arith: baseline and steered, as text and through the chat template.
-# Arms that are there already are not run again, so a run that was stopped goes on.
-#   usage: scripts/datasets.sh CHILD OUT DOCS ALPHA TASK=VECTOR...
+# One child on the paper's datasets: alpha=0 and ALPHA side by side in one pass, then scored arm by arm from the record.
+# What is there already is not run again, so a run that was stopped goes on. PROMPTS="text" leaves the chat template out.
+#   usage: scripts/datasets.sh MODEL_ARGS OUT DOCS ALPHA TASK=VECTOR...
 set -euo pipefail
 child=$1 out=$2 docs=$3 alpha=$4
 shift 4
 export LMEVAL_LOG_LEVEL=${LMEVAL_LOG_LEVEL:-WARNING} TRANSFORMERS_VERBOSITY=error
 
-arm() { # name, then the arguments of lm_eval
-    local folder="$out/$1"
+run() { # alpha, then more arguments of lm_eval
+    local model_args="$child,vectors=$vector,record=$out/record,alpha=$1"
     shift
-    if compgen -G "$folder/*/results_*.json" >/dev/null; then return; fi
-    printf '\n\033[1m$ lm_eval %s --output_path %s\033[0m\n' "$*" "$folder"
-    lm_eval "$@" --output_path "$folder"
+    lm_eval --model steered-hf --model_args "$model_args" --tasks "$task" --limit "$docs" --batch_size 64 "${more[@]}" "$@"
 }
 
 for pair in "$@"; do
     task=${pair%%=*} vector=${pair#*=}
-    for prompt in text chat; do
-        common=(--tasks "$task" --limit "$docs" --batch_size 16 --log_samples)
-        [ "$prompt" = chat ] && common+=(--apply_chat_template)
-        arm "$task-$prompt-0" --model hf --model_args "pretrained=$child" "${common[@]}"
-        arm "$task-$prompt-$alpha" --model steered-hf \
-            --model_args "pretrained=$child,vectors=$vector,alpha=$alpha" "${common[@]}"
+    for prompt in ${PROMPTS:-text chat}; do
+        more=()
+        [ "$prompt" = chat ] && more+=(--apply_chat_template)
+        compgen -G "$out/$task-$prompt-$alpha/*/results_*.json" >/dev/null && continue
+        printf '\n\033[1m%s, %s prompt, alpha 0 and %s\033[0m\n' "$task" "$prompt" "$alpha"
+        run "[0,$alpha]"
+        for one in 0 "$alpha"; do run "$one" --log_samples --output_path "$out/$task-$prompt-$one"; done
     done
 done
 lm-eval-steer leaderboard "$out"
