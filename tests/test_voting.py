@@ -5,10 +5,12 @@ Answers are written as text, one character each, in alpha order: `.` is no answe
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import product
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -405,3 +407,22 @@ def test_weights_out_of_range(weight: float) -> None:
     with pytest.raises(SteeringError) as caught:
         count(["a", "b"], [1.0, weight])
     assert str(caught.value) == f"answer 1 of a vote weighs {weight!r}: use weights above 0 and up to 1"
+
+
+def test_early_stop_equals_the_full_vote_on_recorded_responses() -> None:
+    """SmolLM2 on arith_steer at 5 strengths (or samples) per document: answer, log-probability and tokens of each."""
+    text = (Path(__file__).parent / "fixtures" / "recorded_votes.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.split("\n") if line]
+    skipped = {"mode": 0, "weighted": 0}
+    for row in rows:
+        answers = [answer for answer, _, _ in row]
+        for rule in skipped:
+            weights = [weigh(logprob / tokens) for _, logprob, tokens in row] if rule == "weighted" else None
+            whole, known = count(answers, weights), 0
+            while more := needed(answers[:known], 5, weights and weights[:known]):
+                known += more
+            early = count(answers[:known], weights and weights[:known])
+            assert (early.winner, early.answer) == (whole.winner, whole.answer)
+            skipped[rule] += 5 - known
+    assert len(rows) == 360
+    assert skipped["mode"] > skipped["weighted"] > 0
