@@ -315,7 +315,7 @@ def test_a_control_takes_the_vectors_place() -> None:
 
 
 def test_identity_is_alpha_0_at_another_batch_size() -> None:
-    lm = make(alpha=0, control="identity", batch_size=4)
+    lm = make(control="identity", batch_size=4)
     sizes: list[int] = []
     lm.model.register_forward_pre_hook(lambda m, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True)
     texts = lm.generate_until(requests())
@@ -375,10 +375,11 @@ def test_alpha_per_layer_multiplies_alpha(profile: Any, multipliers: list[float]
         ({"vote": None}, "vote=none with 5 strengths"),
         ({"vote": "most"}, "vote='most' is not understood: use one of mode, weighted, none"),
         ({"dose": 0.1}, r"alpha=\[.*\] and dose=0.1 are two strengths: give one of them"),
-        ({"alpha": [1, 1]}, "1"),
+        ({"alpha": [1, 1]}, r"alpha=\[1, 1\] .*1.* twice"),
         ({"alpha": "papers"}, "alpha='papers' is not understood"),
         ({"alpha_per_layer": [1, 2]}, "2.*3"),
         ({"control": "randm"}, "control='randm'"),
+        ({"layers": "0-1", "alpha_per_layer": [0, 0, 1]}, r"is 0 in every steered block \(0-1\)"),
         ({"vote_answer": None}, "a vote must know how toy reads answers"),
     ],
 )
@@ -404,6 +405,56 @@ def test_two_runs_do_not_write_one_record(tmp_path: Path) -> None:
     with pytest.raises(SteeringError, match="another run wrote to it"):
         third.generate_until(requests())
     assert a_set(tmp_path).generate_until(requests()[:2]) == first.generate_until(requests()[:2])
+
+
+def test_weights_that_changed_take_nothing_from_a_record(tmp_path: Path) -> None:
+    """A folder is named as before and holds another model: its responses are its own."""
+    folder = models.save_model(tmp_path / "model", "llama")
+    common = {"vectors": make_vector(), "alpha": ALPHAS, "record": str(tmp_path / "record"), "vote_answer": KEY}
+    SteeredHF(str(folder), device="cpu", **common).generate_until(requests(CONTEXTS[:2]))
+    models.make_model("llama", seed=1).save_pretrained(folder)
+    again = SteeredHF(str(folder), device="cpu", **common)
+    again.generate_until(requests(CONTEXTS[:2]))
+    assert again.get_model_info()["steering"]["responses"] == {"run": 10, "from_record": 0}
+
+
+# Work that is not done twice
+
+
+def test_a_shared_beginning_is_run_once_per_strength_over_all_waves(tmp_path: Path) -> None:
+    shared = "A long beginning that all of them share. "
+    lm = a_set(tmp_path, vote_early_stop=True, batch_size=3)
+    passes: list[tuple[int, int]] = []
+    find_blocks(lm.model)[0].register_forward_pre_hook(lambda m, args: passes.append(tuple(args[0].shape[:2])))
+    lm.generate_until(requests([shared + text for text in CONTEXTS]))
+    whole = min(width for _, width in passes if width >= len(shared))
+    run = len({line.alpha for line in read_lines(tmp_path / "record")})
+    assert run > 3  # the first wave runs a majority
+    assert sum(rows for rows, width in passes if width == whole) == run
+
+
+def test_rows_that_memory_does_not_hold_are_cut_in_two(tmp_path: Path) -> None:
+    whole = a_set(tmp_path / "a")
+    texts, scores_before = whole.generate_until(requests()), scores(whole)
+    lm = a_set(tmp_path / "b", batch_size=16)
+    sizes: list[int] = []
+
+    def lack(module: Any, args: Any, kwargs: Any) -> None:
+        sizes.append(len(kwargs["input_ids"]))
+        if sizes[-1] > 5:
+            raise torch.OutOfMemoryError("16 rows")
+
+    handle = lm.model.register_forward_pre_hook(lack, with_kwargs=True)
+    assert lm.generate_until(requests()) == texts
+    assert scores(lm) == pytest.approx(scores_before, abs=1e-4)
+    assert max(sizes) > 5 >= sizes[-1]
+    assert lm.get_model_info()["steering"]["application"]["implied"] is None  # some passes were run twice
+    handle.remove()
+    lm.model.register_forward_pre_hook(
+        lambda m, a, kw: (_ for _ in ()).throw(torch.OutOfMemoryError()), with_kwargs=True
+    )
+    with pytest.raises(SteeringError, match="memory does not hold a single row"):
+        lm.generate_until(requests(max_gen_toks=5))
 
 
 # A real model

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +31,8 @@ class Generated:
         tokens: the new tokens, the last of which may end the text.
         logprob: sum of their log-probabilities under the steered model, before any logits processor; None where
             transformers' own loop ran.
-        stop: `eos`, `stop` (a stop string) or `length`; `dropped` where nobody needed the rest; empty as long as the
-            row runs, and where transformers' own loop ran.
+        stop: `eos`, `stop` (a stop string) or `length`; empty as long as the row runs, and where transformers' own loop
+            ran.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -50,7 +50,7 @@ class DecodeLoop:
         step: called before every pass with the rows still there, their mask of unfinished ones [rows], the position
             that the pass begins with and how many it runs.
         is_stopped: whether a row's new tokens hold a stop string.
-        finish: called with a row that is done; gives the rows that need not go on.
+        finish: called with a row that is done.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class DecodeLoop:
         seeds: Sequence[int] | None,
         step: Callable[[Tensor, Tensor, int, int], None],
         is_stopped: Callable[[list[int]], bool],
-        finish: Callable[[int, Generated], Collection[int]],
+        finish: Callable[[int, Generated], None],
     ) -> None:
         self.rows = [Generated() for _ in range(len(mask))]
         self._mask, self._new_tokens = mask, new_tokens
@@ -85,18 +85,17 @@ class DecodeLoop:
         there = torch.arange(len(input_ids), device=input_ids.device)
         ids = input_ids
         mask = self._mask.to(ids.device)
+        waiting = torch.ones_like(there, dtype=torch.bool)
+        keywords = {"use_cache": True} | cache_argument(model, cache) | extra
         while True:
             start, width = cache.get_seq_length(), ids.shape[1]
-            unfinished = torch.tensor([not self.rows[row].stop for row in there.tolist()], device=ids.device)
-            self._step(there, unfinished, start, width - start)
+            self._step(there, waiting, start, width - start)
             logits = (
                 model(
                     input_ids=ids[:, start:],
                     attention_mask=None if mask.all() else mask,
                     position_ids=(mask.cumsum(dim=1) - 1).clamp_min(0)[:, start:],
-                    use_cache=True,
-                    **cache_argument(model, cache),
-                    **extra,
+                    **keywords,
                 )
                 .logits[:, -1]
                 .float()
@@ -114,7 +113,7 @@ class DecodeLoop:
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             if (~waiting).float().mean() >= EMPTY_SHARE:
                 kept = waiting.nonzero()[:, 0]
-                there, ids, mask = there[kept], ids[kept], mask[kept]
+                there, ids, mask, waiting = there[kept], ids[kept], mask[kept], waiting[kept]
                 cache.batch_select_indices(kept)
 
     def _pick(self, scores: Tensor, there: Tensor) -> Tensor:
@@ -140,6 +139,4 @@ class DecodeLoop:
             elif len(written.tokens) >= self._new_tokens:
                 written.stop = "length"
             if written.stop:
-                for other in self._finish(row, written):
-                    if not self.rows[other].stop:
-                        self.rows[other].stop = "dropped"
+                self._finish(row, written)

@@ -45,16 +45,25 @@ class Prefixes:
         self._caches: dict[tuple[tuple[int, ...], int], Cache | None] = {}
 
     def learn(self, prompts: Iterable[list[int]]) -> None:
-        """Find the beginnings that the prompts of the run to come share; forget those of the run before."""
+        """Find the beginnings that the prompts of the run to come share.
+
+        One of the run before stays, with its caches, if these prompts begin with it and share little more (the waves of
+        a vote are runs with ever fewer prompts); the others are forgotten.
+        """
         groups: dict[tuple[int, ...], list[list[int]]] = {}
         for tokens in prompts:
             groups.setdefault(tuple(tokens[:WORTHWHILE]), []).append(tokens)
-        self._caches = {}
-        self._tokens = {}
+        known, self._tokens = self._tokens, {}
         for key, group in groups.items():
             length = shared_length(group) if len(group) > 1 else 0
-            if length >= WORTHWHILE:
+            old = known.get(key)
+            stays = old and 2 * len(old) >= length and all(row[: len(old)] == old for row in group)
+            if old and stays:
+                self._tokens[key] = old
+            elif length >= WORTHWHILE:
                 self._tokens[key] = group[0][:length]
+        kept = {key for key, tokens in self._tokens.items() if tokens is known.get(key)}
+        self._caches = {key: cache for key, cache in self._caches.items() if key[0] in kept}
 
     def family(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """Which of the learnt beginnings a prompt may share; empty for none. Batches of one family can share it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -67,8 +67,8 @@ class ScoredRow:
     strength: int
 
 
-Finish = Callable[[int, Generated], Collection[int]]
-"""Called with the number of a row that is done and what it wrote; gives the rows whose rest nobody needs."""
+Finish = Callable[[int, Generated], None]
+"""Called with the number of a row that is done and what it wrote."""
 
 
 class RowEngine:
@@ -87,7 +87,7 @@ class RowEngine:
         self._steers_prompt = steerer is not None and tokens in ("all", "prompt")
         self._prefixes = Prefixes(self._run_prefix)
         self._implied = np.zeros(strengths.shape[1], dtype=np.int64)
-        self._uncounted = 0
+        self._counts = True
 
     # Generating
 
@@ -112,24 +112,18 @@ class RowEngine:
         """
         order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].prompt), rows[i].prompt, i))
         self._prefixes.learn(row.prompt for row in rows)
-        gone: set[int] = set()  # rows that are done, or that nobody needs any more
+        run_batch = self._loop if self.loops(arguments) else self._leave_to_transformers
 
-        def run(batch: list[int]) -> None:
-            batch = [row for row in batch if row not in gone]
-
-            def finish_one(position: int, generated: Generated) -> Collection[int]:
-                gone.add(batch[position])
+        def run(batch: list[int], done: set[int]) -> None:
+            def finish_one(position: int, generated: Generated) -> None:
                 row = rows[batch[position]]
                 self._imply(row.strength, len(row.prompt), len(generated.tokens))
-                dropped = set(finish(batch[position], generated)) - gone
-                gone.update(dropped)
-                return [position for position, row in enumerate(batch) if row in dropped]
+                done.add(batch[position])
+                finish(batch[position], generated)
 
-            if batch:
-                chosen = [rows[row] for row in batch]
-                self._generate_batch(chosen, stop, new_tokens, dict(arguments), finish_one)
+            run_batch([rows[row] for row in batch], stop, new_tokens, dict(arguments), finish_one)
 
-        _run_in_batches(run, order, [self._prefixes.family(row.prompt) for row in rows], batch_size)
+        self._run_in_batches(run, order, [self._prefixes.family(row.prompt) for row in rows], batch_size)
 
     def loops(self, arguments: Mapping[str, Any]) -> bool:
         """Whether our own loop runs rows; beams, and models with other state, are left to transformers' own."""
@@ -137,54 +131,59 @@ class RowEngine:
         several = any(arguments.get(name) not in (None, 1) for name in ("num_beams", "num_return_sequences"))
         return not several and takes_positions(model) and holds_only_keys_and_values(model)
 
-    def _generate_batch(
-        self,
-        rows: list[Row],
-        stop: list[str],
-        new_tokens: int,
-        arguments: dict[str, Any],
-        finish: Finish,
+    def _loop(
+        self, rows: list[Row], stop: list[str], new_tokens: int, arguments: dict[str, Any], finish: Finish
     ) -> None:
-        lm, device = self._lm, self._lm.device
-        ids, mask = _pad_left([row.prompt for row in rows], lm.tokenizer.pad_token_id, device)
-        max_length = arguments.pop("max_length", ids.shape[1] + new_tokens)
-        common: dict[str, Any] = {
-            "max_length": max_length,
-            "pad_token_id": lm.tokenizer.pad_token_id,
-            "use_cache": True,
-        }
-        strengths = torch.tensor([row.strength for row in rows])
-        if not self.loops(arguments):
-            criteria = stop_sequences_criteria(lm.tokenizer, stop, ids.shape[1], len(ids))
-            with self._steering(strengths, mask), self._autocast(), torch.no_grad():
-                texts = lm.model.generate(
-                    input_ids=ids, attention_mask=mask, stopping_criteria=criteria, **common, **arguments
-                )
-            self._uncounted += len(rows)
-            for position, tokens in enumerate(texts[:, ids.shape[1] :].tolist()):
-                while tokens and tokens[-1] == lm.tokenizer.pad_token_id:
-                    tokens.pop()
-                finish(position, Generated(tokens))
-            return
-        model = base_model(lm.model)
-        if can_share(model, max_length):
+        """Run a batch through our own loop, which rows leave as they finish."""
+        lm, model = self._lm, base_model(self._lm.model)
+        ids, mask, common = self._prepare(rows, new_tokens, arguments)
+        cache: dict[str, Cache] = {}
+        if can_share(model, common["max_length"]):
             shared, cache = self._prefixes.prepare(model, [row.prompt for row in rows], self._cache_numbers(rows))
-            ids, moved = move_padding(ids, mask, shared)
+            ids, mask = move_padding(ids, mask, shared)
             self._credit(rows, shared)
-        else:
-            moved, cache = mask, dict[str, Cache]()
         if not cache:
             cache = cache_argument(model, make_roomy(DynamicCache(config=model.config)))
+        strengths = torch.tensor([row.strength for row in rows])
         seeds = None if any(row.seed is None for row in rows) else [row.seed or 0 for row in rows]
 
-        def step(there: Tensor, unfinished: Tensor, start: int, new: int) -> None:
+        def step(there: Tensor, waiting: Tensor, start: int, new: int) -> None:
             if self._steerer is not None:
-                steered = generation_mask(self._tokens, moved[there], start, new) & unfinished[:, None]
+                steered = generation_mask(self._tokens, mask[there], start, new) & waiting[:, None]
                 self._next_pass(strengths[there.cpu()], steered)
 
-        loop = DecodeLoop(moved, max_length - ids.shape[1], seeds, step, self._stops(stop), finish)
+        loop = DecodeLoop(mask, common["max_length"] - ids.shape[1], seeds, step, self._stops(stop), finish)
         with self._attached(), self._autocast():
-            lm.model.generate(input_ids=ids, attention_mask=moved, custom_generate=loop, **common, **arguments, **cache)
+            lm.model.generate(input_ids=ids, attention_mask=mask, custom_generate=loop, **common, **cache)
+
+    def _leave_to_transformers(
+        self, rows: list[Row], stop: list[str], new_tokens: int, arguments: dict[str, Any], finish: Finish
+    ) -> None:
+        """Run a batch through the loop of transformers; its rows run on until the last has finished."""
+        lm = self._lm
+        ids, mask, common = self._prepare(rows, new_tokens, arguments)
+        numbers = torch.tensor([row.strength for row in rows])
+        criteria = stop_sequences_criteria(lm.tokenizer, stop, ids.shape[1], len(ids))
+        steering: Any = nullcontext()
+        if self._steerer is not None:
+            strengths = self._strengths[numbers.to(self._strengths.device)]
+            steering = self._steerer.generating(strengths, self._tokens, mask, numbers)
+        with steering, self._autocast(), torch.no_grad():
+            texts = lm.model.generate(input_ids=ids, attention_mask=mask, stopping_criteria=criteria, **common)
+        self._counts = False
+        for position, tokens in enumerate(texts[:, ids.shape[1] :].tolist()):
+            while tokens and tokens[-1] == lm.tokenizer.pad_token_id:
+                tokens.pop()
+            finish(position, Generated(tokens))
+
+    def _prepare(
+        self, rows: list[Row], new_tokens: int, arguments: dict[str, Any]
+    ) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Token ids and attention mask [rows, positions], padded on the left, and what `generate` is told."""
+        filler = self._lm.tokenizer.pad_token_id
+        ids, mask = _pad_left([row.prompt for row in rows], filler, self._lm.device)
+        told = {"max_length": ids.shape[1] + new_tokens, "pad_token_id": filler, "use_cache": True}
+        return ids, mask, told | arguments
 
     def _stops(self, stop: list[str]) -> Callable[[list[int]], bool]:
         """Whether a row's new tokens hold a stop string: seen in its last tokens, confirmed in all of them."""
@@ -222,15 +221,16 @@ class RowEngine:
             key=lambda i: (-len(first[i].context) - len(first[i].continuation), first[i].context, i),
         )
 
-        def run(batch: list[int]) -> None:
+        def run(batch: list[int], done: set[int]) -> None:
             for group, logprobs in zip(batch, self._score_batch([first[i] for i in batch]), strict=True):
                 row = first[group]
                 run = min(len(row.context) + len(row.continuation) - 1, self._lm.max_length)
                 self._imply(row.strength, run + 1 - len(row.continuation), len(row.continuation))
+                done.add(group)
                 for index in members[group]:
                     finish(index, _read_score(logprobs, rows[index].continuation))
 
-        _run_in_batches(run, order, [self._prefixes.family(row.context) for row in first], batch_size)
+        self._run_in_batches(run, order, [self._prefixes.family(row.context) for row in first], batch_size)
 
     def _score_batch(self, batch: list[ScoredRow]) -> Iterator[Tensor]:
         """Log-probabilities [continuation, vocabulary] of each row's continuation positions."""
@@ -253,6 +253,45 @@ class RowEngine:
         for row, end, continuation in zip(logits, (lengths - shared).tolist(), continuations.tolist(), strict=True):
             yield F.log_softmax(row[end - continuation : end], dim=-1, dtype=lm.softmax_dtype)
 
+    def _run_in_batches(
+        self,
+        run: Callable[[list[int], set[int]], None],
+        order: Sequence[int],
+        families: Sequence[tuple[int, ...]],
+        batch_size: int,
+    ) -> None:
+        """Run rows in batches of one family of beginnings each; what memory does not hold is cut in two.
+
+        Args:
+            run: runs a batch, and notes the rows that are done.
+            order: the rows.
+            families: of each row.
+            batch_size: the most rows of a batch.
+        """
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for row in order:
+            groups.setdefault(families[row], []).append(row)
+        work: deque[list[int]] = deque()
+        for group in groups.values():
+            count = -(-len(group) // batch_size)
+            work += _cut(group, -(-len(group) // count))  # of like size: a small last one takes as long as the others
+        while work:
+            batch, done = work.popleft(), set[int]()
+            try:
+                run(batch, done)
+            except torch.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise SteeringError(
+                        "the device's memory does not hold a single row of this run: use a smaller dtype, or spread "
+                        "the model with parallelize=True"
+                    ) from None
+                torch.cuda.empty_cache()
+                half = (len(batch) + 1) // 2
+                logger.warning("Memory does not hold %d rows: going on with %d at a time", len(batch), half)
+                rest = [row for row in batch if row not in done]
+                work = deque(part for one in (rest, *work) for part in _cut(one, half))
+                self._counts = False
+
     # Steering
 
     def application(self) -> dict[str, Any]:
@@ -260,12 +299,12 @@ class RowEngine:
 
         Returns:
             steered: block -> what its hook counted.
-            implied: block -> what lengths of prompts and responses, and `tokens`, say; None where transformers' own
-                loop ran, which runs finished rows on.
+            implied: block -> what lengths of prompts and responses, and `tokens`, say; None where more was run than
+                they say: by transformers' own loop, which runs finished rows on, or twice for lack of memory.
         """
         assert self._steerer is not None
         steered = self._steerer.applied
-        implied = None if self._uncounted else dict(zip(steered, self._implied.tolist(), strict=True))
+        implied = None if not self._counts else dict(zip(steered, self._implied.tolist(), strict=True))
         return {"steered": steered, "implied": implied}
 
     def _imply(self, number: int, prompt: int, new: int) -> None:
@@ -279,14 +318,6 @@ class RowEngine:
 
     def _attached(self) -> Any:
         return nullcontext() if self._steerer is None else self._steerer.attached()
-
-    def _steering(self, numbers: Tensor, mask: Tensor) -> Any:
-        """Steering of a `generate` whose loop is transformers' own."""
-        if self._steerer is None:
-            return nullcontext()
-        return self._steerer.generating(
-            self._strengths[numbers.to(self._strengths.device)], self._tokens, mask, numbers
-        )
 
     def _autocast(self) -> torch.autocast:
         dtype = self._lm.mixed_precision_dtype
@@ -309,9 +340,11 @@ class RowEngine:
                 self._next_pass(torch.tensor(list(numbers)), mask)
             cache = run_prefix(decoder(self._lm.model), tokens, len(numbers), device)
         if self._steerer is not None:
-            # Every use of the cache counts, so this one run of it does not.
             run = {block: count - before[block] for block, count in self._steerer.applied.items()}
-            self._steerer.credit(run, -1)
+            rows = (self._strengths[list(numbers)] != 0).sum(dim=0).tolist()
+            if cache is not None and list(run.values()) != [len(tokens) * self._steers_prompt * n for n in rows]:
+                raise SteeringError(f"a beginning of {len(tokens)} tokens was steered at other positions: {run}")
+            self._steerer.credit(run, -1)  # every use of the cache counts, so this one run of it does not
         return cache
 
     def _credit(self, rows: Sequence[Row] | Sequence[ScoredRow], shared: int) -> None:
@@ -322,32 +355,8 @@ class RowEngine:
                 self._steerer.credit({block: shared}, int((strengths[:, column] != 0).sum()))
 
 
-def _run_in_batches(
-    run: Callable[[list[int]], None], order: Sequence[int], families: Sequence[tuple[int, ...]], batch_size: int
-) -> None:
-    """Run rows in batches of one family of beginnings each; a batch for which memory does not suffice is cut in two."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for row in order:
-        groups.setdefault(families[row], []).append(row)
-    work: deque[list[int]] = deque()
-    for group in groups.values():
-        size = -(-len(group) // -(-len(group) // batch_size))  # batches of like size: a small last one takes as long
-        work += [group[start : start + size] for start in range(0, len(group), size)]
-    while work:
-        batch = work.popleft()
-        try:
-            run(batch)
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
-                raise SteeringError(
-                    "the device's memory does not hold a single row of this run: use a smaller dtype, or spread the "
-                    "model with parallelize=True"
-                ) from None
-            torch.cuda.empty_cache()
-            half = (len(batch) + 1) // 2
-            logger.warning("Memory does not hold %d rows: going on with %d at a time", len(batch), half)
-            parts = [batch, *work]
-            work = deque(part[start : start + half] for part in parts for start in range(0, len(part), half))
+def _cut(rows: list[int], size: int) -> list[list[int]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _pad_left(rows: Sequence[list[int]], filler: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ that represents the vote.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from lm_eval_steer.models.plan import SteeringPlan, Variant
 from lm_eval_steer.models.vote_key import VoteKey
 from lm_eval_steer.record import Line, Record, digest
 from lm_eval_steer.voting import Vote, count, needed, weigh
+
+logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
 Scores = list[tuple[float, bool]]
 """Log-likelihood of each continuation of a document, and whether greedy decoding would have written it."""
@@ -259,7 +262,7 @@ class AlphaAxis:
         close: Callable[[_Item[T], Line], T],
         disable_tqdm: bool,
     ) -> list[T]:
-        plan, variants = self.plan, len(self.plan.variants)
+        variants = len(self.plan.variants)
         self._name(items)
         first: dict[str, int] = {}
         stands_for = [first.setdefault(item.prints[0], number) for number, item in enumerate(items)]
@@ -271,14 +274,6 @@ class AlphaAxis:
             results[number] = close(item, item.lines[vote.winner if vote else 0])
             if vote:
                 self._count(item, vote)
-
-        def votes(item: _Item[T]) -> tuple[list[str | None], list[float] | None]:
-            """Answers and weights of the earliest variants, as far as all of them are there."""
-            ready = next((v for v in range(variants) if v not in item.lines), variants)
-            weights = None
-            if plan.vote == "weighted":
-                weights = [_weight(item, item.lines[v]) for v in range(ready)]
-            return [item.answers[v] for v in range(ready)], weights
 
         def take(number: int, variant: int, line: Line) -> Line:
             item = items[number]
@@ -298,6 +293,8 @@ class AlphaAxis:
 
         known = sum(len(items[number].lines) for number in numbers)
         whole = len(numbers) * variants
+        if self._record and known:
+            logger.info("%d of %d responses are in the record %s already", known, whole, self._record.folder)
         with tqdm(total=whole, disable=disable_tqdm or known == whole, desc=f"Running {kind} requests") as progress:
             progress.update(known)
             while len(results) < len(numbers):
@@ -306,23 +303,13 @@ class AlphaAxis:
                     if number in results:
                         continue
                     item = items[number]
-                    wanted = range(variants)
-                    vote = None
-                    if variants > 1:
-                        answers, weights = votes(item)
-                        least = variants - len(answers)
-                        if plan.vote_early_stop:
-                            least = needed(answers, variants, weights, equal.get(item.task))
-                        wanted = range(len(answers), len(answers) + least)
-                        if not least:
-                            vote = count(answers, weights, equal.get(item.task))
-                    missing = [variant for variant in wanted if variant not in item.lines]
+                    missing, vote = self._next(item, equal.get(item.task))
                     asked += [Asked(number, variant, int(item.prints[variant][:12], 16)) for variant in missing]
-                    if not missing and (vote or variants == 1):
+                    if not missing:
                         progress.update(variants - len(item.lines))
                         settle(number, vote)
                 if not asked:
-                    continue  # a set whose first answers were there and whose next ones were, too
+                    break
                 if self._record:
                     for task in dict.fromkeys(item.task for item in items):
                         self._record.claim(task)  # another run that holds the file is told now
@@ -342,6 +329,21 @@ class AlphaAxis:
         if self._record:
             self._record.close()
         return [results[number] for number in stands_for]
+
+    def _next(self, item: _Item[Any], equal: Any) -> tuple[list[int], Vote | None]:
+        """The variants that an item needs next; once that is none, the vote over those that are there in order."""
+        variants = len(self.plan.variants)
+        ready = next((variant for variant in range(variants) if variant not in item.lines), variants)
+        if variants == 1:
+            return ([] if ready else [0]), None
+        answers = [item.answers[variant] for variant in range(ready)]
+        weights = None
+        if self.plan.vote == "weighted":
+            weights = [_weight(item, item.lines[variant]) for variant in range(ready)]
+        least = needed(answers, variants, weights, equal) if self.plan.vote_early_stop else variants - ready
+        if not least:
+            return [], count(answers, weights, equal)
+        return [variant for variant in range(ready, ready + least) if variant not in item.lines], None
 
     def _name(self, items: Sequence[_Item[Any]]) -> None:
         """Give each item its fingerprints, the repeats of one request apart."""

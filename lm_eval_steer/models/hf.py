@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -70,6 +71,8 @@ class SteeredHF(HFLM):
     """
 
     plan: SteeringPlan
+    batch_size_per_gpu: Any  # HFLM sets these two and says no type
+    cache_hook: Any
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         plan = SteeringPlan.build(**{name: kwargs.pop(name) for name in PLAN_ARGUMENTS if name in kwargs})
@@ -243,11 +246,9 @@ class SteeredHF(HFLM):
                 prompts[one.item] = self._encode(requests[one.item].args[0], self.max_length - new_tokens)
             rows.append(Row(prompts[one.item], one.variant, one.seed if draws else None))
 
-        def finish_row(number: int, generated: Generated) -> list[int]:
+        def finish_row(number: int, generated: Generated) -> None:
             text = self._read(generated.tokens, stop)
-            logprob = generated.logprob
-            finish(places[number], Written(text, len(generated.tokens), logprob, generated.stop or None))
-            return []
+            finish(places[number], Written(text, len(generated.tokens), generated.logprob, generated.stop or None))
 
         batch = self._batch_rows([ScoredRow(row.prompt, [0] * new_tokens, 0) for row in rows])
         self._rows.generate(rows, stop, new_tokens, arguments, batch, finish_row)
@@ -278,21 +279,13 @@ class SteeredHF(HFLM):
             self._score_plainly(documents, asked, finish)
             return
         rows, owners = [], []
-        waiting: list[dict[int, tuple[float, bool]]] = [{} for _ in asked]
         for place, one in enumerate(asked):
             for choice, request in enumerate(documents[one.item]):
                 context, continuation = self._encode_choice(*request.args)
                 rows.append(ScoredRow(context, continuation, one.variant))
                 owners.append((place, choice))
-
-        def finish_row(number: int, score: tuple[float, bool]) -> None:
-            place, choice = owners[number]
-            waiting[place][choice] = score
-            wanted = len(documents[asked[place].item])
-            if len(waiting[place]) == wanted:
-                finish(place, [waiting[place][i] for i in range(wanted)])
-
-        self._rows.score(rows, self._batch_rows(rows), finish_row)
+        gather = _gather([len(documents[one.item]) for one in asked], finish)
+        self._rows.score(rows, self._batch_rows(rows), lambda number, score: gather(owners[number], score))
 
     def _encode_choice(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         if context:
@@ -314,7 +307,7 @@ class SteeredHF(HFLM):
     @contextmanager
     def _identity(self) -> Iterator[None]:
         """Another batch size, if this is the control `identity`."""
-        before: Any = vars(self)["batch_size_per_gpu"]
+        before = self.batch_size_per_gpu
         try:
             if self.plan.control is not None and self.plan.control.kind == "identity":
                 self.batch_size_per_gpu = 4 if before == "auto" else before // 2 if before > 1 else 2
@@ -325,7 +318,7 @@ class SteeredHF(HFLM):
     @contextmanager
     def _collecting(self, collect: Callable[[tuple[Any, ...], Any], None]) -> Iterator[None]:
         """Hear of every response as HFLM tells its cache of it."""
-        hook: Any = vars(self)["cache_hook"]
+        hook = self.cache_hook
         self.cache_hook = _Collector(collect)
         try:
             with self._identity():
@@ -352,15 +345,8 @@ class SteeredHF(HFLM):
         for place, one in enumerate(asked):
             for choice, request in enumerate(documents[one.item]):
                 waiting.setdefault(request.args, []).append((place, choice))
-        found: list[dict[int, tuple[float, bool]]] = [{} for _ in asked]
-
-        def collect(args: Any, score: tuple[float, bool]) -> None:
-            place, choice = waiting[args].pop(0)
-            found[place][choice] = score
-            if len(found[place]) == len(documents[asked[place].item]):
-                finish(place, [found[place][i] for i in range(len(found[place]))])
-
-        with self._collecting(collect):
+        gather = _gather([len(documents[one.item]) for one in asked], finish)
+        with self._collecting(lambda args, score: gather(waiting[args].pop(0), score)):
             requests = [request for one in asked for request in documents[one.item]]
             super().loglikelihood(requests, disable_tqdm=True)
 
@@ -449,6 +435,26 @@ class SteeredHF(HFLM):
         super().set_cache_hook(cache_hook)
 
 
+def _gather(
+    choices: Sequence[int], finish: Callable[[int, Scores], None]
+) -> Callable[[tuple[int, int], tuple[float, bool]], None]:
+    """Takes the scores of (document, choice) in any order, and calls `finish` with each document that is whole.
+
+    Args:
+        choices: how many each document has.
+        finish: takes the number of a document and its scores.
+    """
+    found: list[dict[int, tuple[float, bool]]] = [{} for _ in choices]
+
+    def take(owner: tuple[int, int], score: tuple[float, bool]) -> None:
+        document, choice = owner
+        found[document][choice] = score
+        if len(found[document]) == choices[document]:
+            finish(document, [found[document][i] for i in range(choices[document])])
+
+    return take
+
+
 class _Collector:
     """Takes the place of the harness's cache hook."""
 
@@ -464,4 +470,14 @@ def _model_settings(lm: HFLM, kwargs: dict[str, Any]) -> dict[str, Any]:
     neutral = {"batch_size", "max_batch_size", "device", "parallelize", "offload_folder"}
     named = {key: str(value) for key, value in kwargs.items() if key not in neutral}
     name = lm.pretrained if isinstance(lm.pretrained, str) else lm.model.config.name_or_path
-    return named | {"pretrained": name, "dtype": str(lm.model.dtype), "revision": str(lm.revision)}
+    model = {"pretrained": name, "dtype": str(lm.model.dtype), "revision": str(lm.revision)}
+    return named | model | {"weights": _sample_of_weights(lm.model)}
+
+
+def _sample_of_weights(model: torch.nn.Module) -> str:
+    """SHA-256 over the first numbers of every parameter: a folder may come to hold other weights."""
+    digest_of_all = hashlib.sha256()
+    for _, parameter in sorted(model.named_parameters(), key=lambda named: named[0]):
+        if parameter.device.type != "meta":  # such lie on the disk
+            digest_of_all.update(parameter.detach().flatten()[:32].double().cpu().numpy().tobytes())
+    return digest_of_all.hexdigest()

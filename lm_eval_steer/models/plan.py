@@ -124,10 +124,10 @@ class SteeringPlan:
         Raises:
             SteeringError: one sentence per way to be wrong, before a model is loaded.
         """
-        strengths = _read_strengths(alpha, dose, alpha_per_layer)
         chosen = read_control(control)
         if chosen is not None and chosen.kind == "identity":
-            strengths = (0.0,)
+            alpha, dose, alpha_per_layer = 0, None, None
+        strengths = _read_strengths(alpha, dose, alpha_per_layer)
         _check_choice("tokens", tokens, TOKENS)
         _check_choice("width_map", width_map, tuple(WIDTH_MAPS))
         _check_choice("system_role", system_role, SYSTEM_ROLES)
@@ -252,7 +252,13 @@ class SteeringPlan:
         for variant in self.variants:
             profile = variant.profile or common or (1.0,) * blocks
             rows.append([variant.alpha * profile[block] for block in steered])
-        return np.asarray(rows, dtype=np.float32).reshape(len(rows), len(steered))
+        table = np.asarray(rows, dtype=np.float32).reshape(len(rows), len(steered))
+        if self.steers and not table.any():
+            raise SteeringError(
+                f"alpha_per_layer={self.alpha_per_layer!r} is 0 in every steered block ({span(steered)}): raise it "
+                "there, or change layers"
+            )
+        return table
 
     def with_changes(self, **changes: Any) -> SteeringPlan:
         """The plan with some attributes replaced by checked values."""
