@@ -16,6 +16,9 @@ from lm_eval_steer.sweep.score import Answers, Scorer
 _REFRESH = 0.5
 """Seconds between two updates of a terminal."""
 
+_PACE = 0.1
+"""Share of the new responses from which on they tell a pace: rows of one batch end together, late."""
+
 _REPORT = 30.0
 """Seconds between two lines elsewhere."""
 
@@ -86,7 +89,7 @@ class Board:
     def _left(self) -> str:
         """Time that is left at the pace of what was new so far."""
         missing = self.total - self.recorded - self.new
-        if self._done or not missing or not self.new:
+        if self._done or not missing or self.new < _PACE * (self.total - self.recorded):
             return ""
         return f", about {_clock(missing * self.seconds / self.new)} left"
 
