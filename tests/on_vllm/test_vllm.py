@@ -1,0 +1,418 @@
+"""steered-vllm against steered-hf: same arguments, same responses, scores, votes, records and counts.
+
+Runs where vLLM is installed (`make test-vllm`). Tiny models, whose attention heads are as wide as vLLM's CPU kernels
+want them, in float32.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import CacheHook, CachingLM
+from vllm import LLM
+
+import models
+import templates
+from conftest import make_vector
+from lm_eval_steer.engine.reference import Reference
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models import vllm_check
+from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.models.plan import SteeringPlan
+from lm_eval_steer.models.vllm import VLLM, SteeredVLLM
+from lm_eval_steer.record import Line, read_lines
+
+os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+# Tiny models gain nothing from several cores, and vLLM's scheduler wants one for itself.
+os.environ["VLLM_CPU_OMP_THREADS_BIND"] = str(max(os.sched_getaffinity(0)))
+torch.set_num_threads(1)
+WIDTH = 64
+SHAPE = {"hidden_size": WIDTH, "num_attention_heads": 2}
+OWN = {"gpt2": {}, "gpt_neox": {}, "gemma2": {"num_key_value_heads": 1, "head_dim": 32, "sliding_window": 16}}
+ALPHAS = [0.0, 0.5, 1.0, -1.0, 3.0]
+CONTEXTS = [f"Q: What is {i} + {i * i}? Think.\nA:" for i in range(6)] + ["Hello", "ab"]
+SHARED = "A long beginning that all of them share, and that fills more than a block of the cache of keys. " * 4
+TOKENS = ["all", "prompt", "generated", "last"]
+
+
+def first_letter(response: str) -> str | None:
+    return None if not response or response[0] in "0123456789" else str(ord(response[0]) % 3)
+
+
+KEY = "test_vllm:first_letter"
+
+
+def requests(contexts: list[str] = CONTEXTS, **changes: Any) -> list[Instance]:
+    arguments = {"until": ["\n\n"], "max_gen_toks": 12, "do_sample": False} | changes
+    return [
+        Instance("generate_until", {"n": i}, (text, arguments), 0, ("toy", i, 1)) for i, text in enumerate(contexts)
+    ]
+
+
+def choices(beginning: str = "", docs: int = 5) -> list[Instance]:
+    options = [" red", " blue and green", " 5", " the west of it"]
+    return [
+        Instance("loglikelihood", {"n": doc}, (f"{beginning}Doc {doc} asks: which?", option), i, ("toy_mc", doc, 1))
+        for doc in range(docs)
+        for i, option in enumerate(options)
+    ]
+
+
+def save(folder: Path, family: str, **changes: Any) -> str:
+    return str(models.save_model(folder, family, **SHAPE, **OWN.get(family, {"num_key_value_heads": 1}), **changes))
+
+
+def start(folder: str, **arguments: Any) -> SteeredVLLM:
+    given = {"alpha": 0, "dtype": "float32", "max_length": 1024, "batch_size": "auto"}
+    return SteeredVLLM(folder, **(given | arguments))
+
+
+def stop(lm: SteeredVLLM) -> None:
+    lm.model.llm_engine.engine_core.shutdown()
+
+
+def start_hf(folder: str, **arguments: Any) -> SteeredHF:
+    given = {"alpha": 0, "dtype": "float32", "max_length": 1024, "batch_size": 8, "device": "cpu"}
+    # sdpa leaves out gemma2's soft-capping of the attention.
+    return SteeredHF(folder, **(given | arguments), attn_implementation="eager")
+
+
+def plan(**arguments: Any) -> SteeringPlan:
+    return SteeringPlan.build(**({"vectors": make_vector(width=WIDTH), "vote_answer": KEY} | arguments))
+
+
+def lines_of(record: Path) -> dict[tuple[str, int, float, str], Line]:
+    return {(line.task, line.doc_id, line.alpha, line.variant): line for line in read_lines(record)}
+
+
+def agree(hf: SteeredHF, line: Line, other: Line, context: str, chosen: SteeringPlan) -> bool:
+    """Whether two responses are one, or part at a step whose two best logits nearly tie."""
+    if line.response == other.response:
+        return True
+    child = chosen.fit(models.DEPTH, WIDTH)
+    assert child is not None
+    strengths = dict.fromkeys(child.directions, line.alpha)
+    reference = Reference(hf.model, child.directions, strengths, chosen.tokens, normalize=chosen.normalize)
+    ours = reference.generate(hf.tok_encode(context), 12, [hf.eot_token_id])
+    return min(ours.gaps) < 1e-3
+
+
+def compare(
+    lm: SteeredVLLM, hf: SteeredHF, folder: Path, chosen: dict[str, Any], contexts: list[str], beginning: str = ""
+) -> None:
+    """Run both engines under one plan, each into a record of its own, and hold the records side by side."""
+    results = []
+    for name, one in (("vllm", lm), ("hf", hf)):
+        one.steer(plan(**chosen, record=str(folder / name)))
+        results.append((one.generate_until(requests(contexts)), one.loglikelihood(choices(beginning))))
+    ours, theirs = lines_of(folder / "vllm"), lines_of(folder / "hf")
+    assert ours.keys() == theirs.keys()
+    parted = 0
+    for key, line in ours.items():
+        other = theirs[key]
+        if line.scores is not None:
+            assert other.scores is not None
+            for (score, greedy), (wanted, also), request in zip(
+                line.scores, other.scores, choices(beginning)[:4], strict=True
+            ):
+                assert score == pytest.approx(wanted, abs=1e-4 * len(request.args[1]))
+                assert greedy == also
+            assert line.answer == other.answer
+            continue
+        parted += line.response != other.response
+        assert agree(hf, line, other, contexts[line.doc_id], lm.plan), (key, line.response, other.response)
+        if line.response == other.response:
+            assert (line.answer, line.tokens, line.stop) == (other.answer, other.tokens, other.stop)
+            assert line.logprob == pytest.approx(other.logprob, abs=2e-3)
+    if parted:
+        print(f"{parted} of {len(ours)} lines part at a near-tie")
+    else:
+        assert results[0][0] == results[1][0]
+    infos = [one.get_model_info()["steering"] for one in (lm, hf)]
+    assert infos[0]["application"]["steered"] == infos[0]["application"]["implied"]
+    if not parted:
+        assert infos[0]["application"] == infos[1]["application"]
+        assert infos[0]["votes"] == infos[1]["votes"]
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen2", "gemma2", "gpt2", "gpt_neox"])
+def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    folder = save(tmp_path_factory.mktemp(request.param), request.param)
+    lm = start(folder)
+    yield lm, start_hf(folder)
+    stop(lm)
+
+
+@pytest.mark.parametrize("tokens", TOKENS)
+def test_a_set_equals_that_of_steered_hf(family: Any, tokens: str, tmp_path: Path) -> None:
+    compare(*family, tmp_path, {"alpha": ALPHAS, "tokens": tokens}, CONTEXTS)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    folder = save(tmp_path_factory.mktemp("llama"), "llama")
+    lm = start(folder)
+    yield lm, start_hf(folder)
+    stop(lm)
+
+
+@pytest.mark.parametrize("tokens", TOKENS)
+def test_shared_beginnings_come_from_the_cache(pair: Any, tokens: str, tmp_path: Path) -> None:
+    """Also where a prompt is the beginning of another one, whose steering ends or begins elsewhere."""
+    contexts = [SHARED + text for text in CONTEXTS] + [SHARED, SHARED + SHARED]
+    compare(*pair, tmp_path, {"alpha": ALPHAS, "tokens": tokens}, contexts, SHARED)
+    assert pair[0]._rows._corrections.sum() > 0 or tokens in ("generated", "last")
+
+
+def test_nothing_is_shared_between_steerings(pair: Any) -> None:
+    lm, hf = pair
+    asked = requests([SHARED + text for text in CONTEXTS])
+    texts = {}
+    for alpha, seed in [(0.0, 0), (3.0, 0), (3.0, 1), (0.5, 0), (3.0, 0)]:
+        chosen = plan(alpha=alpha, vectors=make_vector(width=WIDTH, seed=seed))
+        lm.steer(chosen)
+        texts[alpha, seed] = lm.generate_until(asked)
+        lm.model.reset_prefix_cache()
+        assert lm.generate_until(asked) == texts[alpha, seed]
+        if alpha:  # alpha=0 alone is VLLM's own path, which leaves out a character that is cut off
+            hf.steer(chosen)
+            assert hf.generate_until(asked) == texts[alpha, seed]
+    assert len({tuple(found) for found in texts.values()}) == len(texts)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"alpha": [0.5, 2.0], "normalize": True},
+        {"dose": [0.1, 0.5]},
+        {"dose": [0.1, 0.5], "normalize": True},
+        {"alpha": [1.0, 2.0], "layers": 1},
+        {"alpha": [1.0, 2.0], "alpha_per_layer": "linear:0:2"},
+        {"alpha": [1.0, 2.0], "control": "random:3"},
+        {"alpha": [1.0, 2.0], "vote": "weighted"},
+        {"alpha": [0.5, 1.0, 1.5], "vote_early_stop": True},
+    ],
+)
+def test_every_argument_means_the_same(pair: Any, changes: dict[str, Any], tmp_path: Path) -> None:
+    compare(*pair, tmp_path, changes, CONTEXTS)
+
+
+def test_doses_are_measured(pair: Any) -> None:
+    lm, hf = pair
+    chosen = plan(dose=0.25)
+    for one in (lm, hf):
+        one.steer(chosen)
+        one.generate_until(requests())
+        for measured in one.get_model_info()["steering"]["doses"]["0.25"].values():
+            assert measured["dose"] == pytest.approx(0.25, rel=1e-4)
+            assert measured["survival"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_alpha_0_alone_is_the_harness_own_vllm(pair: Any, tmp_path: Path) -> None:
+    lm, _ = pair
+    lm.steer(plan(alpha=0))
+    lm.model.reset_prefix_cache()
+    assert lm.generate_until(requests()) == VLLM.generate_until(lm, requests())
+    assert lm.loglikelihood(choices()) == VLLM.loglikelihood(lm, choices())
+    assert lm.get_model_info()["steering"]["application"] is None
+    lm.steer(plan(alpha=0, record=str(tmp_path)))
+    scores = [score for score, _ in lm.loglikelihood(choices())]
+    assert scores == pytest.approx([score for score, _ in VLLM.loglikelihood(lm, choices())], abs=1e-4)
+    lm.steer(plan(control="identity", alpha=1.0))
+    assert lm.generate_until(requests()) == VLLM.generate_until(lm, requests())
+    assert lm.batch_size == "auto"
+
+
+def test_rolling_loglikelihoods_equal_those_of_steered_hf(pair: Any) -> None:
+    asked = [Instance("loglikelihood_rolling", {}, (text,), i, ("toy", i, 1)) for i, text in enumerate(CONTEXTS)]
+    for one in pair:
+        one.steer(plan(alpha=1.5))
+    ours, theirs = (one.loglikelihood_rolling(asked) for one in pair)
+    assert ours == pytest.approx(theirs, abs=1e-3)
+    pair[0].steer(plan(alpha=1.5, tokens="last"))
+    with pytest.raises(SteeringError, match="has no meaning for loglikelihood_rolling"):
+        pair[0].loglikelihood_rolling(asked)
+
+
+def test_a_run_goes_on_from_its_record(pair: Any, tmp_path: Path) -> None:
+    lm, _ = pair
+    chosen = plan(alpha=ALPHAS, record=str(tmp_path))
+    lm.steer(chosen)
+    first = lm.generate_until(requests())
+    lm.steer(chosen)
+    assert lm.generate_until(requests()) == first
+    assert lm.get_model_info()["steering"]["responses"] == {"run": 0, "from_record": len(ALPHAS) * len(CONTEXTS)}
+
+
+def test_samples_depend_on_nothing_but_their_seed(pair: Any, tmp_path: Path) -> None:
+    lm, _ = pair
+    draws = []
+    for name, contexts, seed in [("a", CONTEXTS, 0), ("b", CONTEXTS[:3], 0), ("c", CONTEXTS[:3], 1)]:
+        lm.steer(plan(alpha=ALPHAS, control="self-consistency", record=str(tmp_path / name), seed=seed))
+        lm.generate_until(requests(contexts))
+        draws.append({key: line.response for key, line in lines_of(tmp_path / name).items() if key[1] < 3})
+    assert draws[0] == draws[1]
+    assert draws[0] != draws[2]
+    assert len(set(draws[0].values())) > 3
+
+
+def test_a_system_prompt_is_merged_where_the_template_refuses_one(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
+    rendered = []
+    for one in pair:
+        monkeypatch.setattr(one.tokenizer, "chat_template", templates.GEMMA2)
+        monkeypatch.setattr(one, "hf_chat_template", templates.GEMMA2, raising=False)
+        for role in ("merge", "drop"):
+            one.steer(plan(alpha=1.0, system_role=role))
+            rendered.append((one.apply_chat_template(messages), one.tokenizer_name.endswith("__system_merged")))
+    assert rendered[:2] == rendered[2:]
+    assert "Be brief.\n\nHello" in rendered[0][0]
+    assert [merged for _, merged in rendered[:2]] == [True, False]
+    monkeypatch.undo()
+    pair[0].steer(plan(alpha=1.0))
+    assert not pair[0].tokenizer_name.endswith("__system_merged")
+
+
+def test_a_response_cache_of_another_steering_is_refused(pair: Any, tmp_path: Path) -> None:
+    lm, _ = pair
+    lm.steer(plan(alpha=1.0))
+    asked = requests()
+    cached = CachingLM(lm, str(tmp_path / "cache.db"))
+    first = cached.generate_until(asked)
+    again = CachingLM(lm, str(tmp_path / "cache.db"))
+    assert again.generate_until(asked) == first
+    lm.steer(plan(alpha=2.0))
+    with pytest.raises(SteeringError, match="holds the responses of another steering"):
+        CachingLM(lm, str(tmp_path / "cache.db"))
+    lm.set_cache_hook(CacheHook(None))
+
+
+def test_stop_strings_and_limits(pair: Any, tmp_path: Path) -> None:
+    lm, hf = pair
+    lm.steer(plan(alpha=1.5))
+    word = lm.generate_until(requests(max_gen_toks=30, until=[]))[0][3:5]
+    stops = []
+    for name, one in (("vllm", lm), ("hf", hf)):
+        one.steer(plan(alpha=1.5, record=str(tmp_path / name)))
+        texts = one.generate_until(requests(max_gen_toks=30, until=[word]))
+        assert word not in texts[0]
+        lines = lines_of(tmp_path / name)
+        stops.append([(texts[i], lines["toy", i, 1.5, ""].stop) for i in range(len(CONTEXTS))])
+    assert stops[0] == stops[1]
+    assert stops[0][0][1] == "stop"
+    with pytest.raises(SteeringError, match="max_gen_toks=2000 leaves no room"):
+        lm.generate_until(requests(max_gen_toks=2000))
+    with pytest.raises(SteeringError, match="num_beams"):
+        lm.generate_until(requests(num_beams=3))
+
+
+def test_preemption_and_chunks_change_nothing(pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few blocks of the cache and few tokens a step: prompts come in pieces, and rows are thrown out and run again."""
+    _, hf = pair
+    again = []
+    rpc = LLM.collective_rpc
+
+    def listen(self: LLM, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+        found = rpc(self, method, *args, **kwargs)
+        again.extend(sum(one["again"]) for one in found if method == "steer_end")
+        return found
+
+    monkeypatch.setattr(LLM, "collective_rpc", listen)
+    small = start(str(hf.pretrained), num_gpu_blocks_override=9, max_num_batched_tokens=96, max_num_seqs=16)
+    try:
+        contexts = [text + SHARED[: 90 + 3 * i] for i, text in enumerate(CONTEXTS)]
+        for tokens in TOKENS:
+            for name, one in (("vllm", small), ("hf", hf)):
+                one.steer(plan(alpha=[1.0, 2.0], tokens=tokens, record=str(tmp_path / tokens / name)))
+                one.generate_until(requests(contexts, max_gen_toks=100))
+            ours, theirs = lines_of(tmp_path / tokens / "vllm"), lines_of(tmp_path / tokens / "hf")
+            assert {key: line.response for key, line in ours.items()} == {
+                key: line.response for key, line in theirs.items()
+            }
+            application = small.get_model_info()["steering"]["application"]
+            assert application["steered"] == application["implied"]
+        assert sum(again) > 0  # rows were thrown out
+    finally:
+        stop(small)
+
+
+def test_tensor_parallel_ranks_steer_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", f"{cores[0]}|{cores[-1]}")
+    folder = str(models.save_model(tmp_path / "model", "llama", **SHAPE, num_key_value_heads=2))
+    lm = start(folder, tensor_parallel_size=2)
+    try:
+        compare(lm, start_hf(folder), tmp_path, {"alpha": ALPHAS}, CONTEXTS)
+    finally:
+        stop(lm)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"enforce_eager": False}, "eager models only"),
+        ({"data_parallel_size": 2}, "data_parallel_size > 1"),
+        ({"worker_extension_cls": "a.b"}, "for itself"),
+        ({"alpha": "papers"}, "alpha='papers' is not understood"),
+    ],
+)
+def test_refused_before_the_model_is_loaded(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(SteeringError, match=words):
+        start("nowhere", **changes)
+
+
+def test_blocks_that_are_not_there_are_refused(pair: Any) -> None:
+    with pytest.raises(SteeringError, match=r"0 lists fit; set blocks= to one of: model\.layers"):
+        pair[0].steer(plan(alpha=1.0, blocks="model.nothing"))
+    pair[0].steer(plan(alpha=1.0, blocks="model.layers"))
+
+
+GOOD = {"norm": 1.0, "shift": 1.0, "error": 0.5, "untouched": True, "passed_on": True}
+
+
+class Faulty:
+    """Stands for a `RowRunner` whose worker sees something else than it should."""
+
+    salts: tuple[None, ...] = (None,)
+
+    def __init__(self, scores: list[float], **seen: Any) -> None:
+        self._scores, self._seen = iter(scores), GOOD | seen
+        self._probes = 0
+
+    def load_strengths(self, strengths: np.ndarray, salts: Any) -> None: ...
+
+    def score(self, rows: Any, finish: Any) -> None:
+        finish(0, (next(self._scores), True))
+
+    def probe(self, on: bool) -> list[dict[int, dict[str, Any]]]:
+        self._probes += 1
+        return [{0: GOOD | {"shift": 0.0} if self._probes == 2 else self._seen}]
+
+
+@pytest.mark.parametrize(
+    ("scores", "seen", "words"),
+    [
+        ([-1.0, -1.0, -5.0], {"shift": 0.0}, "nothing was added"),
+        ([-1.0, -1.0, -5.0], {"error": 7.0}, "off by 7.0 rounding steps"),
+        ([-1.0, -1.0, -5.0], {"untouched": False}, "tokens that are not to be steered were changed"),
+        ([-1.0, -1.0, -5.0], {"passed_on": False}, "the next block did not receive"),
+        ([-1.0, -2.0, -5.0], {}, "strength 0 moves a log-probability from -1.0000 to -2.0000"),
+        ([-1.0, -1.0, -1.0], {}, "leaves a log-probability at -1.0000"),
+    ],
+)
+def test_the_self_check_refuses(scores: list[float], seen: dict[str, Any], words: str) -> None:
+    rows: Any = Faulty(scores, **seen)
+    with pytest.raises(SteeringError, match=words):
+        vllm_check.check_steering(
+            rows, {0: np.ones(4)}, np.ones((1, 1), dtype=np.float32), [1, 2], share=False, normalize=False
+        )

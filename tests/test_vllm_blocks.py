@@ -1,0 +1,154 @@
+"""Steering of blocks as vLLM calls them, on blocks made here: tokens of all requests in one row, sums in two parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lm_eval_steer.engine.vllm_blocks import BlockSteering, find_layers
+from lm_eval_steer.steering.operators import add, add_keep_norm, share_of_norm
+
+WIDTH, TOKENS = 8, 5
+DIRECTIONS = {
+    block: np.random.default_rng(block).normal(size=WIDTH).astype(np.float32) / 3 for block in range(3)
+}  # fmt: skip
+STRENGTHS = np.array([[1.0, 2.0, 0.0], [-0.5, 0.25, 4.0]], dtype=np.float32)
+INDEX = torch.tensor([1, 0, 2, 1, 0])  # 1 + row of each token; 0 is none
+
+
+class PPMissingLayer(nn.Identity):
+    """The name of vLLM's stand-in for a block of another rank."""
+
+
+class Pair(nn.Module):
+    """A block that gives (hidden, residual)."""
+
+    def forward(self, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+        whole = hidden if residual is None else hidden + residual
+        return torch.tanh(whole) * 2, whole
+
+
+class Sum(nn.Module):
+    """A block that gives the sum itself, in vLLM's transformers backend with a dimension more."""
+
+    def forward(self, hidden: Tensor, residual: Tensor | None) -> Tensor:
+        return hidden + torch.tanh(hidden) * 2
+
+
+class Model(nn.Module):
+    def __init__(self, kind: type[nn.Module], missing: int = 0) -> None:
+        super().__init__()
+        blocks = [kind() for _ in range(3 - missing)]
+        self.layers = nn.ModuleList([PPMissingLayer() for _ in range(missing)] + blocks)
+
+    def forward(self, hidden: Tensor) -> list[Tensor]:
+        """The output of every block."""
+        outputs, residual = [], None
+        for layer in self.layers:
+            if isinstance(layer, PPMissingLayer):
+                continue
+            given: Any = layer(hidden, residual)
+            hidden, residual = given if isinstance(given, tuple) else (given, None)
+            outputs.append(hidden if residual is None else hidden + residual)
+        return outputs
+
+
+def steer(model: Model, **changes: Any) -> BlockSteering:
+    settings: dict[str, Any] = {"normalize": False, "share": False, "device": torch.device("cpu")} | changes
+    return BlockSteering(list(model.layers), DIRECTIONS, STRENGTHS, **settings)
+
+
+def by_hand(model: Model, hidden: Tensor, normalize: bool, share: bool) -> list[Tensor]:
+    """The same, one block at a time with the operators of the other engine."""
+    outputs = []
+    for block, layer in enumerate(model.layers):
+        given = layer(hidden, None)
+        whole = sum(given) if isinstance(given, tuple) else given
+        table = torch.from_numpy(np.concatenate([np.zeros((1, 3), dtype=np.float32), STRENGTHS]))
+        strength, direction = table[INDEX, block, None], torch.from_numpy(DIRECTIONS[block])
+        if share:
+            strength = share_of_norm(whole, strength, direction)
+        hidden = (add_keep_norm if normalize else add)(whole, strength, direction)
+        outputs.append(hidden)
+    return outputs
+
+
+@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize(("kind", "shape"), [(Pair, (TOKENS,)), (Sum, (TOKENS,)), (Sum, (1, TOKENS))])
+def test_every_token_gets_its_own_strength(
+    kind: type[nn.Module], shape: tuple[int, ...], normalize: bool, share: bool
+) -> None:
+    model = Model(kind)
+    hidden = torch.randn(*shape, WIDTH, generator=torch.Generator().manual_seed(1))
+    wanted = by_hand(model, hidden.reshape(TOKENS, WIDTH), normalize, share)
+    plain = model(hidden)
+    steering = steer(model, normalize=normalize, share=share)
+    assert all(torch.equal(a, b) for a, b in zip(model(hidden), plain, strict=True))  # no pass was announced
+    steering.probing = True
+    steering.begin(INDEX)
+    outputs = model(hidden)
+    steering.end()
+    for got, expected in zip(outputs, wanted, strict=True):
+        torch.testing.assert_close(got.reshape(TOKENS, WIDTH), expected, rtol=1e-5, atol=1e-5)
+    assert steering.applied == {0: 3, 1: 3, 2: 1}
+    for block, seen in steering.probes.items():
+        assert seen.untouched
+        assert seen.shift > 0
+        assert seen.error <= (16 if normalize else 1)
+        assert seen.passed_on is (None if block == 2 else True)
+    steering.remove()
+    assert all(torch.equal(a, b) for a, b in zip(model(hidden), plain, strict=True))
+
+
+def test_the_probe_sees_what_another_hook_takes_away() -> None:
+    model = Model(Pair)
+    steering = steer(model)
+    model.layers[0].register_forward_hook(lambda module, args, output: (output[0].clone(), output[1]))
+    steering.probing = True
+    steering.begin(INDEX)
+    model(torch.randn(TOKENS, WIDTH))
+    assert steering.probes[0].passed_on is False
+    assert steering.probes[1].passed_on is True
+
+
+def test_blocks_of_other_ranks_are_left_out() -> None:
+    model = Model(Pair, missing=2)
+    steering = steer(model)
+    steering.begin(INDEX)
+    model(torch.randn(TOKENS, WIDTH))
+    assert steering.applied == {2: 1}
+
+
+def test_doses_are_told_apart_by_row() -> None:
+    model = Model(Pair)
+    steering = steer(model)
+    steering.begin(INDEX)
+    model(torch.randn(TOKENS, WIDTH))
+    first, second = steering.doses.report()
+    assert {block: seen["positions"] for block, seen in first.items()} == {"0": 2, "1": 2}
+    assert {block: seen["positions"] for block, seen in second.items()} == {"0": 1, "1": 1, "2": 1}
+    assert all(seen["survival"] == pytest.approx(1.0, abs=1e-3) for row in (first, second) for seen in row.values())
+
+
+def test_a_batch_of_another_size_is_refused() -> None:
+    model = Model(Pair)
+    steering = steer(model)
+    steering.begin(INDEX)
+    with pytest.raises(RuntimeError, match=r"block 0 \(Pair\) gives \[7, 8\] for 5 tokens"):
+        model(torch.randn(7, WIDTH))
+
+
+def test_the_blocks_are_the_list_of_the_configured_length() -> None:
+    model = Model(Pair)
+    assert find_layers(model, 3) == list(model.layers) == find_layers(model, 9, "layers")
+    with pytest.raises(ValueError, match=r"the 4 decoder blocks of Model in vLLM: 0 lists fit; set blocks= to one of"):
+        find_layers(model, 4)
+    model.others = nn.ModuleList([Pair() for _ in range(3)])
+    with pytest.raises(ValueError, match="2 lists fit"):
+        find_layers(model, 3)
+    assert find_layers(model, 3, "others") == list(model.others)
