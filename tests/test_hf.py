@@ -204,9 +204,11 @@ def test_a_shared_beginning_is_run_once_and_changes_nothing(family: str, tokens:
     pairs = [(context, continuation) for context in contexts for continuation in CONTINUATIONS]
     seen.clear()
     scores = lm.loglikelihood([Instance("loglikelihood", {}, pair, 0) for pair in pairs])
-    longest = max(len(context + continuation) for context, continuation in pairs)
-    rest = 4 * (longest - 1 - len(SHARED))  # one batch
-    assert seen[0] == (rest if shares else len(SHARED))  # the generations have left the beginning in its cache
+    if shares:  # the generations have left the beginning in its cache; four rows, each with all its choices
+        tails = sum(map(len, {continuation[:-1] for continuation in CONTINUATIONS}))
+        assert seen == [4 * (max(map(len, contexts)) + tails - len(SHARED))]
+    else:
+        assert seen[0] == len(SHARED)
     for pair, (score, _) in zip(pairs, scores, strict=True):
         assert score == pytest.approx(by_hand.score(*pair), abs=1e-3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,15 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import Cache, DynamicCache
 
 from lm_eval_steer.engine.cache import make_roomy
+from lm_eval_steer.engine.choices import (
+    ScoredRow,
+    Tree,
+    is_plain,
+    plant,
+    takes_trees,
+    tree_mask,
+    tree_positions,
+)
 from lm_eval_steer.engine.decode import DecodeLoop, Generated
 from lm_eval_steer.engine.prefix import (
     Prefixes,
@@ -50,21 +60,6 @@ class Row:
     prompt: list[int]
     strength: int
     seed: int | None = None
-
-
-@dataclass(frozen=True)
-class ScoredRow:
-    """One continuation of one context at one strength, to be scored.
-
-    Attributes:
-        context: token ids, one at least.
-        continuation: token ids, one at least.
-        strength: number of the strength.
-    """
-
-    context: list[int]
-    continuation: list[int]
-    strength: int
 
 
 Finish = Callable[[int, Generated], None]
@@ -117,7 +112,7 @@ class RowEngine:
         def run(batch: list[int], done: set[int]) -> None:
             def finish_one(position: int, generated: Generated) -> None:
                 row = rows[batch[position]]
-                self._imply(row.strength, len(row.prompt), len(generated.tokens))
+                self._imply(row.strength, self._positions(len(row.prompt), len(generated.tokens)))
                 done.add(batch[position])
                 finish(batch[position], generated)
 
@@ -206,52 +201,56 @@ class RowEngine:
 
         Args:
             rows: in any order; they are run longest first.
-            batch_size: as for `generate`. Rows that differ in their last token only are one row of a batch: the forward
-                pass never sees that token.
+            batch_size: as for `generate`; the choices of a document are one row of a batch (choices.py).
             finish: called as rows get done.
         """
-        groups: dict[tuple[tuple[int, ...], tuple[int, ...], int], list[int]] = {}
-        for index, row in enumerate(rows):
-            groups.setdefault((tuple(row.context), tuple(row.continuation[:-1]), row.strength), []).append(index)
-        members = list(groups.values())
-        first = [rows[group[0]] for group in members]
-        self._prefixes.learn(row.context for row in first)  # the last context token predicts: it is run anew
-        order = sorted(
-            range(len(first)),
-            key=lambda i: (-len(first[i].context) - len(first[i].continuation), first[i].context, i),
-        )
+        model, limit = base_model(self._lm.model), self._lm.max_length
+        trees = plant(rows, limit, together=takes_trees(model))
+        if not can_share(model, max((len(tree.tokens) for tree in trees), default=0)):
+            trees = plant(rows, limit, together=False)  # windows of attention and ALiBi count places, not positions
+        self._prefixes.learn(tree.context for tree in trees)  # the last context token predicts: it is run anew
+        order = sorted(range(len(trees)), key=lambda i: (-len(trees[i].tokens), trees[i].context, i))
 
         def run(batch: list[int], done: set[int]) -> None:
-            for group, logprobs in zip(batch, self._score_batch([first[i] for i in batch]), strict=True):
-                row = first[group]
-                run = min(len(row.context) + len(row.continuation) - 1, self._lm.max_length)
-                self._imply(row.strength, run + 1 - len(row.continuation), len(row.continuation))
-                done.add(group)
-                for index in members[group]:
-                    finish(index, _read_score(logprobs, rows[index].continuation))
+            for number, logprobs in zip(batch, self._score_batch([trees[i] for i in batch]), strict=True):
+                tree = trees[number]
+                self._imply_choices(tree)
+                done.add(number)
+                for index, tail in tree.choices:
+                    places = [place - len(tree.context) + 1 for place in tree.predicting(tail)]
+                    finish(index, _read_score(logprobs[places], rows[index].continuation))
 
-        self._run_in_batches(run, order, [self._prefixes.family(row.context) for row in first], batch_size)
+        self._run_in_batches(run, order, [self._prefixes.family(tree.context) for tree in trees], batch_size)
 
-    def _score_batch(self, batch: list[ScoredRow]) -> Iterator[Tensor]:
-        """Log-probabilities [continuation, vocabulary] of each row's continuation positions."""
+    def _score_batch(self, batch: list[Tree]) -> Iterator[Tensor]:
+        """Log-probabilities [tokens from the last one of the context on, vocabulary] of each row."""
         lm, device = self._lm, self._lm.device
-        inputs = [(row.context + row.continuation)[-(lm.max_length + 1) : -1] for row in batch]
-        lengths = torch.tensor([len(row) for row in inputs], device=device)
-        continuations = torch.tensor([len(row.continuation) for row in batch], device=device)
-        mask = scoring_mask(self._tokens, lengths + 1 - continuations, lengths, int(lengths.max()))
         model = base_model(lm.model)
         shared, cache = 0, dict[str, Cache]()
         if can_share(model, 0):
-            shared, cache = self._prefixes.prepare(model, inputs, self._cache_numbers(batch))
+            shared, cache = self._prefixes.prepare(model, [tree.tokens for tree in batch], self._cache_numbers(batch))
             self._credit(batch, shared)
-        own = pad_sequence([torch.tensor(row[shared:], device=device) for row in inputs], batch_first=True)
+        own = [torch.tensor(tree.tokens[shared:], device=device) for tree in batch]
+        ids = pad_sequence(own, batch_first=True)
+        width = shared + ids.shape[1]
+        told: dict[str, Any] = {"input_ids": ids, **cache}
         # Padding is on the right, where a causal model does not look: as in HFLM there is no attention mask.
+        if not all(map(is_plain, batch)):
+            told["attention_mask"] = tree_mask(batch, shared, width, lm.model.dtype, device)
+            told["position_ids"] = tree_positions(batch, shared, width, device)
+        first = min(len(tree.context) for tree in batch) - 1
+        if "logits_to_keep" in inspect.signature(model.forward).parameters:
+            told["logits_to_keep"] = width - first
         with torch.no_grad(), self._autocast(), self._attached():
             if self._steerer is not None:
-                self._next_pass(torch.tensor([row.strength for row in batch]), mask[:, shared:])
-            logits = lm.model(input_ids=own, **cache).logits
-        for row, end, continuation in zip(logits, (lengths - shared).tolist(), continuations.tolist(), strict=True):
-            yield F.log_softmax(row[end - continuation : end], dim=-1, dtype=lm.softmax_dtype)
+                contexts = torch.tensor([len(tree.context) for tree in batch], device=device)
+                lengths = torch.tensor([len(tree.tokens) for tree in batch], device=device)
+                mask = scoring_mask(self._tokens, contexts, lengths, width)
+                self._next_pass(torch.tensor([tree.strength for tree in batch]), mask[:, shared:])
+            logits = lm.model(**told).logits
+        for tree, row in zip(batch, logits, strict=True):
+            begin = len(tree.context) - 1 - width + len(row)
+            yield F.log_softmax(row[begin : len(tree.tokens) - width + len(row)], dim=-1, dtype=lm.softmax_dtype)
 
     def _run_in_batches(
         self,
@@ -307,10 +306,23 @@ class RowEngine:
         implied = None if not self._counts else dict(zip(steered, self._implied.tolist(), strict=True))
         return {"steered": steered, "implied": implied}
 
-    def _imply(self, number: int, prompt: int, new: int) -> None:
-        """Count what a row of `prompt` context tokens implies; the last of its `new` ones is never run."""
-        positions = {"all": prompt + new - 1, "prompt": prompt, "generated": new, "last": 1}[self._tokens]
+    def _positions(self, prompt: int, new: int) -> int:
+        """How many positions of a row are steered: of its `prompt` tokens, and its `new` ones but the last."""
+        return {"all": prompt + new - 1, "prompt": prompt, "generated": new, "last": 1}[self._tokens]
+
+    def _imply(self, number: int, positions: int) -> None:
+        """Count what a row implies."""
         self._implied += positions * (self._strengths[number] != 0).cpu().numpy()
+
+    def _imply_choices(self, tree: Tree) -> None:
+        """Count what the choices of a row imply, and as steered what they spare by standing behind one context."""
+        context = len(tree.context)
+        implied = sum(self._positions(context, len(tail) + 1) for _, tail in tree.choices)
+        self._imply(tree.strength, implied)
+        if self._steerer is not None:
+            spared = implied - self._positions(context, len(tree.tokens) - context + 1)
+            steers = (self._strengths[tree.strength] != 0).tolist()
+            self._steerer.credit(dict(zip(self._steerer.applied, steers, strict=True)), spared)
 
     def _next_pass(self, numbers: Tensor, mask: Tensor) -> None:
         assert self._steerer is not None
@@ -325,7 +337,7 @@ class RowEngine:
 
     # Shared beginnings
 
-    def _cache_numbers(self, rows: Sequence[Row] | Sequence[ScoredRow]) -> list[int]:
+    def _cache_numbers(self, rows: Sequence[Row] | Sequence[Tree]) -> list[int]:
         """Which rows share a cache: those of one strength, or all where the prompt is not steered."""
         return [row.strength if self._steers_prompt else 0 for row in rows]
 
@@ -347,7 +359,7 @@ class RowEngine:
             self._steerer.credit(run, -1)  # every use of the cache counts, so this one run of it does not
         return cache
 
-    def _credit(self, rows: Sequence[Row] | Sequence[ScoredRow], shared: int) -> None:
+    def _credit(self, rows: Sequence[Row] | Sequence[Tree], shared: int) -> None:
         """Count the steered positions of a beginning for every row that uses its cache."""
         if self._steerer is not None and self._steers_prompt and shared:
             strengths = self._strengths[torch.tensor([row.strength for row in rows]).to(self._strengths.device)]

@@ -12,8 +12,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 
+from lm_eval_steer.engine.choices import ScoredRow
 from lm_eval_steer.engine.decode import Generated
-from lm_eval_steer.engine.rows import Row, RowEngine, ScoredRow
+from lm_eval_steer.engine.rows import Row, RowEngine
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.axis import Asked, Scores, Written
 from lm_eval_steer.models.chat import Messages
