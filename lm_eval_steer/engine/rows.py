@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils_hf import stop_sequences_criteria
 from torch import Tensor
@@ -30,6 +31,7 @@ from lm_eval_steer.engine.choices import (
     tree_positions,
 )
 from lm_eval_steer.engine.decode import DecodeLoop, Generated
+from lm_eval_steer.engine.memory import rows_that_fit
 from lm_eval_steer.engine.prefix import (
     Prefixes,
     cache_argument,
@@ -92,7 +94,7 @@ class RowEngine:
         stop: list[str],
         new_tokens: int,
         arguments: Mapping[str, Any],
-        batch_size: int,
+        batch_size: int | None,
         finish: Finish,
     ) -> None:
         """Continue every row.
@@ -102,10 +104,13 @@ class RowEngine:
             stop: strings that end a text.
             new_tokens: limit of each row.
             arguments: further arguments of `generate`, as the harness's own model hands them over.
-            batch_size: rows of one batch, halved where memory does not suffice.
+            batch_size: rows of one batch; None for as many as fit into memory. Halved where memory does not suffice.
             finish: called as rows get done.
         """
+        if not rows:
+            return
         order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].prompt), rows[i].prompt, i))
+        size = batch_size or rows_that_fit(self._lm, len(rows[order[0]].prompt) + new_tokens, read=1)
         self._prefixes.learn(row.prompt for row in rows)
         run_batch = self._loop if self.loops(arguments) else self._leave_to_transformers
 
@@ -118,7 +123,7 @@ class RowEngine:
 
             run_batch([rows[row] for row in batch], stop, new_tokens, dict(arguments), finish_one)
 
-        self._run_in_batches(run, order, [self._prefixes.family(row.prompt) for row in rows], batch_size)
+        self._run_in_batches(run, order, [self._prefixes.family(row.prompt) for row in rows], size)
 
     def loops(self, arguments: Mapping[str, Any]) -> bool:
         """Whether our own loop runs rows; beams, and models with other state, are left to transformers' own."""
@@ -195,7 +200,7 @@ class RowEngine:
     # Scoring
 
     def score(
-        self, rows: Sequence[ScoredRow], batch_size: int, finish: Callable[[int, tuple[float, bool]], None]
+        self, rows: Sequence[ScoredRow], batch_size: int | None, finish: Callable[[int, tuple[float, bool]], None]
     ) -> None:
         """Log-probability of every continuation, and whether greedy decoding would have written it.
 
@@ -204,12 +209,18 @@ class RowEngine:
             batch_size: as for `generate`; the choices of a document are one row of a batch (choices.py).
             finish: called as rows get done.
         """
+        if not rows:
+            return
         model, limit = base_model(self._lm.model), self._lm.max_length
         trees = plant(rows, limit, together=takes_trees(model))
-        if not can_share(model, max((len(tree.tokens) for tree in trees), default=0)):
+        if not can_share(model, max(len(tree.tokens) for tree in trees)):
             trees = plant(rows, limit, together=False)  # windows of attention and ALiBi count places, not positions
         self._prefixes.learn(tree.context for tree in trees)  # the last context token predicts: it is run anew
         order = sorted(range(len(trees)), key=lambda i: (-len(trees[i].tokens), trees[i].context, i))
+
+        size = batch_size or rows_that_fit(
+            self._lm, len(trees[order[0]].tokens), read=max(len(tree.tokens) - len(tree.context) + 1 for tree in trees)
+        )
 
         def run(batch: list[int], done: set[int]) -> None:
             for number, logprobs in zip(batch, self._score_batch([trees[i] for i in batch]), strict=True):
@@ -220,7 +231,7 @@ class RowEngine:
                     places = [place - len(tree.context) + 1 for place in tree.predicting(tail)]
                     finish(index, _read_score(logprobs[places], rows[index].continuation))
 
-        self._run_in_batches(run, order, [self._prefixes.family(tree.context) for tree in trees], batch_size)
+        self._run_in_batches(run, order, [self._prefixes.family(tree.context) for tree in trees], size)
 
     def _score_batch(self, batch: list[Tree]) -> Iterator[Tensor]:
         """Log-probabilities [tokens from the last one of the context on, vocabulary] of each row."""
@@ -278,13 +289,15 @@ class RowEngine:
             batch, done = work.popleft(), set[int]()
             try:
                 run(batch, done)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not (isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)):
+                    raise
                 if len(batch) == 1:
                     raise SteeringError(
                         "the device's memory does not hold a single row of this run: use a smaller dtype, or spread "
                         "the model with parallelize=True"
                     ) from None
-                torch.cuda.empty_cache()
+                clear_device_cache()
                 half = (len(batch) + 1) // 2
                 logger.warning("Memory does not hold %d rows: going on with %d at a time", len(batch), half)
                 rest = [row for row in batch if row not in done]

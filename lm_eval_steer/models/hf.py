@@ -115,7 +115,7 @@ class SteeredHF(Steered, HFLM):
             return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
         rows = [ScoredRow(context, continuation, 0) for _, context, continuation in requests]
         scores: list[tuple[float, bool]] = [(0.0, False)] * len(rows)
-        self._rows.score(rows, override_bs or self._batch_rows(rows), scores.__setitem__)
+        self._rows.score(rows, override_bs or self._batch_rows(), scores.__setitem__)
         return scores
 
     # What the axis asks for
@@ -171,8 +171,7 @@ class SteeredHF(Steered, HFLM):
             text = self._read(generated.tokens, stop)
             finish(places[number], Written(text, len(generated.tokens), generated.logprob, generated.stop or None))
 
-        batch = self._batch_rows([ScoredRow(row.prompt, [0] * new_tokens, 0) for row in rows])
-        self._rows.generate(rows, stop, new_tokens, arguments, batch, finish_row)
+        self._rows.generate(rows, stop, new_tokens, arguments, self._batch_rows(), finish_row)
 
     def _encode(self, prompt: str, limit: int) -> list[int]:
         """The tokens that HFLM gives a prompt, the last `limit` of them."""
@@ -206,14 +205,11 @@ class SteeredHF(Steered, HFLM):
                 rows.append(ScoredRow(context, continuation, one.variant))
                 owners.append((place, choice))
         take = gather([len(documents[one.item]) for one in asked], finish)
-        self._rows.score(rows, self._batch_rows(rows), lambda number, score: take(owners[number], score))
+        self._rows.score(rows, self._batch_rows(), lambda number, score: take(owners[number], score))
 
-    def _batch_rows(self, rows: Sequence[ScoredRow]) -> int:
-        """Rows of a batch: as given, or as many as HFLM finds room for at the length of the longest."""
-        if self.batch_size != "auto":
-            return int(self.batch_size)
-        longest = max(rows, key=lambda row: len(row.context) + len(row.continuation))
-        return int(self._detect_batch_size([(None, longest.context, longest.continuation)], 0))
+    def _batch_rows(self) -> int | None:
+        """Rows of a batch; None for `auto`."""
+        return None if self.batch_size == "auto" else int(self.batch_size)
 
     # alpha=0 on HFLM's own path
 
