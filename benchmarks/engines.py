@@ -1,0 +1,118 @@
+"""What steering costs: an engine against the harness's own `hf`, as ratios of wall time in one process.
+
+    python benchmarks/engines.py --task gsm8k_steer --vectors smollm2_gsm8k --docs 32 --chat --sizes 1,19
+
+needs models/smollm2 (`make demo`) and the data (the hub, or LM_EVAL_STEER_DATA); `--engine steered-vllm` needs the
+environment of `make test-vllm`. Loading the models is not timed. Prints a Markdown table; with `--repeat`, medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.resources
+import tempfile
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+from lm_eval.api.registry import get_model
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+
+from lm_eval_steer import plugin
+from lm_eval_steer.alphas import PAPER
+from lm_eval_steer.models.plan import SteeringPlan
+
+ALPHAS = (0.0, *PAPER)
+"""The paper's set, and 0: 19 strengths."""
+
+
+def read_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", default="steered-hf", choices=["steered-hf", "steered-vllm"])
+    parser.add_argument("--model", default="models/smollm2")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--task", default="arith_steer")
+    parser.add_argument("--vectors", default="smollm2_arith")
+    parser.add_argument("--docs", type=int, default=16)
+    parser.add_argument("--new_tokens", type=int, default=128)
+    parser.add_argument("--chat", action="store_true")
+    parser.add_argument("--sizes", default="1,2,5,10,19", help="how many of the 19 strengths each run has")
+    parser.add_argument("--hf_batch", type=int, default=16)
+    parser.add_argument("--batch", default="64", help="of steered-hf, a number or auto; vLLM forms its own")
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--early_stop", action="store_true", help="also a vote that leaves out what cannot change it")
+    return parser.parse_args()
+
+
+def make_task(lm: HFLM, args: argparse.Namespace) -> Any:
+    """The task with the requests of its first documents."""
+    folder = str(importlib.resources.files("lm_eval_steer.tasks"))
+    task = TaskManager(include_path=folder, include_defaults=False).load([args.task])["tasks"][args.task]
+    template = {"apply_chat_template": True, "fewshot_as_multiturn": True, "chat_template": lm.apply_chat_template}
+    more = template | {"tokenizer_name": lm.tokenizer_name} if args.chat else {}
+    task.build_all_requests(limit=args.docs, rank=0, world_size=1, **more)
+    for request in task.instances:
+        if request.request_type == "generate_until":
+            request.arguments = (request.arguments[0], request.arguments[1] | {"max_gen_toks": args.new_tokens})
+    return task
+
+
+def load(args: argparse.Namespace) -> Any:
+    """The steered model; its plan is set before each run."""
+    common = {"pretrained": args.model, "dtype": args.dtype, "alpha": 0}
+    if args.engine == "steered-vllm":
+        return get_model(args.engine)(**common, max_model_len=2048)
+    return get_model(args.engine)(**common, batch_size=args.batch, device="cpu")
+
+
+def seconds(run: Callable[[], Any], repeat: int) -> float:
+    """Median time of some runs."""
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return median(times)
+
+
+def main() -> None:
+    """Time `hf`, the engine without steering, and sets of growing size."""
+    args = read_arguments()
+    plugin.install(force=True)
+    plain: Any = HFLM(pretrained=args.model, device="cpu", dtype=args.dtype, batch_size=args.hf_batch)
+    task = make_task(plain, args)
+    requests = task.instances
+    kind = requests[0].request_type
+    base = seconds(lambda: getattr(plain, kind)(requests, disable_tqdm=True), args.repeat)
+    plain = None  # its memory is free for the engine
+    lm = load(args)
+    print(f"{args.task}, {args.docs} documents, at most {args.new_tokens} new tokens, {args.dtype}")
+    print(f"{args.engine} at batch {args.batch}, hf at batch {args.hf_batch}, median of {args.repeat}\n")
+    print("| work | time / one hf run |\n|---|---|")
+
+    def run(alphas: tuple[float, ...], early_stop: bool = False) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as record:
+            strength: Any = list(alphas) if len(alphas) > 1 else alphas[0]
+            more = {"vote_early_stop": early_stop, "record": record}
+            lm.steer(SteeringPlan.build(vectors=args.vectors, alpha=strength, **more))
+            if hasattr(lm.model, "reset_prefix_cache"):
+                lm.model.reset_prefix_cache()  # what an earlier run left would be a present
+            getattr(lm, kind)(requests, disable_tqdm=True)
+            return lm.get_model_info()["steering"]["votes"]
+
+    for size in map(int, args.sizes.split(",")):
+        chosen = (0.5,) if size == 1 else ALPHAS[:: len(ALPHAS) // size][:size]
+        took = seconds(lambda chosen=chosen: run(chosen), args.repeat)  # type: ignore[misc]
+        print(f"| {size} alpha{'s' * (size > 1)}, all responses | {took / base:.2f} |", flush=True)
+    if args.early_stop:
+        votes: dict[str, Any] = {}
+        took = seconds(lambda: votes.update(run(ALPHAS, early_stop=True)), args.repeat)
+        skipped = f"{votes['skipped']} of {votes['responses']} responses skipped"
+        print(f"| vote over 19 alphas with early stop ({skipped}) | {took / base:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
