@@ -6,13 +6,13 @@ BIN := $(VENV)/bin
 VLLM_VENV ?= .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 
-.PHONY: demo test test-vllm lint clean
+.PHONY: demo test test-vllm lint browser clean
 
 demo: $(VENV)/ready
 	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
 
-test: $(VENV)/ready lint
-	$(BIN)/python -m pytest
+test: $(VENV)/ready lint browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-vllm: $(VLLM_VENV)/ready
 	$(VLLM_BIN)/python -m pytest tests/on_vllm
@@ -21,6 +21,10 @@ lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The page of `lm-eval-steer report` is tested in Chromium.
+browser:
+	bash scripts/browser.sh
 
 $(VENV)/ready: setup.cfg pyproject.toml constraints.txt build_tools/pth_backend.py
 	$(PYTHON) -m venv $(VENV)

@@ -120,6 +120,33 @@ def leaderboard(args: argparse.Namespace) -> None:
     print(f"{why}\n  {command}", file=sys.stdout if args.format == "rich" else sys.stderr)
 
 
+def figures(args: argparse.Namespace) -> None:
+    """Every figure that results allow."""
+    from lm_eval_steer.leaderboard import read_leaderboard
+    from lm_eval_steer.report import check_folder, write_figures
+
+    check_folder(args.out)
+    board = read_leaderboard([Path(f) for f in args.folders], args.child, args.parent, args.task)
+    written, missing = write_figures(board, args.out)
+    for path in written:
+        print(f"Wrote {path}")
+    for sentence in missing:
+        print(f"- {sentence}")
+    print("See them beside the table and the responses:")
+    print(f"  lm-eval-steer report {_quoted(args.folders)} --out report.html")
+
+
+def report(args: argparse.Namespace) -> None:
+    """Everything about some runs on one page."""
+    from lm_eval_steer.leaderboard import read_leaderboard
+    from lm_eval_steer.report import check_page, write_page
+
+    check_page(args.out)
+    board = read_leaderboard([Path(f) for f in args.folders], args.child, args.parent, args.task)
+    print(f"Wrote {write_page(board, args.out)}. Open it in a browser; the figures as files:")
+    print(f"  lm-eval-steer figures {_quoted(args.folders)} --out figures")
+
+
 def show(args: argparse.Namespace) -> None:
     """What a vector file says about itself, and what its directions are like."""
     from rich.console import Console
@@ -165,6 +192,10 @@ def compare(args: argparse.Namespace) -> None:
         print("Draw it:")
         names = f"{shlex.quote(args.first)} {shlex.quote(args.second)}"
         print(f"  lm-eval-steer vectors compare {names} --out compare.svg")
+
+
+def _quoted(folders: list[str]) -> str:
+    return " ".join(map(shlex.quote, folders))
 
 
 def _pick(kind: type[T], args: argparse.Namespace) -> T:
@@ -304,12 +335,37 @@ def _parser() -> argparse.ArgumentParser:
         help="every arm (flat, default), the paper's Table 1, or its Appendix C",
     )
     sub.add_argument("--sort", default="", metavar="COLUMN", help="sort rows by best, change, holm_p, child, ...")
+    _add_filters(sub)
+
+    sub = _command(
+        commands,
+        figures,
+        "draw the figures that results allow: accuracy by strength, change by vote, agreement of votes, dose by block",
+        "lm-eval-steer figures sweep --out figures",
+    )
+    sub.add_argument("folders", nargs="+", metavar="DIR", help="what lm_eval or sweep wrote with --output_path")
+    sub.add_argument("--out", required=True, metavar="FOLDER", help="where each goes as .svg and as .png")
+    _add_filters(sub)
+
+    sub = _command(
+        commands,
+        report,
+        "write one HTML page, to be read offline: verdicts, table, figures, and every response beside the baseline's",
+        "lm-eval-steer report sweep --out report.html",
+    )
+    sub.add_argument("folders", nargs="+", metavar="DIR", help="what lm_eval or sweep wrote with --output_path")
+    sub.add_argument("--out", required=True, metavar="FILE", help="the page, .html")
+    _add_filters(sub)
+    _add_vectors(commands)
+    return parser
+
+
+def _add_filters(sub: argparse.ArgumentParser) -> None:
+    """Of the leaderboard's rows."""
     for name in ("child", "parent", "task"):
         sub.add_argument(
             f"--{name}", metavar="FILTER", help=f"only rows whose {name} contains this (or matches * and ?)"
         )
-    _add_vectors(commands)
-    return parser
 
 
 def _add_vectors(commands: Any) -> None:

@@ -315,11 +315,17 @@ def read_lines(folder: str | Path, task: str | None = None) -> Iterator[Line]:
     Raises:
         SteeringError: for a folder that is missing, and, from the iterator, for a file that cannot be read.
     """
-    paths = _files(_existing(folder))
-    if task is not None:
-        stem = _stem(task).casefold()  # a file system may hold two tasks in one file: the lines say whose they are
-        paths = [path for path in paths if _named(path)[0].casefold() == stem]
-    return _first_lines(paths, task)
+    return (entry for entry in _first_entries(_files_of(folder, task), task) if isinstance(entry, Line))
+
+
+def read_with_settings(folder: str | Path, task: str | None = None) -> Iterator[tuple[Line, dict[str, Any]]]:
+    """As `read_lines`, each line with the content of its settings."""
+    contents: dict[str, dict[str, Any]] = {}
+    for entry in _first_entries(_files_of(folder, task), task):
+        if isinstance(entry, _Settings):
+            contents[entry.settings] = entry.content
+        else:
+            yield entry, contents[entry.settings]
 
 
 def settings_of(folder: str | Path) -> dict[str, dict[str, Any]]:
@@ -332,11 +338,22 @@ def settings_of(folder: str | Path) -> dict[str, dict[str, Any]]:
     return {entry.settings: entry.content for entry in entries if isinstance(entry, _Settings)}
 
 
-def _first_lines(paths: list[Path], task: str | None) -> Iterator[Line]:
+def _files_of(folder: str | Path, task: str | None) -> list[Path]:
+    paths = _files(_existing(folder))
+    if task is None:
+        return paths
+    stem = _stem(task).casefold()  # a file system may hold two tasks in one file: the lines say whose they are
+    return [path for path in paths if _named(path)[0].casefold() == stem]
+
+
+def _first_entries(paths: list[Path], task: str | None) -> Iterator[Line | _Settings]:
+    """All headers, and of lines with the same fingerprint the first."""
     seen = set()
     for path in paths:
         for _, _, entry in _scan(path):
-            if isinstance(entry, Line) and entry.fingerprint not in seen and task in (None, entry.task):
+            if isinstance(entry, _Settings):
+                yield entry
+            elif entry.fingerprint not in seen and task in (None, entry.task):
                 seen.add(entry.fingerprint)
                 yield entry
 

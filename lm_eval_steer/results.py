@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from tqdm import tqdm
@@ -30,6 +32,35 @@ class Sample:
     response: str
     score: float
     request: str = ""
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a run was asked, and what it answered.
+
+    Attributes:
+        key: as that of its sample.
+        number: the harness's.
+        content: as the task has it.
+        target: the right answer.
+        prompt: what the model saw; of several choices, what stands before the first.
+        choices: what multiple choice scored; empty for a generation.
+        request: as that of its sample, for multiple choice too.
+        response: as text; of choices, their log-likelihoods.
+        answer: what the run's filter read, or number of the likeliest choice; None for no answer.
+        score: the task's first metric.
+    """
+
+    key: tuple[str, str]
+    number: int
+    content: Any
+    target: str
+    prompt: str
+    choices: tuple[str, ...]
+    request: str
+    response: str
+    answer: str | None
+    score: float
 
 
 @dataclass(frozen=True)
@@ -170,6 +201,50 @@ def _read_task(path: Path, content: dict[str, Any], config: dict[str, Any], task
     )
 
 
+def read_documents(run: Run) -> list[Document]:
+    """A run's samples with their documents, by number; empty where the run has no samples.
+
+    Raises:
+        SteeringError: where the file of samples was cut or changed since the run was read.
+    """
+    if not run.samples:
+        return []
+    file = _samples_file(run.path, run.task)
+    name, filter_name = run.metric.split(",", 1)
+    try:
+        rows = [row for row in _rows(file) if row["filter"] == filter_name]
+        return sorted((_document(row, name) for row in rows), key=lambda one: one.number)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise SteeringError(f"{file} holds no whole samples of lm_eval ({error!r}): remove it or run again") from None
+
+
+def show_choices(choices: Sequence[str], scores: Sequence[Sequence[Any]]) -> str:
+    """What multiple choice came to, as text: a line per choice, the likeliest marked."""
+    best = _likeliest(scores)
+    return "\n".join(
+        f"{'→' if place == best else ' '} {place} {float(one[0]):9.3f}  {choice.strip()}"
+        for place, (choice, one) in enumerate(zip(choices, scores, strict=True))
+    )
+
+
+def _likeliest(scores: Sequence[Sequence[Any]]) -> int:
+    values = [float(one[0]) for one in scores]
+    return max(range(len(values)), key=values.__getitem__)
+
+
+def sum_up_doses(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """`steering.doses` of one strength, over the blocks."""
+    shares = [block["dose"] for block in blocks.values()]
+    survivals = [block["survival"] for block in blocks.values() if block["survival"] is not None]
+    return {
+        "blocks": len(blocks),
+        "positions": sum(block["positions"] for block in blocks.values()),
+        "dose_mean": fmean(shares),
+        "dose_most": max(shares),
+        "survival_least": min(survivals, default=None),
+    }
+
+
 _NO_CONDITION = {
     *("pretrained", "vectors", "alpha", "dose", "alpha_per_layer", "control", "layers", "tokens", "normalize"),
     *("width_map", "system_role", "blocks", "allow_leak", "vote", "vote_filter", "vote_answer", "vote_metric"),
@@ -237,8 +312,7 @@ def _samples_file(path: Path, task: str) -> Path:
 
 
 def _read_samples(file: Path, metric: str, filter_name: str, n: int) -> list[Sample]:
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
-    rows = [row for row in rows if row["filter"] == filter_name]
+    rows = [row for row in _rows(file) if row["filter"] == filter_name]
     if len(rows) < n:
         raise ValueError(f"{file.name} holds {len(rows)} of {n} documents")
     if not all(isinstance(row[metric], int | float) and math.isfinite(row[metric]) for row in rows):
@@ -252,3 +326,36 @@ def _read_samples(file: Path, metric: str, filter_name: str, n: int) -> list[Sam
         )
         for row in rows
     ]
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    return (json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line)
+
+
+def _document(row: dict[str, Any], metric: str) -> Document:
+    given = row.get("arguments")
+    parts = [one for one in given.values() if isinstance(one, dict)] if isinstance(given, dict) else []
+    texts = [str(one.get("arg_0", "")) for one in parts]
+    choices = tuple(str(one["arg_1"]) for one in parts if isinstance(one.get("arg_1"), str))
+    responses, filtered = row["resps"], row.get("filtered_resps")
+    read: Any = filtered[0] if isinstance(filtered, list) and len(filtered) == 1 else None
+    if choices:
+        scores = [one[0] for one in responses]
+        response, read = show_choices(choices, scores), _likeliest(scores)
+        request = digest([part for pair in zip(texts, choices, strict=True) for part in pair])
+    else:
+        first = responses[0][0]
+        response = first if isinstance(first, str) else _text(first)
+        request = digest(texts[:1]) if texts else ""
+    return Document(
+        key=(row["doc_hash"], row["prompt_hash"]),
+        number=int(row["doc_id"]),
+        content=row.get("doc"),
+        target=_text(row.get("target")),
+        prompt=texts[0] if texts else "",
+        choices=choices,
+        request=request,
+        response=response,
+        answer=None if read is None else _text(read),
+        score=float(row[metric]),
+    )

@@ -35,7 +35,7 @@ def passport_table(vector: SteeringVector, path: Path) -> Table:
     table.add_row("directions", f"{blocks} of width {width}, blocks {span(vector.layers)}")
     table.add_row("fingerprint", vector.fingerprint)
     passport = {key: value for key, value in vector.passport.items() if key != "blocks"}
-    for key, value in _flat({"parent": passport.pop("parent"), **passport}):
+    for key, value in flat_items({"parent": passport.pop("parent"), **passport}):
         table.add_row(Text(printable(key)), Text(printable(value)))
     return table
 
@@ -126,11 +126,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flat_items(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Dotted keys and values as text."""
     for key, item in value.items():
         if isinstance(item, dict) and item:
-            yield from _flat(item, f"{prefix}{key}.")
+            yield from flat_items(item, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", _shown(item)
 

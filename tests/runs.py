@@ -9,6 +9,8 @@ from typing import Any
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.utils import hash_string
 
+from lm_eval_steer.record import Line, Record, digest
+
 
 def write_run(
     folder: Path,
@@ -18,6 +20,7 @@ def write_run(
     child: str = "org/child",
     task: str = "toy",
     responses: list[str] | None = None,
+    docs: list[dict[str, Any]] | None = None,
     first_doc: int = 0,
     prompt: str = "{}+1=",
     metric: str = "exact_match",
@@ -35,6 +38,7 @@ def write_run(
         child: `pretrained`.
         task: its name.
         responses: per document; by default they say the score.
+        docs: the documents; by default each has its number.
         first_doc: number of the first document.
         prompt: its template.
         metric: name of the only metric, over the filter `strict`; the samples of a second filter are logged, too.
@@ -51,7 +55,7 @@ def write_run(
             samples.append(
                 {
                     "doc_id": i,
-                    "doc": {"q": first_doc + i},
+                    "doc": docs[i] if docs else {"q": first_doc + i},
                     "target": "2",
                     "arguments": [(text, {"until": ["\n"]})],
                     "resps": [[response]],
@@ -143,6 +147,56 @@ def write_sweep(
     path = folder / "sweep.json"
     path.write_text(json.dumps(_merge(content, state or {})))
     return path
+
+
+def write_record(
+    folder: Path,
+    variants: dict[tuple[str, float], list[tuple[str, str | None]]],
+    *,
+    child: str = "org/child",
+    task: str = "toy",
+    prompt: str = "{}+1=",
+) -> None:
+    """Write what `steered-hf` records beside a sweep of `write_sweep`.
+
+    Args:
+        folder: of the record.
+        variants: control (or empty, or `self-consistency 0`, ...) and strength -> (response, answer) per document.
+        child: `pretrained`.
+        task: its name.
+        prompt: its template.
+    """
+    with Record(folder) as record:
+        for (variant, alpha), answers in variants.items():
+            sampled = variant.startswith("self-consistency")
+            steering = {"vector": "5ha", "unit": "alpha", "control": variant or None, "alpha": alpha}
+            content = {
+                "model": {"pretrained": child, "dtype": "unknown"},
+                "steering": steering if alpha and not sampled else {"alpha": 0.0},
+                "sample": {"number": int(variant.split()[1])} if sampled else None,
+            }
+            settings = record.declare(content)
+            for i, (response, answer) in enumerate(answers):
+                line = Line(
+                    fingerprint=digest([settings, i]),
+                    settings=settings,
+                    kind="generation",
+                    task=task,
+                    doc_id=i,
+                    repeat=0,
+                    prompt=digest([prompt.format(i)]),
+                    alpha=alpha,
+                    variant=variant,
+                    response=response,
+                    scores=None,
+                    answer=answer,
+                    tokens=len(response.split()),
+                    logprob=-1.0,
+                    stop="eos",
+                    time=0.0,
+                    seconds=0.0,
+                )
+                record.append(line)
 
 
 def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def test_a_list_in_a_string_of_model_args_is_explained(tiny_folder: Path, vector
 
 
 def test_help_names_every_command_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("extract", "rationales", "model", "sweep", "leaderboard"):
+    for command in ("extract", "rationales", "model", "sweep", "leaderboard", "figures", "report"):
         with pytest.raises(SystemExit) as stopped:
             main([command, "--help"])
         assert stopped.value.code == 0

@@ -731,7 +731,7 @@ def test_the_command(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["leaderboard", str(swept)]) == 0
     out = capsys.readouterr().out
     assert "vote of 2" in out
-    assert out.splitlines()[-1] == f"  lm-eval-steer leaderboard {swept} --format html > leaderboard.html"
+    assert out.splitlines()[-1] == f"  lm-eval-steer report {swept} --out report.html"
     assert main(["leaderboard", str(swept), "--format", "json", "--child", "CHILD", "--sort", "best"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["rows"][0]["child"] == "child"

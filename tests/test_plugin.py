@@ -194,7 +194,9 @@ def test_wheel_holds_every_module_task_and_vector_of_the_tree(wheel: Path, tree:
         for name in listing(tree / folder)
         if name.endswith(endings)
     }
-    expected |= {f"lm_eval_steer/{name}" for name in listing(tree / "lm_eval_steer") if name.endswith((".py", ".yaml"))}
+    endings = (".py", ".yaml", ".html", ".css", ".js")
+    expected |= {f"lm_eval_steer/{name}" for name in listing(tree / "lm_eval_steer") if name.endswith(endings)}
+    assert {f"lm_eval_steer/report/page.{kind}" for kind in ("html", "css", "js")} <= expected
     assert {f"lm_eval_steer/tasks/{name}/{name}_steer.yaml" for name in ("gsm8k", "arith")} <= expected
     with zipfile.ZipFile(wheel) as archive:
         assert expected <= set(archive.namelist())

@@ -24,11 +24,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_UNITS = {"alpha": "strength α (length of the shift)", "dose": "dose (shift as a share of ‖h‖)"}
 
-def alpha_accuracy(curves: Sequence[Curve], title: str = "Accuracy by strength of steering") -> Figure:
+
+def alpha_accuracy(
+    curves: Sequence[Curve], title: str = "Accuracy by strength of steering", unit: str = "alpha"
+) -> Figure:
     """Accuracy over α with 95 % Wilson bands: a row of panels per child, a column per parent, a line per arm.
 
-    The baseline is a horizontal band. α is on a logarithmic axis; where some are 0 or negative, symmetric about 0.
+    The baseline is a horizontal band. The axis of α, or of the dose where that is the `unit`, is logarithmic; where
+    some are 0 or negative, symmetric about 0.
 
     Raises:
         SteeringError: for no curves, a curve without points, and baselines that differ within a panel.
@@ -50,7 +55,7 @@ def alpha_accuracy(curves: Sequence[Curve], title: str = "Accuracy by strength o
                 axes.set_ylabel("accuracy (%)")
                 axes.tick_params(labelleft=True)
             if row == max(one for one, other in drawn if other == column):
-                axes.set_xlabel("strength α (length of the shift)")
+                axes.set_xlabel(_UNITS[unit])
                 axes.tick_params(labelbottom=True)
         for place in places:
             if place not in drawn:

@@ -28,8 +28,12 @@ LOW_SURVIVAL = 0.5
 """Below this share of the shift a run warns."""
 
 
-def dose_by_block(doses: Sequence[BlockDose], title: str = "What the strengths mean in each block") -> Figure:
+def dose_by_block(
+    doses: Sequence[BlockDose], title: str = "What the strengths mean in each block", unit: str = "alpha"
+) -> Figure:
     """‖α·v‖ / ‖h‖ per block, a line per strength, and below it the share of the shift that survived rounding.
+
+    `unit` says what the strengths are: `alpha` or `dose`.
 
     Raises:
         SteeringError: for no doses.
@@ -40,8 +44,9 @@ def dose_by_block(doses: Sequence[BlockDose], title: str = "What the strengths m
     ordered = sorted(by_alpha, key=alpha_order)
     named = {ordered[i] for i in np.linspace(0, len(ordered) - 1, min(7, len(ordered))).round().astype(int)}
     measured = any(dose.survival is not None for dose in doses)
+    name = "dose" if unit == "dose" else "α ="
     with styled():
-        from matplotlib.ticker import FuncFormatter
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
         figure = new_figure(6.4, 5.2 if measured else 3.4)
         panels = figure.subplots(1 + measured, 1, sharex=True, squeeze=False)[:, 0]
@@ -51,7 +56,7 @@ def dose_by_block(doses: Sequence[BlockDose], title: str = "What the strengths m
                 "color": _ramp(number, len(ordered)),
                 "marker": SERIES[number % len(SERIES)]["marker"],
                 "linestyle": SERIES[number % len(SERIES)]["linestyle"],
-                "label": f"α = {alpha_name(alpha)}" if alpha in named else f"_{alpha_name(alpha)}",
+                "label": f"{name} {alpha_name(alpha)}" if alpha in named else f"_{alpha_name(alpha)}",
                 "markersize": 3.5,
                 "linewidth": 1,
                 "markevery": (number % 3, 3),
@@ -61,6 +66,8 @@ def dose_by_block(doses: Sequence[BlockDose], title: str = "What the strengths m
             if kept:
                 panels[1].plot(*zip(*kept, strict=True), **look)
         panels[0].set_yscale("log")
+        panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panels[0].yaxis.set_minor_formatter(NullFormatter())
         panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panels[0].set_ylabel("shift ‖α·v‖ in % of ‖h‖")
         panels[0].grid(axis="y")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -110,15 +111,17 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     Raises:
         SteeringError: for another suffix.
     """
-    path = Path(path)
-    kind = figure_kind(path)
+    content = figure_bytes(figure, figure_kind(Path(path)))
+    return write_whole(path, lambda part: part.write_bytes(content))
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """A figure as `svg` or `png`, as `save_figure` writes it."""
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-
-    def write(part: Path) -> None:
-        with styled():
-            figure.savefig(part, format=kind, metadata=metadata)
-
-    return write_whole(path, write)
+    buffer = io.BytesIO()
+    with styled():
+        figure.savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()
 
 
 def figure_kind(path: Path) -> str:

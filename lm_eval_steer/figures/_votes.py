@@ -45,6 +45,7 @@ def vote_change(rows: Sequence[VoteChange], title: str = "What the vote over all
         key, number, many = (row.parent, row.control.partition(":")[0]), len(looks), len(SERIES)
         of_series = {
             "color": SERIES[number % many]["color"],
+            "marker": SERIES[number % many]["marker"],
             "hatch": SERIES[(number + number // many) % many]["hatch"],
         }
         looks.setdefault(key, arm_look(row.control) if len(parents) == 1 else of_series)
@@ -64,6 +65,8 @@ def vote_change(rows: Sequence[VoteChange], title: str = "What the vote over all
                     label = f"{label} from {row.parent}" if not row.control else f"{label} ({row.parent})"
                 axes.barh(place, change, 0.8, color=look["color"], hatch=look["hatch"], edgecolor="white", label=label)
                 axes.plot([low, high], [place, place], color=BLACK, linewidth=1.2, marker="|", markersize=6)
+                spot = {"color": look["color"], "marker": look["marker"], "edgecolors": "white"}
+                axes.scatter([change], [place], 50, zorder=3, **spot)  # a change of 0 has no bar
                 end = (max(change, high, 0), place)
                 axes.annotate(signed(change), end, (5, 0), textcoords="offset points", va="center")
                 place += 1

@@ -142,7 +142,7 @@ def next_command(board: Leaderboard, form: str = "rich") -> tuple[str, str]:
             f"lm-eval-steer sweep --model_args {what} --tasks {task} --alpha paper --controls all --output_path DIR",
         )
     if form == "rich":
-        return "Keep it as a page:", f"lm-eval-steer leaderboard {folders} --format html > leaderboard.html"
+        return "Look at every document, and at the figures:", f"lm-eval-steer report {folders} --out report.html"
     return "Look at it here:", f"lm-eval-steer leaderboard {folders}"
 
 

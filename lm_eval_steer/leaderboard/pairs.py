@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from lm_eval_steer.results import Run, Sample
+from lm_eval_steer.results import Document, Run, Sample
 from lm_eval_steer.stats import Pair, wilson_interval
+
+T = TypeVar("T", Sample, Document)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def pair_runs(baseline: Run | None, run: Run) -> Paired | None:
     """Paired by what documents and prompts are, not by place; None where they are not the same, or unknown."""
     if baseline is None or not run.samples or baseline.prompts != run.prompts:
         return None
-    before, after = _keyed(baseline.samples), _keyed(run.samples)
+    before, after = keyed(baseline.samples), keyed(run.samples)
     repeats = len({key[0] for key, _ in before}) < len(before)
     return Paired(list(before.values()), [after[key] for key in before], repeats)
 
@@ -83,10 +87,10 @@ def interval(run: Run) -> tuple[float, float] | None:
     return wilson_interval(round(right), run.n) if whole and run.n and not run.has_samples_file else None
 
 
-def _keyed(samples: list[Sample]) -> dict[tuple[tuple[str, str], int], Sample]:
+def keyed(samples: Iterable[T]) -> dict[tuple[tuple[str, str], int], T]:
     """By document and prompt, and which of its occurrences it is."""
     seen: Counter[tuple[str, str]] = Counter()
-    found = {}
+    found: dict[tuple[tuple[str, str], int], T] = {}
     for sample in samples:
         found[sample.key, seen[sample.key]] = sample
         seen[sample.key] += 1

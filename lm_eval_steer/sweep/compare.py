@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from lm_eval_steer.results import Run, read_runs
+from lm_eval_steer.results import Run, read_runs, sum_up_doses
 from lm_eval_steer.stats import mcnemar, wilson_interval
 
 BASELINE = "baseline"
@@ -31,7 +30,7 @@ def describe(folder: Path, arms: dict[str, dict[str, Any]], name: str) -> None:
         "skipped": votes["skipped"] if votes else 0,
         "votes": votes,
         "against_baseline": None if name == BASELINE else _against(run, _read(folder, arms[BASELINE])),
-        "doses": {alpha: _sum_up(blocks) for alpha, blocks in (steering.get("doses") or {}).items()},
+        "doses": {alpha: sum_up_doses(blocks) for alpha, blocks in (steering.get("doses") or {}).items()},
     }
 
 
@@ -64,16 +63,3 @@ def _against(run: Run, baseline: Run) -> dict[str, Any]:
         gained, lost, p = mcnemar([old.score == 1 for old, _ in pairs], [new.score == 1 for _, new in pairs])
         found |= {"gained": gained, "lost": lost, "p": p}
     return found
-
-
-def _sum_up(blocks: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Doses of one strength over the blocks."""
-    shares = [block["dose"] for block in blocks.values()]
-    survivals = [block["survival"] for block in blocks.values() if block["survival"] is not None]
-    return {
-        "blocks": len(blocks),
-        "positions": sum(block["positions"] for block in blocks.values()),
-        "dose_mean": fmean(shares),
-        "dose_most": max(shares),
-        "survival_least": min(survivals, default=None),
-    }

@@ -1,0 +1,166 @@
+"""`lm-eval-steer figures`: what is drawn from results, what is not, and why."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import reports
+from lm_eval_steer.cli import main
+from lm_eval_steer.figures import Count
+from lm_eval_steer.leaderboard import Leaderboard, read_leaderboard
+from lm_eval_steer.report import pictures
+from lm_eval_steer.report.pictures import Picture, find_pictures
+from lm_eval_steer.report.views import read_sheets
+from runs import write_run, write_sweep
+
+NAMES = [
+    *("alpha_accuracy-validation-toy", "alpha_accuracy-test-toy", "vote_change-toy"),
+    *("agreement-toy-child", "dose_by_block-toy-child"),
+]
+
+
+def found(*folders: Path) -> tuple[dict[str, Picture], list[str]]:
+    board: Leaderboard = read_leaderboard(list(folders))
+    drawn, missing = find_pictures(board, read_sheets(board.rows))
+    return {picture.name: picture for picture in drawn}, missing
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("figures") / "sweep"
+    reports.write(folder)
+    return folder
+
+
+def lines(picture: Picture) -> dict[str, list[tuple[float, float]]]:
+    """Label -> points."""
+    found = {}
+    for line in picture.draw().axes[0].get_lines():
+        points = zip(line.get_xdata(), line.get_ydata(), strict=True)
+        found[str(line.get_label())] = [(float(x), round(float(y), 2)) for x, y in points]  # type: ignore[arg-type]
+    return found
+
+
+def test_a_sweep_with_its_record_gives_every_figure(sweep: Path) -> None:
+    drawn, missing = found(sweep)
+    assert list(drawn) == NAMES
+    assert missing == []
+
+
+def test_the_curves_are_those_of_validation_and_of_test(sweep: Path) -> None:
+    drawn, _ = found(sweep)
+    curves = lines(drawn["alpha_accuracy-validation-toy"])
+    assert curves["the vector"] == curves["a random direction"] == [(0.25, 50.0), (0.5, 60.0), (1.0, 40.0)]
+    assert {y for _, y in curves["unsteered (20 documents)"]} == {50.0}
+    curves = lines(drawn["alpha_accuracy-test-toy"])
+    assert curves["the vector"] == [(0.25, 50.0), (0.5, 33.33), (1.0, 25.0)]
+    assert curves["a random direction"] == [(0.25, 50.0), (0.5, 50.0), (1.0, 50.0)]
+
+
+def test_agreement_counts_the_answers_like_the_votes(sweep: Path) -> None:
+    board = read_leaderboard([sweep])
+    (sheet,) = read_sheets(board.rows)
+    points = pictures._agreement(sheet.views[0])
+    assert [point.correct for point in points] == [i % 4 == 0 for i in range(12)]
+    assert [round(3 * point.share) for point in points[:4]] == [3, 3, 2, 2]  # strengths that say what the vote says
+
+
+def test_a_response_that_is_missing_is_no_point(sweep: Path, tmp_path: Path) -> None:
+    """One early stop leaves one strength open: its curve and the agreement would be of a chosen part."""
+    folder = shutil.copytree(sweep, tmp_path / "sweep")
+    (file,) = (folder / "record").iterdir()
+    kept = [line for line in file.read_text().split("\n") if '"doc_id":3,' not in line or '"alpha":1.0' not in line]
+    file.write_text("\n".join(kept))
+    drawn, missing = found(folder)
+    assert lines(drawn["alpha_accuracy-test-toy"])["the vector"] == [(0.25, 50.0), (0.5, 33.33)]
+    assert "agreement-toy-child" not in drawn
+    assert missing == [sentence for sentence in missing if "no agreement of votes" in sentence]
+
+
+def test_plain_runs_say_for_each_figure_what_it_takes(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", [0.0, 1.0], alpha=0)
+    write_run(tmp_path / "b", [1.0, 1.0], alpha=0.5)
+    drawn, missing = found(tmp_path)
+    assert drawn == {}
+    assert len(missing) == 5
+    assert all(sentence.startswith("toy: no ") for sentence in missing)
+
+
+def test_single_runs_of_several_strengths_are_a_curve(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", [0.0, 1.0], alpha=0)
+    for alpha, scores in ((0.5, [1.0, 1.0]), (0.25, [0.0, 0.0])):
+        write_run(tmp_path / str(alpha), scores, alpha=alpha)
+    drawn, _ = found(tmp_path)
+    assert lines(drawn["alpha_accuracy-test-toy"])["the vector"] == [(0.25, 0.0), (0.5, 100.0)]
+
+
+def test_two_sweeps_of_one_child_and_parent_are_panels_of_their_own(sweep: Path, tmp_path: Path) -> None:
+    reports.write(tmp_path / "other", patch={"config": {"steering": {"vector": "other"}}})
+    drawn, _ = found(sweep, tmp_path)
+    titles = [axes.get_title() for axes in drawn["alpha_accuracy-validation-toy"].draw().axes if axes.get_title()]
+    assert len(set(titles)) == 2
+    assert {"agreement-toy-child", "agreement-toy-child-2"} <= set(drawn)
+
+
+def test_a_metric_that_counts_nothing_has_no_curve_on_validation_rows(tmp_path: Path) -> None:
+    scores = {"baseline": (0, [0.3, 0.5]), "best": (0.5, [0.4, 0.6])}
+    state = {"tasks": {"toy": {"validation": {"n": 3, "scores": {"vector": {"0": 0.35, "0.5": 0.4}}}}}}
+    write_sweep(tmp_path, scores, state=state)
+    _, missing = found(tmp_path)
+    assert "its scores are no shares of right documents" in missing[0]
+
+
+@pytest.mark.parametrize(("score", "n", "count"), [(0.45, 40, Count(18, 40)), (0.451, 40, None), (2.0, 40, None)])
+def test_counts_from_shares(score: float, n: int, count: Count | None) -> None:
+    assert pictures._count(score, n) == count
+
+
+def test_names_are_file_names(sweep: Path, tmp_path: Path) -> None:
+    reports.write(tmp_path / "sweep", record=False, child="org/../a b<c>:ü")
+    drawn, _ = found(tmp_path / "sweep")
+    assert all(not set(name) & set("/<>: ") for name in drawn)
+
+
+def test_the_command_writes_both_kinds(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "made" / "figures"
+    assert main(["figures", str(sweep), "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {f"{name}.{kind}" for name in NAMES for kind in ("svg", "png")}
+    assert all(f"Wrote {path}\n" in told for path in out.iterdir())
+    assert told.splitlines()[-1] == f"  lm-eval-steer report {sweep} --out report.html"
+
+
+def test_bad_input_is_one_sentence(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*argv: str) -> str:
+        assert main(["figures", *argv]) == 2
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1
+        return told
+
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    write_run(tmp_path / "plain", [0.0, 1.0])
+    assert "is a file: name a folder" in refused(str(sweep), "--out", str(tmp_path / "file"))
+    assert "holds no results_*.json" in refused(str(tmp_path / "empty"), "--out", str(tmp_path / "x"))
+    assert "leaves no row" in refused(str(sweep), "--out", str(tmp_path / "x"), "--task", "other")
+    assert "can be drawn, for that takes a sweep" in refused(str(tmp_path / "plain"), "--out", str(tmp_path / "x"))
+    assert list((tmp_path / "x").iterdir()) == []
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert 'run pip install "lm_eval_steer[figures]"' in refused("missing", "--out", str(tmp_path / "x"))
+
+
+def test_the_example_of_the_help_runs(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(sweep, tmp_path / "sweep")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["figures", "--help"])
+    example = capsys.readouterr().out.split("example:\n  ")[1].split()
+    assert main(example[1:]) == 0
