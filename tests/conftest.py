@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 import models
 from lm_eval_steer import plugin
@@ -35,7 +36,10 @@ def make_vector(blocks: int = models.DEPTH, width: int = models.WIDTH, seed: int
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct as a Hugging Face folder; brought once and kept in the checkout."""
-    return bring("smollm2", ROOT / "models" / "smollm2")
+    folder = ROOT / "models" / "smollm2"
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # the other process of pytest-xdist waits
+        return bring("smollm2", folder)
 
 
 @pytest.fixture(scope="session")
