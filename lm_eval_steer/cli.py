@@ -99,10 +99,11 @@ def sweep(args: argparse.Namespace) -> None:
 
     from lm_eval_steer.sweep import SweepArgs, make_table, run_sweep
 
-    found = run_sweep(_pick(SweepArgs, args))
+    wanted = _pick(SweepArgs, args)
+    found = run_sweep(wanted)
     console = Console(width=None if sys.stdout.isatty() else 140)
     for name, task in found["tasks"].items():
-        console.print(make_table(name, task))
+        console.print(make_table(name, task, wanted.unit))
     print(f"Wrote {Path(args.output_path) / 'sweep.json'}. All runs in one table:")
     print(f"  lm-eval-steer leaderboard {args.output_path}")
 

@@ -11,15 +11,21 @@ from lm_eval_steer.alphas import alpha_name
 from lm_eval_steer.sweep.board import show
 
 
-def make_table(name: str, task: Mapping[str, Any]) -> Table:
-    """One task of sweep.json: a row per arm, each against the baseline on the same documents."""
+def make_table(name: str, task: Mapping[str, Any], unit: str) -> Table:
+    """One task of sweep.json: a row per arm, each against the baseline on the same documents.
+
+    Args:
+        name: of the task.
+        task: its part of sweep.json.
+        unit: what the strengths are, `alpha` or `dose`.
+    """
     test, validation = task["test"], task["validation"]
     metric = next(iter(test.values()))["metric"].split(",")[0]
-    caption = f"{metric}; alpha chosen on {validation['task']} ({validation['n']} documents)"
+    caption = f"{metric}; {unit} chosen on {validation['task']} ({validation['n']} documents)"
     table = Table(title=f"{name}, {next(iter(test.values()))['n']} documents", caption=caption)
     table.add_column("arm", no_wrap=True)
-    for column in ("alpha", "score", "95 % interval", "change", "gained / lost", "McNemar p", "tokens"):
-        table.add_column(column, justify="right", no_wrap=column == "alpha")
+    for column in (unit, "score", "95 % interval", "change", "gained / lost", "McNemar p", "tokens"):
+        table.add_column(column, justify="right", no_wrap=column == unit)
     for arm, found in test.items():
         table.add_row(arm, *_cells(found))
     for control, reason in task["refused"].items():
