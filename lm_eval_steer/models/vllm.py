@@ -14,6 +14,7 @@ from lm_eval_steer.engine.vllm_support import prepare_environment, require_vllm
 from lm_eval_steer.errors import SteeringError
 
 VERSION = require_vllm()
+ON_CPU = "cpu" in VERSION
 
 from lm_eval.models.utils import maybe_truncate, postprocess_generated_text  # noqa: E402
 from lm_eval.models.vllm_causallms import VLLM  # noqa: E402
@@ -66,6 +67,8 @@ class SteeredVLLM(Steered, VLLM):
         if kwargs.setdefault("worker_extension_cls", EXTENSION) != EXTENSION:
             raise SteeringError("steered-vllm needs worker_extension_cls for itself: leave it out")
         kwargs.setdefault("enable_prefix_caching", True)
+        if ON_CPU and "max_num_batched_tokens" not in kwargs:
+            kwargs.setdefault("enable_chunked_prefill", False)  # see _refuse_pieces
         workers = int(kwargs.get("tensor_parallel_size", 1)) * int(kwargs.get("pipeline_parallel_size", 1))
         prepare_environment(VERSION, workers)
         try:
@@ -145,6 +148,7 @@ class SteeredVLLM(Steered, VLLM):
             if self.plan.variants[one.variant].sample is not None:
                 arguments["temperature"] = self.plan.temperature
             if arguments.get("temperature"):
+                self._refuse_pieces()
                 arguments["seed"] = one.seed
             # Of a text with thoughts only the end of the whole is looked for: stop strings may occur in the thoughts.
             shown = [word for word in stop if word == eos] if self.think_end_token else stop
@@ -165,6 +169,17 @@ class SteeredVLLM(Steered, VLLM):
         with self._batches(rows) as batches:
             for places in batches:
                 self._rows.generate([rows[place] for place in places], _placed(places, finish_row))
+
+    def _refuse_pieces(self) -> None:
+        """Refuse to draw where a prompt may be run in pieces: vLLM 0.32 then rewinds a generator, and a CPU's cannot.
+
+        (vllm/v1/worker/gpu_model_runner.py, `_bookkeeping_sync`: `gen.set_offset(gen.get_offset() - 4)`.)
+        """
+        if ON_CPU and self.model.llm_engine.vllm_config.scheduler_config.enable_chunked_prefill:
+            raise SteeringError(
+                "vLLM on a CPU fails at drawn texts whose prompts it runs in pieces: leave out max_num_batched_tokens "
+                "and enable_chunked_prefill"
+            )
 
     def score(
         self,
@@ -260,7 +275,8 @@ def _model_settings(name: str, dtype: str, kwargs: dict[str, Any]) -> dict[str, 
     neutral = {
         *("batch_size", "max_batch_size", "device", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization"),
         *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "distributed_executor_backend"),
-        *("enforce_eager", "worker_extension_cls", "enable_prefix_caching", "disable_log_stats", "speculative_config"),
+        *("enforce_eager", "worker_extension_cls", "enable_prefix_caching", "enable_chunked_prefill"),
+        *("disable_log_stats", "speculative_config"),
     }
     named = {key: str(value) for key, value in kwargs.items() if key not in neutral | {"dtype", "revision"}}
     return named | {"engine": "vllm", "pretrained": name, "dtype": dtype, "revision": str(kwargs.get("revision"))}

@@ -263,6 +263,14 @@ def test_samples_depend_on_nothing_but_their_seed(pair: Any, tmp_path: Path) -> 
     assert len(set(draws[0].values())) > 3
 
 
+def test_more_drawn_texts_than_one_step_takes(pair: Any) -> None:
+    """What does not fit into a step waits for the next one as a whole."""
+    lm, _ = pair
+    lm.steer(plan(alpha=ALPHAS, control="self-consistency"))
+    contexts = [f"{i} {SHARED}" for i in range(9000 // len(SHARED) + 1)]
+    assert len(lm.generate_until(requests(contexts, max_gen_toks=2))) == len(contexts)
+
+
 def test_a_system_prompt_is_merged_where_the_template_refuses_one(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
     rendered = []
@@ -339,6 +347,9 @@ def test_preemption_and_chunks_change_nothing(pair: Any, tmp_path: Path, monkeyp
             application = small.get_model_info()["steering"]["application"]
             assert application["steered"] == application["implied"]
         assert sum(again) > 0  # rows were thrown out
+        small.steer(plan(alpha=[1.0, 2.0], control="self-consistency", record=str(tmp_path / "drawn")))
+        with pytest.raises(SteeringError, match="leave out max_num_batched_tokens"):
+            small.generate_until(requests())
     finally:
         stop(small)
 
