@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lm_eval_steer.engine.vllm_blocks import BlockSteering, find_layers
+from lm_eval_steer.engine import vllm_blocks
+from lm_eval_steer.engine.vllm_blocks import BlockSteering, find_layers, parts
 from lm_eval_steer.steering.operators import add, add_keep_norm, share_of_norm
 
 WIDTH, TOKENS = 8, 5
@@ -105,6 +106,36 @@ def test_every_token_gets_its_own_strength(
     assert all(torch.equal(a, b) for a, b in zip(model(hidden), plain, strict=True))
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("kind", [Pair, Sum])
+def test_blocks_that_ask_for_it_are_steered_in_place(kind: type[nn.Module], normalize: bool) -> None:
+    model = Model(kind)
+    hidden = torch.randn(TOKENS, WIDTH, generator=torch.Generator().manual_seed(1))
+    wanted = by_hand(model, hidden, normalize, share=False)
+    plain = model(hidden)
+
+    def ask(block: int) -> Any:
+        def call(module: nn.Module, args: Any, output: Any) -> None:
+            if vllm_blocks.announced is not None:
+                vllm_blocks.announced.steer_in_place(block, *parts(output))
+
+        return call
+
+    for block, layer in enumerate(model.layers):
+        layer.register_forward_hook(ask(block))
+    steering = steer(model, normalize=normalize, traced=True)
+    assert all(torch.equal(a, b) for a, b in zip(model(hidden), plain, strict=True))
+    steering.probing = True
+    steering.begin(INDEX)
+    outputs = model(hidden)
+    steering.end()
+    for got, expected in zip(outputs, wanted, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    assert steering.applied == {0: 3, 1: 3, 2: 1}
+    assert [steering.probes[block].passed_on for block in range(3)] == [True, True, None]
+    assert vllm_blocks.announced is None
+
+
 def test_the_probe_sees_what_another_hook_takes_away() -> None:
     model = Model(Pair)
     steering = steer(model)
@@ -139,7 +170,7 @@ def test_a_batch_of_another_size_is_refused() -> None:
     model = Model(Pair)
     steering = steer(model)
     steering.begin(INDEX)
-    with pytest.raises(RuntimeError, match=r"block 0 \(Pair\) gives \[7, 8\] for 5 tokens"):
+    with pytest.raises(RuntimeError, match=r"block 0 gives \[7, 8\] for 5 tokens"):
         model(torch.randn(7, WIDTH))
 
 

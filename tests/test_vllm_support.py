@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import sys
 from importlib.machinery import ModuleSpec
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -89,3 +90,37 @@ def test_the_environment_is_prepared_where_it_is_open(monkeypatch: pytest.Monkey
     os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "1"
     with pytest.raises(SteeringError, match="unset VLLM_USE_V2_MODEL_RUNNER"):
         vllm_support.prepare_environment("0.32.0", 1)
+
+
+def test_a_plain_vllm_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    compiled = SimpleNamespace(register=lambda: calls.append(1))
+    monkeypatch.setitem(sys.modules, "lm_eval_steer.engine.vllm_compiled", compiled)  # type: ignore[arg-type]
+    monkeypatch.setattr(os, "environ", {})
+    vllm_support.load_plugin()
+    assert not calls
+    vllm_support.compiled_arguments({}, None, cpu=True)
+    vllm_support.load_plugin()
+    assert calls
+
+
+def test_what_the_user_gave_stays_beside_what_compiled_models_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"VLLM_PLUGINS": "mine"})
+    plain = vllm_support.compiled_arguments({}, None, cpu=True)
+    assert plain["model_loader_extra_config"] == {"load_format": "auto"}
+    assert plain["compilation_config"] == {}
+    given = {
+        "load_format": "runai_streamer",
+        "model_loader_extra_config": {"concurrency": 4},
+        "additional_config": {"a": 1},
+        "compilation_config": {"cudagraph_mode": "NONE"},
+    }
+    ours = vllm_support.compiled_arguments(given, "model.layers", cpu=False)
+    assert ours["load_format"] == vllm_support.LOADER
+    assert ours["model_loader_extra_config"] == {"concurrency": 4, "load_format": "runai_streamer"}
+    assert ours["additional_config"] == {"a": 1, vllm_support.SETTINGS: {"blocks": "model.layers"}}
+    assert ours["compilation_config"] == {"cudagraph_mode": "NONE"}
+    assert vllm_support.compiled_arguments({}, None, cpu=False)["compilation_config"] == {"cudagraph_mode": "PIECEWISE"}
+    assert os.environ["VLLM_PLUGINS"] == f"mine,{vllm_support.LOADER}"
+    with pytest.raises(SteeringError, match="cudagraph_mode=FULL"):
+        vllm_support.compiled_arguments({"compilation_config": {"cudagraph_mode": "FULL"}}, None, cpu=False)

@@ -1,7 +1,8 @@
-"""Steering of the blocks of a vLLM model in this process: forward hooks that add α·v to every token's own strength.
+"""Steering of the blocks of a vLLM model in this process: every token's output gets α·v, α its own.
 
 A block of vLLM takes and gives the tokens of all requests one behind the other, [tokens, hidden], mostly as the pair
-(hidden, residual) whose sum is the block's output: adding to the first adds to the sum.
+(hidden, residual) whose sum is the block's output: adding to the first adds to the sum. Eager models are steered by
+forward hooks, compiled ones by an operator in their graph (vllm_compiled.py).
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from lm_eval_steer.steering.operators import add, add_keep_norm, share_of_norm
 
 MEASURED = 16
 """Doses are measured on every so many passes."""
+
+announced: BlockSteering | None = None
+"""The steering of the pass under way, which the operator in a compiled model asks for."""
 
 
 def find_layers(model: nn.Module, depth: int, path: str | None = None) -> list[nn.Module]:
@@ -48,6 +52,11 @@ def find_layers(model: nn.Module, depth: int, path: str | None = None) -> list[n
     return list(lists[found[0]])
 
 
+def is_missing(layer: nn.Module) -> bool:
+    """Whether a block is on another pipeline rank."""
+    return type(layer).__name__ == "PPMissingLayer"
+
+
 @dataclass
 class Probe:
     """What the self-check sees of one block.
@@ -57,7 +66,7 @@ class Probe:
         shift: largest |Δ|, where a strength is not 0.
         error: largest deviation from what the operator says, in rounding steps of the dtype.
         untouched: whether the tokens of strength 0 left as they came, bit for bit.
-        passed_on: whether the next block received what the hook gave; None where it is not on this rank.
+        passed_on: whether the next block received what was given; None where it is not on this rank.
     """
 
     norm: float
@@ -76,11 +85,12 @@ class BlockSteering:
         strengths: float32 [rows, blocks].
         normalize: keep the length of each block output.
         share: strengths are shares of each token's ‖h‖ instead of lengths.
+        traced: the blocks call `steer_in_place` themselves, so they get no hooks.
 
     Attributes:
-        applied: block -> tokens that its hook has steered, by a strength other than 0.
+        applied: block -> tokens that were steered there, by a strength other than 0.
         doses: what was measured.
-        probes: block -> what the hooks saw last, while `probing`.
+        probes: block -> what was seen there last, while `probing`.
     """
 
     def __init__(
@@ -92,9 +102,10 @@ class BlockSteering:
         normalize: bool,
         share: bool,
         device: torch.device,
+        traced: bool = False,
     ) -> None:
         self._column = {block: column for column, block in enumerate(directions)}
-        here = [block for block in directions if type(layers[block]).__name__ != "PPMissingLayer"]
+        here = [block for block in directions if not is_missing(layers[block])]
         self._directions = {block: torch.from_numpy(directions[block]).to(device) for block in here}
         self._applied = {block: torch.zeros((), dtype=torch.int64, device=device) for block in here}
         self._normalize, self._share = normalize, share
@@ -103,9 +114,9 @@ class BlockSteering:
         self.probes: dict[int, Probe] = {}
         self._given: dict[int, Tensor] = {}
         self.load(strengths, device)
-        self._handles = [layers[block].register_forward_hook(self._hook(block)) for block in here]
+        self._handles = [] if traced else [layers[block].register_forward_hook(self._hook(block)) for block in here]
         for block in here:
-            if block + 1 < len(layers) and type(layers[block + 1]).__name__ != "PPMissingLayer":
+            if block + 1 < len(layers) and not is_missing(layers[block + 1]):
                 watch = layers[block + 1].register_forward_pre_hook(self._watch(block), with_kwargs=True)
                 self._handles.append(watch)
 
@@ -133,40 +144,55 @@ class BlockSteering:
         Args:
             index: 1 + row of the table of each token, 0 where nothing is steered [tokens].
         """
+        global announced
         strengths = self._table[index]
         self._passes += 1
+        announced = self
         self._now = _Pass(strengths, index, (strengths != 0).sum(0), self._passes % MEASURED == 1)
 
     def end(self) -> None:
         """The pass is over."""
-        self._now = None
+        global announced
+        announced = self._now = None
         self._given.clear()
 
     def _hook(self, block: int) -> Callable[[nn.Module, Any, Any], Any]:
         def steer(module: nn.Module, args: Any, output: Any) -> Any:
-            now = self._now
-            if now is None:
+            if self._now is None:
                 return None
-            hidden, residual = _parts(output)
-            if hidden.shape[:-1].numel() != len(now.index):
-                raise RuntimeError(
-                    f"block {block} ({type(module).__name__}) gives {list(hidden.shape)} for {len(now.index)} tokens"
-                )
-            after, rest = self._steer(block, now, _flat(hidden), None if residual is None else _flat(residual))
-            self._applied[block] += now.counts[self._column[block]]
-            after = after.view(hidden.shape)
+            hidden, residual = parts(output)
+            after, rest = self._shift(block, self._now, hidden, residual)
             if self.probing:
                 self._given[block] = after
             if not isinstance(output, tuple):
                 return after
             if residual is None or rest is None or not self._normalize:
                 return (after, *output[1:])
-            return (after, rest.view(residual.shape), *output[2:])
+            return (after, rest, *output[2:])
 
         return steer
 
+    def steer_in_place(self, block: int, hidden: Tensor, residual: Tensor | None) -> None:
+        """Steer a block's output where it is, if the block is steered and a pass was announced."""
+        if self._now is None or block not in self._directions:
+            return
+        after, rest = self._shift(block, self._now, hidden, residual)
+        hidden.copy_(after)
+        if self._normalize and residual is not None and rest is not None:
+            residual.copy_(rest)
+        if self.probing:
+            self._given[block] = hidden
+
+    def _shift(self, block: int, now: _Pass, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The two summands of the block's output as they leave it, in their shapes; counts the tokens."""
+        if hidden.shape[:-1].numel() != len(now.index):
+            raise RuntimeError(f"block {block} gives {list(hidden.shape)} for {len(now.index)} tokens")
+        after, rest = self._steer(block, now, _flat(hidden), None if residual is None else _flat(residual))
+        self._applied[block] += now.counts[self._column[block]]
+        return after.view(hidden.shape), None if rest is None else rest.view(hidden.shape)
+
     def _steer(self, block: int, now: _Pass, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The two summands of the block's output as they leave it, measured where it is time for that."""
+        """The same of [tokens, hidden], measured where it is time for that."""
         direction = self._directions[block]
         strength = now.strengths[:, self._column[block], None]
         whole = hidden if residual is None else hidden.float() + residual.float()
@@ -206,7 +232,7 @@ class BlockSteering:
         strength: Tensor,
         direction: Tensor,
     ) -> Probe:
-        """Compare what the hook does with the operator in float64."""
+        """Compare what is done with the operator in float64."""
         before = hidden.double() + (0 if residual is None else residual.double())
         got = after.double() + (0 if rest is None else rest.double())
         operator = add_keep_norm if self._normalize else add
@@ -249,7 +275,7 @@ def _flat(hidden: Tensor) -> Tensor:
     return hidden.reshape(-1, hidden.shape[-1])
 
 
-def _parts(output: Any) -> tuple[Tensor, Tensor | None]:
+def parts(output: Any) -> tuple[Tensor, Tensor | None]:
     """A block's output as the summands (hidden, residual)."""
     if not isinstance(output, tuple):
         return output, None

@@ -59,10 +59,15 @@ class RowRunner:
     Args:
         llm: vLLM's engine, started with `vllm_worker.SteeringWorker`.
         lora: adapter of every request.
+        compiled: the model was compiled.
+
+    Attributes:
+        compiled: as given.
+        tokens, salts: of the steering that was loaded last (`load`).
     """
 
-    def __init__(self, llm: LLM, lora: Any = None) -> None:
-        self._llm, self._lora = llm, lora
+    def __init__(self, llm: LLM, lora: Any = None, compiled: bool = False) -> None:
+        self._llm, self._lora, self.compiled = llm, lora, compiled
         self._steers = False
 
     def load(self, settings: dict[str, Any], tokens: str, salts: Sequence[str | None]) -> None:
@@ -95,6 +100,10 @@ class RowRunner:
         self._llm.collective_rpc("steer_strengths", args=(strengths.tolist(),))
         self.salts, self._strengths = list(salts), strengths
         self._forget()
+
+    def run_uncompiled(self, on: bool) -> None:
+        """Begin or end to run a compiled model as it was before."""
+        self._llm.collective_rpc("steer_uncompiled", args=(on,))
 
     def probe(self, on: bool) -> list[dict[int, dict[str, Any]]]:
         """Begin or end to look closely (`vllm_worker.SteeringWorker.steer_probe`), per worker."""

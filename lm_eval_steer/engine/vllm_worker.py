@@ -3,7 +3,7 @@
 vLLM mixes it into its worker class, whose `model_runner` it reads. The names used here are those of vLLM 0.32's V1
 runner (vllm/v1/worker/gpu_model_runner.py): `_model_forward`, which every batch goes through, `input_batch` with
 `req_ids`, `num_reqs` and `num_computed_tokens_cpu`, `query_start_loc`, and `requests`, whose sampling parameters carry
-the strength of each request (`ARGUMENT` in `extra_args`).
+the strength of each request (`ARGUMENT` in `extra_args`); of the forward context, `skip_compiled`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from vllm.forward_context import get_forward_context
 
 from lm_eval_steer.engine.spans import NOTHING, Spans
 from lm_eval_steer.engine.vllm_blocks import BlockSteering, find_layers
+from lm_eval_steer.engine.vllm_compiled import is_traced
 
 ARGUMENT = "lm_eval_steer"
 """Key in `SamplingParams.extra_args` of a request's `spans.FIELDS`."""
@@ -78,25 +80,38 @@ class SteeringWorker:
         assert self.__steered is not None
         return self.__steered.blocks.doses.report()
 
+    def steer_uncompiled(self, on: bool) -> None:
+        """Begin or end to run a compiled model as it was before."""
+        assert self.__steered is not None
+        self.__steered.uncompiled = on
+
     def steer_probe(self, on: bool) -> dict[int, dict[str, Any]]:
         """Begin or end to look closely at every pass.
 
         Returns:
-            block -> what its hook saw last (`vllm_blocks.Probe`).
+            block -> what was seen there last (`vllm_blocks.Probe`).
         """
         assert self.__steered is not None
         return self.__steered.probe(on)
 
 
 class _SteeredRunner:
-    """A model runner whose forward passes are announced to the hooks of its blocks."""
+    """A model runner whose forward passes are announced to its blocks.
+
+    Attributes:
+        uncompiled: a compiled model is run as it was before.
+    """
 
     def __init__(self, runner: Any, settings: dict[str, Any]) -> None:
         self._runner = runner
         directions, strengths = unpack(settings)
         model = runner.get_model()
         layers = find_layers(model, settings["depth"], settings["path"])
-        # vLLM compiles the model where it is not told to be eager, and hooks that come later are not heard there.
+        compiled = not runner.vllm_config.model_config.enforce_eager
+        if compiled and not is_traced(layers):
+            raise ValueError(
+                "these blocks are not those that were found when the compiled model was loaded: give blocks= as then"
+            )
         device = next(model.parameters()).device
         self._device = device
         self.blocks = BlockSteering(
@@ -106,7 +121,9 @@ class _SteeredRunner:
             normalize=settings["normalize"],
             share=settings["share"],
             device=device,
+            traced=compiled,
         )
+        self.uncompiled = False
         self._rows = len(strengths)
         self._known: dict[str, tuple[int, ...]] = {}
         self._spans = Spans(0, self._rows)
@@ -136,6 +153,8 @@ class _SteeredRunner:
         return {block: asdict(seen) for block, seen in found.items()}
 
     def _steered_forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.uncompiled:
+            get_forward_context().skip_compiled = True
         positions = kwargs["positions"] if "positions" in kwargs else args[1]
         index = self._index(positions)
         if index is None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from lm_eval.api.instance import Instance
 
-from lm_eval_steer.engine.vllm_support import prepare_environment, require_vllm
+from lm_eval_steer.engine.vllm_support import compiled_arguments, load_plugin, prepare_environment, require_vllm
 from lm_eval_steer.errors import SteeringError
 
 VERSION = require_vllm()
@@ -41,8 +41,8 @@ class SteeredVLLM(Steered, VLLM):
 
     Takes every argument of the harness's `vllm` and those of `steered-hf`, which mean the same (models/plan.py,
     SteeredHF). alpha=0 alone takes VLLM's own path. All strengths of a set run in the same batches; the prefix cache
-    keeps keys and values of different steerings apart. vLLM runs eagerly and forms the batches itself, whatever
-    batch_size says.
+    keeps keys and values of different steerings apart. vLLM forms the batches itself, whatever batch_size says. It runs
+    eagerly unless enforce_eager=False asks for a compiled model.
 
     Args:
         pretrained: as in VLLM.
@@ -57,8 +57,6 @@ class SteeredVLLM(Steered, VLLM):
         plan = take_plan(kwargs)
         if not isinstance(pretrained, str):
             raise SteeringError("steered-vllm loads models by name or folder: give pretrained as text")
-        if not kwargs.setdefault("enforce_eager", True):
-            raise SteeringError("steered-vllm steers eager models only in this version: leave out enforce_eager=False")
         if int(kwargs.get("data_parallel_size", 1)) > 1:
             raise SteeringError(
                 "steered-vllm does not run data_parallel_size > 1 in this version: start one process per share of the "
@@ -68,9 +66,14 @@ class SteeredVLLM(Steered, VLLM):
             raise SteeringError("steered-vllm needs worker_extension_cls for itself: leave it out")
         kwargs.setdefault("enable_prefix_caching", True)
         if ON_CPU and "max_num_batched_tokens" not in kwargs:
-            kwargs.setdefault("enable_chunked_prefill", False)  # see _refuse_pieces
+            kwargs.setdefault("enable_chunked_prefill", False)  # see _refuse_to_draw
         workers = int(kwargs.get("tensor_parallel_size", 1)) * int(kwargs.get("pipeline_parallel_size", 1))
         prepare_environment(VERSION, workers)
+        self._model_settings = _model_settings(pretrained, kwargs)
+        compiled = not kwargs.setdefault("enforce_eager", True)
+        if compiled:
+            kwargs |= compiled_arguments(kwargs, plan.blocks, cpu=ON_CPU)
+            load_plugin()
         try:
             super().__init__(pretrained, **kwargs)
         except OSError as error:  # transformers' word for: no such model, no such file, no hub
@@ -79,7 +82,7 @@ class SteeredVLLM(Steered, VLLM):
         config = self.model.llm_engine.model_config
         self._depth = int(config.hf_text_config.num_hidden_layers)
         self._width = int(config.get_hidden_size())
-        self._model_settings = _model_settings(pretrained, self._dtype(), kwargs)
+        self._model_settings["dtype"] = self._dtype()
         penalty = config.try_get_generation_config().get("repetition_penalty", 1.0)
         if penalty != 1.0:
             logger.warning(
@@ -87,7 +90,7 @@ class SteeredVLLM(Steered, VLLM):
                 "harness's vllm and steered-vllm do not: give it with --gen_kwargs to have the same on both",
                 *(pretrained, penalty),
             )
-        self._rows = RowRunner(self.model, self.lora_request)
+        self._rows = RowRunner(self.model, self.lora_request, compiled)
         self.steer(plan)
 
     def steer(self, plan: SteeringPlan) -> None:
@@ -96,6 +99,8 @@ class SteeredVLLM(Steered, VLLM):
         Raises:
             SteeringError: where the plan does not fit the model, or steering does not act as it should.
         """
+        if plan.samples:
+            self._refuse_to_draw()
         child = plan.fit(self._depth, self._width)
         directions = child.directions if child else {}
         strengths = plan.strengths(self._depth, list(directions))
@@ -148,7 +153,7 @@ class SteeredVLLM(Steered, VLLM):
             if self.plan.variants[one.variant].sample is not None:
                 arguments["temperature"] = self.plan.temperature
             if arguments.get("temperature"):
-                self._refuse_pieces()
+                self._refuse_to_draw()
                 arguments["seed"] = one.seed
             # Of a text with thoughts only the end of the whole is looked for: stop strings may occur in the thoughts.
             shown = [word for word in stop if word == eos] if self.think_end_token else stop
@@ -170,12 +175,16 @@ class SteeredVLLM(Steered, VLLM):
             for places in batches:
                 self._rows.generate([rows[place] for place in places], _placed(places, finish_row))
 
-    def _refuse_pieces(self) -> None:
-        """Refuse to draw where a prompt may be run in pieces: vLLM 0.32 then rewinds a generator, and a CPU's cannot.
+    def _refuse_to_draw(self) -> None:
+        """Refuse to draw where drafts have a say in what is drawn, and where vLLM fails at it.
 
-        (vllm/v1/worker/gpu_model_runner.py, `_bookkeeping_sync`: `gen.set_offset(gen.get_offset() - 4)`.)
+        It does on a CPU where a prompt may be run in pieces: vLLM 0.32 then rewinds a generator, and a CPU's cannot
+        (vllm/v1/worker/gpu_model_runner.py, `_bookkeeping_sync`: `gen.set_offset(gen.get_offset() - 4)`).
         """
-        if ON_CPU and self.model.llm_engine.vllm_config.scheduler_config.enable_chunked_prefill:
+        config = self.model.llm_engine.vllm_config
+        if config.speculative_config is not None:
+            raise SteeringError("drawn texts would depend on more than their seed: leave out speculative_config")
+        if ON_CPU and config.scheduler_config.enable_chunked_prefill:
             raise SteeringError(
                 "vLLM on a CPU fails at drawn texts whose prompts it runs in pieces: leave out max_num_batched_tokens "
                 "and enable_chunked_prefill"
@@ -270,8 +279,8 @@ def _placed(places: list[T], finish: Callable[[T, Any], None]) -> Callable[[int,
     return lambda number, came: finish(places[number], came)
 
 
-def _model_settings(name: str, dtype: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What else of VLLM's arguments changes a response; sizes and places do not."""
+def _model_settings(name: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What else of VLLM's arguments changes a response; sizes and places do not. The dtype is known later."""
     neutral = {
         *("batch_size", "max_batch_size", "device", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization"),
         *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "distributed_executor_backend"),
@@ -279,4 +288,4 @@ def _model_settings(name: str, dtype: str, kwargs: dict[str, Any]) -> dict[str, 
         *("disable_log_stats", "speculative_config"),
     }
     named = {key: str(value) for key, value in kwargs.items() if key not in neutral | {"dtype", "revision"}}
-    return named | {"engine": "vllm", "pretrained": name, "dtype": dtype, "revision": str(kwargs.get("revision"))}
+    return named | {"engine": "vllm", "pretrained": name, "revision": str(kwargs.get("revision"))}

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from vllm import SamplingParams
 
 from lm_eval_steer.engine.vllm_rows import RowRunner, VllmRow
 from lm_eval_steer.errors import SteeringError
 
-TOKENS, CONTEXT = 12, 8
-"""Of the text that is run, and of its context: less than a block of the prefix cache, so nothing of it is kept."""
+TOKENS, CONTEXT, WRITTEN = 12, 8, 3
+"""Of the text that is run, of its context, and of what is written: less than a block of the prefix cache, so nothing of
+it is kept."""
 STEPS = {False: 1.0, True: 16.0}
 """How many rounding steps of the dtype a block may be off; a norm over the hidden size adds some."""
 SAME = 1e-3
 """Log-probabilities that differ by less are the same."""
+NEAR = 0.25
+"""Compiled and not, a log-probability differs by less than this share of what the shift changes; bfloat16 rounds."""
 
 
 def check_steering(
@@ -26,11 +30,12 @@ def check_steering(
     share: bool,
     normalize: bool,
 ) -> None:
-    """Run a few tokens three times: without steering, with strength 0, and with one as large as the hidden state.
+    """Run a few tokens without steering, with strength 0, and with one as large as the hidden state; go on writing.
 
     Every steered block must add what the operator says, within one rounding step of the dtype, on the tokens that are
     steered, leave the others as they are bit for bit, and hand the sum to the next block; strength 0 must leave the
-    log-probabilities as they are, the large one must change them.
+    log-probabilities as they are, the large one must change them. While text is written, each position must be steered
+    once. A compiled model is run uncompiled, too: hand-over is looked at there, and the log-probabilities must agree.
 
     Args:
         rows: loaded with the steering; its table of strengths is put back.
@@ -62,7 +67,13 @@ def check_steering(
     table = np.where(used & (lengths > 0), large, 0).astype(np.float32)[None]
     rows.load_strengths(table, ["self-check: large"])
     run(0)
-    moved = _by_block(rows.probe(False))
+    handed = moved = _by_block(rows.probe(rows.compiled))
+    if rows.compiled:
+        rows.run_uncompiled(True)
+        run(0)
+        rows.run_uncompiled(False)
+        handed = _by_block(rows.probe(False))
+    counts = _write(rows, text)
     rows.load_strengths(strengths, salts)
     for block, acts in zip(directions, table[0] != 0, strict=True):
         wrong = ""
@@ -76,11 +87,15 @@ def check_steering(
             wrong = "nothing was added"
         elif moved[block]["error"] > STEPS[normalize]:
             wrong = f"what was added is off by {moved[block]['error']:.1f} rounding steps"
-        elif moved[block]["passed_on"] is False:
+        elif block not in handed or handed[block]["passed_on"] is False:
             wrong = "the next block did not receive what was added"
+        elif counts["steered"][block] != counts["implied"][block]:
+            wrong = (
+                f"{counts['steered'][block]} positions were steered, and {counts['implied'][block]} should have been"
+            )
         if wrong:
             raise SteeringError(f"the self-check of steered-vllm failed in block {block}: {wrong}")
-    (plain, _), (zero, _), (large_score, _) = found
+    plain, zero, large_score, again = (found[min(number, len(found) - 1)][0] for number in range(4))
     if abs(plain - zero) > SAME:
         raise SteeringError(
             f"the self-check of steered-vllm failed: strength 0 moves a log-probability from {plain:.4f} to {zero:.4f}"
@@ -90,6 +105,20 @@ def check_steering(
             f"the self-check of steered-vllm failed: a shift as large as the hidden state leaves a log-probability at "
             f"{plain:.4f}"
         )
+    if abs(large_score - again) > max(SAME, NEAR * abs(large_score - plain)):
+        raise SteeringError(
+            f"the self-check of steered-vllm failed: under a shift the compiled model gives a log-probability of "
+            f"{large_score:.4f} and the same model uncompiled {again:.4f}; leave out enforce_eager=False"
+        )
+
+
+def _write(rows: RowRunner, text: list[int]) -> dict[str, dict[int, int]]:
+    """Write a few tokens; gives how many positions were steered, and how many should have been."""
+    params = SamplingParams(temperature=0, max_tokens=WRITTEN, ignore_eos=True, detokenize=False)
+    rows.generate([VllmRow(text[:CONTEXT], CONTEXT, 0, params)], lambda number, output: None)
+    counts = rows.application()
+    assert counts is not None  # there is a steering
+    return counts
 
 
 def _by_block(workers: list[dict[int, dict[str, float]]]) -> dict[int, dict[str, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from lm_eval.api.registry import get_model
@@ -52,6 +53,8 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
     state = read_state(args.folder, args.settings(plan, twins))
     if state["complete"] and _is_whole(args, state):
         return state
+    if args.model == "steered-hf" and find_spec("vllm") is not None:
+        console.print("vLLM is installed here: --model steered-vllm runs the same sweep on it", highlight=False)
     _clean(args)
     write_state(args.folder, state)
     place = {"batch_size": args.batch_size, "device": args.device}
@@ -66,9 +69,13 @@ def _model_class(name: str) -> Any:
     except SteeringError:  # says what the class needs
         raise
     except (KeyError, ValueError):
-        raise SteeringError(f"--model {name} is no model class of the harness: use steered-hf") from None
+        raise SteeringError(
+            f"--model {name} is no model class of the harness: use steered-hf or steered-vllm"
+        ) from None
     if not hasattr(model, "steer"):
-        raise SteeringError(f"--model {name} does not steer, so there is nothing to sweep: use steered-hf")
+        raise SteeringError(
+            f"--model {name} does not steer, so there is nothing to sweep: use steered-hf or steered-vllm"
+        )
     return model
 
 

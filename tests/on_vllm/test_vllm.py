@@ -142,10 +142,11 @@ def compare(
         assert infos[0]["votes"] == infos[1]["votes"]
 
 
-@pytest.fixture(scope="module", params=["llama", "qwen2", "gemma2", "gpt2", "gpt_neox"])
+@pytest.fixture(scope="module", params=["llama", "qwen2", "gemma2", "gpt2", "gpt_neox", "llama compiled"])
 def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    folder = save(tmp_path_factory.mktemp(request.param), request.param)
-    lm = start(folder)
+    name, *compiled = request.param.split()
+    folder = save(tmp_path_factory.mktemp(name), name)
+    lm = start(folder, enforce_eager=not compiled)
     yield lm, start_hf(folder)
     stop(lm)
 
@@ -153,6 +154,11 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize("tokens", TOKENS)
 def test_a_set_equals_that_of_steered_hf(family: Any, tokens: str, tmp_path: Path) -> None:
     compare(*family, tmp_path, {"alpha": ALPHAS, "tokens": tokens}, CONTEXTS)
+
+
+@pytest.mark.parametrize("changes", [{"normalize": True}, {"layers": 1}, {"control": "random:3"}])
+def test_a_loaded_model_goes_on_under_other_arguments(family: Any, changes: dict[str, Any], tmp_path: Path) -> None:
+    compare(*family, tmp_path, {"alpha": [0.5, 2.0]} | changes, CONTEXTS)
 
 
 @pytest.fixture(scope="module")
@@ -371,7 +377,6 @@ def test_tensor_parallel_ranks_steer_alike(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"enforce_eager": False}, "eager models only"),
         ({"data_parallel_size": 2}, "data_parallel_size > 1"),
         ({"worker_extension_cls": "a.b"}, "for itself"),
         ({"alpha": "papers"}, "alpha='papers' is not understood"),
@@ -396,14 +401,23 @@ class Faulty:
 
     salts: tuple[None, ...] = (None,)
 
-    def __init__(self, scores: list[float], **seen: Any) -> None:
+    def __init__(self, scores: list[float], steered: int = 10, **seen: Any) -> None:
+        self.compiled = len(scores) > 3
         self._scores, self._seen = iter(scores), GOOD | seen
+        self._steered = steered
         self._probes = 0
 
     def load_strengths(self, strengths: np.ndarray, salts: Any) -> None: ...
 
     def score(self, rows: Any, finish: Any) -> None:
         finish(0, (next(self._scores), True))
+
+    def generate(self, rows: Any, finish: Any) -> None: ...
+
+    def run_uncompiled(self, on: bool) -> None: ...
+
+    def application(self) -> dict[str, dict[int, int]]:
+        return {"steered": {0: self._steered}, "implied": {0: 10}}
 
     def probe(self, on: bool) -> list[dict[int, dict[str, Any]]]:
         self._probes += 1
@@ -419,6 +433,9 @@ class Faulty:
         ([-1.0, -1.0, -5.0], {"passed_on": False}, "the next block did not receive"),
         ([-1.0, -2.0, -5.0], {}, "strength 0 moves a log-probability from -1.0000 to -2.0000"),
         ([-1.0, -1.0, -1.0], {}, "leaves a log-probability at -1.0000"),
+        ([-1.0, -1.0, -5.0, -5.0], {"passed_on": False}, "the next block did not receive"),
+        ([-1.0, -1.0, -5.0, -7.0], {}, "gives a log-probability of -5.0000 and the same model uncompiled -7.0000"),
+        ([-1.0, -1.0, -5.0], {"steered": 8}, "8 positions were steered, and 10 should have been"),
     ],
 )
 def test_the_self_check_refuses(scores: list[float], seen: dict[str, Any], words: str) -> None:

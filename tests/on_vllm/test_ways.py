@@ -1,0 +1,106 @@
+"""Other ways to run steered-vllm: compiled graphs, speculative decoding, a sweep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from test_vllm import ALPHAS, CONTEXTS, SHARED, TOKENS, WIDTH, compare, plan, requests, save, start, start_hf, stop
+from torch import nn
+from vllm.compilation.backends import split_graph
+from vllm.config import CUDAGraphMode
+
+import sweeps
+from conftest import make_vector
+from lm_eval_steer.engine import vllm_compiled
+from lm_eval_steer.engine.vllm_support import OPERATOR
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.sweep import SweepArgs, run_sweep
+
+DRAFTS = {"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_min": 1, "prompt_lookup_max": 3}
+
+
+def trace(steps: list[nn.Module]) -> Any:
+    """The graph of some modules whose outputs the operator steers."""
+    vllm_compiled.register()
+    for block, step in enumerate(steps):
+        step.register_forward_hook(vllm_compiled._call(block))
+    graphs: list[Any] = []
+
+    def keep(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    torch.compile(nn.Sequential(*steps), backend=keep, fullgraph=True)(torch.ones(3, 4))
+    return graphs[0]
+
+
+def test_graphs_are_cut_at_the_operator() -> None:
+    """So none that vLLM captures on CUDA holds it."""
+    _, items = split_graph(trace([nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)]), [OPERATOR])
+    assert [item.is_splitting_graph for item in items] == [False, True, False, True, False, True]
+    for item in items:
+        steers = [node for node in item.graph.graph.nodes if "lm_eval_steer" in str(node.target)]
+        assert len(steers) == item.is_splitting_graph
+
+
+def test_whole_cuda_graphs_are_refused() -> None:
+    loader: Any = object.__new__(vllm_compiled.SteeredLoader)
+    loader._other = SimpleNamespace(load_model=lambda **_: nn.Linear(4, 4))
+    model: Any = SimpleNamespace()
+    compilation = SimpleNamespace(cudagraph_mode=CUDAGraphMode.FULL_AND_PIECEWISE)
+    config: Any = SimpleNamespace(model_config=model, compilation_config=compilation)
+    with pytest.raises(ValueError, match=r"needs cudagraph_mode PIECEWISE or NONE .* found FULL_AND_PIECEWISE"):
+        loader.load_model(config, model)
+    loader.load_model(config, SimpleNamespace())  # a model that drafts for it
+
+
+def test_drafts_change_no_text_and_no_count(tmp_path: Path) -> None:
+    """Tokens that were drafted and rejected were steered, too, and are run again."""
+    folder = save(tmp_path / "model", "llama")
+    lm = start(folder, speculative_config=DRAFTS)
+    try:
+        hf = start_hf(folder)
+        for tokens in TOKENS:
+            contexts = [text + SHARED for text in CONTEXTS]
+            compare(lm, hf, tmp_path / tokens, {"alpha": ALPHAS, "tokens": tokens}, contexts)
+        with pytest.raises(SteeringError, match="leave out speculative_config"):
+            lm.steer(plan(control="self-consistency", alpha=ALPHAS))
+        with pytest.raises(SteeringError, match="leave out speculative_config"):
+            lm.generate_until(requests(do_sample=True, temperature=0.5))
+    finally:
+        stop(lm)
+
+
+def test_a_sweep_on_vllm_ends_as_one_on_hf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps.hurry(monkeypatch)
+    folder = save(tmp_path / "model", "llama")
+    vector = make_vector(width=WIDTH).save(tmp_path / "v.pt")
+    states: list[dict[str, Any]] = []
+    for engine in ("steered-vllm", "steered-hf"):
+        args = SweepArgs(
+            model=engine,
+            model_args={"pretrained": folder, "vectors": str(vector), "dtype": "float32", "max_length": 2048},
+            tasks=["parity_steer"],
+            output_path=str(tmp_path / engine),
+            alpha=[0.5, 2.0],
+            limit=8,
+            val_limit=8,
+            controls="random:1",
+        )
+        states.append(run_sweep(args, sweeps.manager(), Console(quiet=True)))
+    ours, theirs = (state["tasks"]["parity_steer"] for state in states)
+    assert states[0]["complete"]
+    assert ours["validation"]["scores"].keys() == theirs["validation"]["scores"].keys()
+    assert {name: arm["responses"] for name, arm in ours["test"].items()} == {
+        name: arm["responses"] for name, arm in theirs["test"].items()
+    }
+    for arm in ours["test"].values():
+        steering = json.loads((tmp_path / "steered-vllm" / arm["result"]).read_text())["config"]["steering"]
+        applied = steering["application"]
+        assert applied.get("steered") == applied.get("implied")
