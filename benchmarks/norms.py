@@ -3,7 +3,7 @@
     python benchmarks/norms.py MODEL...
 
 takes folders or hub ids of transformers models, and runs the questions of arith_steer. Prints a Markdown table: of each
-position's ‖h‖², the share of its three longest components, as the mean over the positions of a block, least and most over
+position's ‖h‖², the share of its three longest components: the mean over the positions of a block, least and most over
 the blocks. The first position is left out, which many models give a length of its own, and so is the last block.
 """
 

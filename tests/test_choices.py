@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import models
-from lm_eval_steer.engine.choices import ScoredRow, Tree, is_plain, plant, tree_mask, tree_positions
+from lm_eval_steer.engine.choices import ScoredRow, Tree, is_plain, plant, takes_trees, tree_mask, tree_positions
 
 CONTEXT = [1, 2, 3]
 
@@ -75,3 +75,30 @@ def test_every_choice_has_the_logits_that_it_has_alone(family: str, attention: s
             for tail in tree.starts:
                 alone = model(input_ids=torch.tensor([[*tree.context, *tail]])).logits[0, len(tree.context) - 1 :]
                 assert torch.allclose(row[tree.predicting(tail)], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", sorted(set(models.FAMILIES) - {"gemma2", "mistral"}))
+def test_trees_are_taken_where_they_are_understood(family: str, dtype: torch.dtype) -> None:
+    model = models.make_model(family).to(dtype)
+    assert takes_trees(model, torch.device("cpu"))
+    mask_is_lost(model)
+    assert not takes_trees(model, torch.device("cpu"))
+
+
+def mask_is_lost(model: torch.nn.Module) -> None:
+    """As in code that makes its own mask, whatever it is given."""
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: (args, kwargs | {"attention_mask": None}), with_kwargs=True
+    )
+
+
+def test_a_mask_that_is_refused_is_no_error() -> None:
+    model = models.make_model("llama")
+    model.register_forward_pre_hook(refuse, with_kwargs=True)
+    assert not takes_trees(model, torch.device("cpu"))
+
+
+def refuse(module: torch.nn.Module, args: tuple[()], kwargs: dict[str, object]) -> None:
+    if "attention_mask" in kwargs:
+        raise ValueError("attention_mask must have 2 dimensions")

@@ -25,6 +25,13 @@ def test_a_position_takes_its_keys_and_values() -> None:
     assert memory.bytes_per_position(lm) == 2 * config.num_hidden_layers * heads * width * 4
 
 
+def test_a_model_that_keeps_other_state_has_no_such_bytes() -> None:
+    lm = make_lm()
+    lm.model.config.layer_types = ["linear_attention"] * lm.model.config.num_hidden_layers
+    assert memory.bytes_per_position(lm) == 0
+    assert memory.rows_that_fit(lm, 500, 3) == 64
+
+
 @pytest.mark.parametrize(("rows", "limit", "expected"), [(10, 64, 10), (10, 4, 4), (0.2, 64, 1)])
 def test_rows_that_fit(rows: float, limit: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     lm = make_lm(limit)

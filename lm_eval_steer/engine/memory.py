@@ -7,9 +7,8 @@ from pathlib import Path
 import psutil
 import torch
 from lm_eval.models.huggingface import HFLM
-from transformers.cache_utils import DynamicCache
 
-from lm_eval_steer.engine.prefix import cache_argument
+from lm_eval_steer.engine.prefix import run_prefix, takes_positions
 from lm_eval_steer.steering.blocks import base_model
 
 SHARE = 0.5
@@ -35,11 +34,11 @@ def rows_that_fit(lm: HFLM, positions: int, read: int) -> int:
 
 @torch.no_grad()
 def bytes_per_position(lm: HFLM) -> float:
-    """What the keys and values of one position take, measured on a short row."""
+    """What the keys and values of one position take, measured on a short row; 0 for a model that keeps other state."""
     model = base_model(lm.model)
-    cache = DynamicCache(config=model.config)
-    ids = torch.zeros(1, _SEEN, dtype=torch.int64, device=lm.device)
-    model(input_ids=ids, use_cache=True, **cache_argument(model, cache))
+    cache = run_prefix(model, [0] * _SEEN, 1, lm.device) if takes_positions(model) else None
+    if cache is None:
+        return 0.0
     held = (getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values"))
     return sum(states.nbytes for states in held if states is not None) / _SEEN
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -199,6 +200,11 @@ class RowEngine:
 
     # Scoring
 
+    @cached_property
+    def _takes_trees(self) -> bool:
+        with self._autocast():
+            return takes_trees(base_model(self._lm.model), self._lm.device)
+
     def score(
         self, rows: Sequence[ScoredRow], batch_size: int | None, finish: Callable[[int, tuple[float, bool]], None]
     ) -> None:
@@ -212,12 +218,11 @@ class RowEngine:
         if not rows:
             return
         model, limit = base_model(self._lm.model), self._lm.max_length
-        trees = plant(rows, limit, together=takes_trees(model))
+        trees = plant(rows, limit, together=self._takes_trees)
         if not can_share(model, max(len(tree.tokens) for tree in trees)):
             trees = plant(rows, limit, together=False)  # windows of attention and ALiBi count places, not positions
         self._prefixes.learn(tree.context for tree in trees)  # the last context token predicts: it is run anew
         order = sorted(range(len(trees)), key=lambda i: (-len(trees[i].tokens), trees[i].context, i))
-
         size = batch_size or rows_that_fit(
             self._lm, len(trees[order[0]].tokens), read=max(len(tree.tokens) - len(tree.context) + 1 for tree in trees)
         )
