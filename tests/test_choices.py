@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import models
-from lm_eval_steer.engine.choices import ScoredRow, Tree, is_plain, plant, takes_trees, tree_mask, tree_positions
+from lm_eval_steer.engine.choices import ScoredRow, Tree, follows_masks, is_plain, plant, tree_mask, tree_positions
 
 CONTEXT = [1, 2, 3]
 
@@ -81,9 +81,9 @@ def test_every_choice_has_the_logits_that_it_has_alone(family: str, attention: s
 @pytest.mark.parametrize("family", sorted(set(models.FAMILIES) - {"gemma2", "mistral"}))
 def test_trees_are_taken_where_they_are_understood(family: str, dtype: torch.dtype) -> None:
     model = models.make_model(family).to(dtype)
-    assert takes_trees(model, torch.device("cpu"))
+    assert follows_masks(model, torch.device("cpu"))
     mask_is_lost(model)
-    assert not takes_trees(model, torch.device("cpu"))
+    assert not follows_masks(model, torch.device("cpu"))
 
 
 def mask_is_lost(model: torch.nn.Module) -> None:
@@ -96,7 +96,7 @@ def mask_is_lost(model: torch.nn.Module) -> None:
 def test_a_mask_that_is_refused_is_no_error() -> None:
     model = models.make_model("llama")
     model.register_forward_pre_hook(refuse, with_kwargs=True)
-    assert not takes_trees(model, torch.device("cpu"))
+    assert not follows_masks(model, torch.device("cpu"))
 
 
 def refuse(module: torch.nn.Module, args: tuple[()], kwargs: dict[str, object]) -> None:

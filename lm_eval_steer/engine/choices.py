@@ -16,8 +16,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lm_eval_steer.engine.prefix import takes_positions
-
 _LIMIT = 16
 """Tokens of the tree that is tried: any that it does not fill."""
 _NEAR = 0.1
@@ -112,12 +110,12 @@ def plant(rows: Sequence[ScoredRow], limit: int, together: bool) -> list[Tree]:
 
 
 @torch.no_grad()
-def takes_trees(model: PreTrainedModel, device: torch.device) -> bool:
+def follows_masks(model: PreTrainedModel, device: torch.device) -> bool:
     """Whether attention follows a mask of our own, which a small tree shows.
 
     Fused kernels know only causal masks, and code from the hub may read a mask of four dimensions in its own way.
     """
-    if model.config.get_text_config()._attn_implementation not in ("eager", "sdpa") or not takes_positions(model):
+    if model.config.get_text_config()._attn_implementation not in ("eager", "sdpa"):
         return False
     context, tail = [1, 2, 3, 4], (2, 3)
     (tree,) = plant([ScoredRow(context, [3, 4, 1], 0), ScoredRow(context, [*tail, 1], 0)], _LIMIT, together=True)

@@ -25,9 +25,9 @@ from lm_eval_steer.engine.cache import make_roomy
 from lm_eval_steer.engine.choices import (
     ScoredRow,
     Tree,
+    follows_masks,
     is_plain,
     plant,
-    takes_trees,
     tree_mask,
     tree_positions,
 )
@@ -200,10 +200,14 @@ class RowEngine:
 
     # Scoring
 
+    def _takes_trees(self, width: int) -> bool:
+        """Whether choices may share rows of `width` tokens: windows of attention count places, not positions."""
+        return can_share(base_model(self._lm.model), width) and self._follows_masks
+
     @cached_property
-    def _takes_trees(self) -> bool:
+    def _follows_masks(self) -> bool:
         with self._autocast():
-            return takes_trees(base_model(self._lm.model), self._lm.device)
+            return follows_masks(base_model(self._lm.model), self._lm.device)
 
     def score(
         self, rows: Sequence[ScoredRow], batch_size: int | None, finish: Callable[[int, tuple[float, bool]], None]
@@ -217,10 +221,10 @@ class RowEngine:
         """
         if not rows:
             return
-        model, limit = base_model(self._lm.model), self._lm.max_length
-        trees = plant(rows, limit, together=self._takes_trees)
-        if not can_share(model, max(len(tree.tokens) for tree in trees)):
-            trees = plant(rows, limit, together=False)  # windows of attention and ALiBi count places, not positions
+        limit = self._lm.max_length
+        trees = plant(rows, limit, together=True)
+        if not all(map(is_plain, trees)) and not self._takes_trees(max(len(tree.tokens) for tree in trees)):
+            trees = plant(rows, limit, together=False)
         self._prefixes.learn(tree.context for tree in trees)  # the last context token predicts: it is run anew
         order = sorted(range(len(trees)), key=lambda i: (-len(trees[i].tokens), trees[i].context, i))
         size = batch_size or rows_that_fit(
