@@ -325,7 +325,6 @@ def _parser() -> argparse.ArgumentParser:
         "compare runs with their unsteered baseline, paired by document",
         "lm-eval-steer leaderboard sweep --layout table1 --format markdown",
     )
-    sub.add_argument("folders", nargs="+", metavar="DIR", help="what lm_eval or sweep wrote with --output_path")
     sub.add_argument(
         "--format", choices=("rich", "markdown", "csv", "json", "latex", "html"), default="rich", help="(default: rich)"
     )
@@ -336,7 +335,7 @@ def _parser() -> argparse.ArgumentParser:
         help="every arm (flat, default), the paper's Table 1, or its Appendix C",
     )
     sub.add_argument("--sort", default="", metavar="COLUMN", help="sort rows by best, change, holm_p, child, ...")
-    _add_filters(sub)
+    _add_rows(sub)
 
     sub = _command(
         commands,
@@ -344,9 +343,8 @@ def _parser() -> argparse.ArgumentParser:
         "draw the figures that results allow: accuracy by strength, change by vote, agreement of votes, dose by block",
         "lm-eval-steer figures sweep --out figures",
     )
-    sub.add_argument("folders", nargs="+", metavar="DIR", help="what lm_eval or sweep wrote with --output_path")
     sub.add_argument("--out", required=True, metavar="FOLDER", help="where each goes as .svg and as .png")
-    _add_filters(sub)
+    _add_rows(sub)
 
     sub = _command(
         commands,
@@ -354,15 +352,15 @@ def _parser() -> argparse.ArgumentParser:
         "write one HTML page, to be read offline: verdicts, table, figures, and every response beside the baseline's",
         "lm-eval-steer report sweep --out report.html",
     )
-    sub.add_argument("folders", nargs="+", metavar="DIR", help="what lm_eval or sweep wrote with --output_path")
     sub.add_argument("--out", required=True, metavar="FILE", help="the page, .html")
-    _add_filters(sub)
+    _add_rows(sub)
     _add_vectors(commands)
     return parser
 
 
-def _add_filters(sub: argparse.ArgumentParser) -> None:
-    """Of the leaderboard's rows."""
+def _add_rows(sub: argparse.ArgumentParser) -> None:
+    """Which results, and which rows of them."""
+    sub.add_argument("folders", nargs="+", metavar="DIR", help="what lm_eval or sweep wrote with --output_path")
     for name in ("child", "parent", "task"):
         sub.add_argument(
             f"--{name}", metavar="FILTER", help=f"only rows whose {name} contains this (or matches * and ?)"

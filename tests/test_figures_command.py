@@ -155,12 +155,13 @@ def test_bad_input_is_one_sentence(
     assert 'run pip install "lm_eval_steer[figures]"' in refused("missing", "--out", str(tmp_path / "x"))
 
 
+@pytest.mark.parametrize("command", ["figures", "report"])
 def test_the_example_of_the_help_runs(
-    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(sweep, tmp_path / "sweep")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
-        main(["figures", "--help"])
+        main([command, "--help"])
     example = capsys.readouterr().out.split("example:\n  ")[1].split()
     assert main(example[1:]) == 0
