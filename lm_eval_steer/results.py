@@ -114,6 +114,11 @@ class Run:
         return tuple(map(float, alpha)) if isinstance(alpha, list) else (float(alpha),)
 
     @property
+    def settings(self) -> list[str]:
+        """Digests of its settings, which its lines in a record bear; empty where the file does not say."""
+        return list(self.steering.get("settings") or ())
+
+    @property
     def is_baseline(self) -> bool:
         """Whether nothing was steered, and this is no control either."""
         return not any(self.alphas) and not self.steering.get("control")

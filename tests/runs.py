@@ -76,6 +76,8 @@ def write_run(
             "model": "steered-hf",
             "steering": {"alpha": alpha, "transfer": {"parent": "org/parent"}, **(steering or {})},
         }
+        found = config["steering"]
+        found.setdefault("settings", [digest(one) for one in _settings(child, found.get("control"), alpha)])
     mean = sum(scores) / len(scores)
     results = {
         "results": {
@@ -168,14 +170,9 @@ def write_record(
     """
     with Record(folder) as record:
         for (variant, alpha), answers in variants.items():
-            sampled = variant.startswith("self-consistency")
-            steering = {"vector": "5ha", "unit": "alpha", "control": variant or None, "alpha": alpha}
-            content = {
-                "model": {"pretrained": child, "dtype": "unknown"},
-                "steering": steering if alpha and not sampled else {"alpha": 0.0},
-                "sample": {"number": int(variant.split()[1])} if sampled else None,
-            }
-            settings = record.declare(content)
+            control, _, number = variant.partition(" ")
+            strengths = [0.0] * (int(number) + 1) if number else alpha
+            settings = record.declare(_settings(child, control or None, strengths)[-1])
             for i, (response, answer) in enumerate(answers):
                 line = Line(
                     fingerprint=digest([settings, i]),
@@ -197,6 +194,22 @@ def write_record(
                     seconds=0.0,
                 )
                 record.append(line)
+
+
+def _settings(child: str, control: str | None, alphas: Any) -> list[dict[str, Any]]:
+    """What `steered-hf` declares to a record, per variant of a set."""
+    found = []
+    for number, alpha in enumerate(alphas if isinstance(alphas, list) else [alphas]):
+        sampled = control == "self-consistency"
+        steering = {"vector": "5ha", "unit": "alpha", "control": control, "alpha": float(alpha)}
+        found.append(
+            {
+                "model": {"pretrained": child, "dtype": "unknown"},
+                "steering": steering if alpha and not sampled else {"alpha": 0.0},
+                "sample": {"number": number} if sampled else None,
+            }
+        )
+    return found
 
 
 def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

@@ -247,7 +247,9 @@ def test_counters_equal_what_the_requests_imply(tokens: str, shared: str, tmp_pa
         new = line.tokens or 0
         positions = {"all": prompt + new - 1, "prompt": prompt, "generated": new, "last": 1}[tokens]
         expected += positions * (line.alpha != 0)
-    application = lm.get_model_info()["steering"]["application"]
+    told = lm.get_model_info()["steering"]
+    assert {line.settings for line in read_lines(tmp_path / "record")} == set(told["settings"])
+    application = told["application"]
     assert application == {key: dict.fromkeys(range(models.DEPTH), expected) for key in ("steered", "implied")}
     lm.loglikelihood(choices())
     after = lm.get_model_info()["steering"]["application"]

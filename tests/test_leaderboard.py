@@ -459,15 +459,16 @@ def test_tokens_of_a_plain_run_come_from_its_record(tmp_path: Path) -> None:
             stop=None, time=0.0, seconds=0.0,
         )  # fmt: skip
 
-    model = {"pretrained": "org/child", "dtype": "unknown"}
+    contents = [{"model": "org/child", "normalize": one} for one in (False, True)]
     with Record(tmp_path / "record") as record:
-        plain = record.declare({"model": model, "steering": {"alpha": 0.0}, "sample": None, "seed": 0})
+        plain, steered = (record.declare(content) for content in ({"model": "org/child"}, contents[0]))
         for doc in range(5):  # more than the run has
             record.append(line(0.0, doc, plain))
-        steered = record.declare({"model": model, "steering": {"alpha": 1.0}, "sample": None, "seed": 0})
         record.append(line(1.0, 0, steered))
-    for alpha in (0, 1):
-        write_run(tmp_path / "out", [0.0, 1.0], alpha=alpha, record="record")
+        record.append(line(1.0, 1, record.declare(contents[1])))  # of another run
+    for alpha, settings in ((0, plain), (1, steered)):
+        more = {"settings": [settings]}
+        write_run(tmp_path / "out", [0.0, 1.0], alpha=alpha, record="record", steering=more)
     (row,) = entries(tmp_path / "out")
     assert row["tokens"] == {"baseline": 14, "1": None}  # one of two responses is missing
 

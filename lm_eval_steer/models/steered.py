@@ -206,6 +206,7 @@ class Steered(Base):
         vector = self.plan.vector
         steering = self.plan.settings() | {
             "fingerprint": self.steering_fingerprint,
+            "settings": self._axis.shas,
             "system_prompt": "merged into the first user turn" if self._merges_system else "as the template has it",
             "transfer": self._transfer,
             "passport": vector.passport if vector else None,

@@ -8,7 +8,7 @@ files.py   the files, and all that only reads them
 store.py   Record, which appends
 """
 
-from lm_eval_steer.record.files import read_lines, read_with_settings, settings_of
+from lm_eval_steer.record.files import read_lines, settings_of
 from lm_eval_steer.record.line import VERSION, VOLATILE, Line, digest
 from lm_eval_steer.record.store import Record
 
@@ -19,6 +19,5 @@ __all__ = [
     "Record",
     "digest",
     "read_lines",
-    "read_with_settings",
     "settings_of",
 ]

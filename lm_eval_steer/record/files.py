@@ -24,17 +24,7 @@ def read_lines(folder: str | Path, task: str | None = None) -> Iterator[Line]:
     Raises:
         SteeringError: for a folder that is missing, and, from the iterator, for a file that cannot be read.
     """
-    return (entry for entry in _first_entries(_files_of(folder, task), task) if isinstance(entry, Line))
-
-
-def read_with_settings(folder: str | Path, task: str | None = None) -> Iterator[tuple[Line, dict[str, Any]]]:
-    """As `read_lines`, each line with the content of its settings."""
-    contents: dict[str, dict[str, Any]] = {}
-    for entry in _first_entries(_files_of(folder, task), task):
-        if isinstance(entry, Settings):
-            contents[entry.settings] = entry.content
-        else:
-            yield entry, contents[entry.settings]
+    return _first_lines(_files_of(folder, task), task)
 
 
 def settings_of(folder: str | Path) -> dict[str, dict[str, Any]]:
@@ -55,14 +45,11 @@ def _files_of(folder: str | Path, task: str | None) -> list[Path]:
     return [path for path in paths if _named(path)[0].casefold() == stem]
 
 
-def _first_entries(paths: list[Path], task: str | None) -> Iterator[Line | Settings]:
-    """All headers, and of lines with the same fingerprint the first."""
+def _first_lines(paths: list[Path], task: str | None) -> Iterator[Line]:
     seen = set()
     for path in paths:
         for _, _, entry in scan(path):
-            if isinstance(entry, Settings):
-                yield entry
-            elif entry.fingerprint not in seen and task in (None, entry.task):
+            if isinstance(entry, Line) and entry.fingerprint not in seen and task in (None, entry.task):
                 seen.add(entry.fingerprint)
                 yield entry
 

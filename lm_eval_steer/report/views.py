@@ -13,10 +13,10 @@ from typing import Any
 from tqdm import tqdm
 
 from lm_eval_steer.alphas import alpha_name, alpha_order
-from lm_eval_steer.leaderboard.costs import belongs, record_folder
+from lm_eval_steer.leaderboard.costs import record_folder
 from lm_eval_steer.leaderboard.pairs import is_binary, keyed
 from lm_eval_steer.leaderboard.rows import Row
-from lm_eval_steer.record import Line, read_with_settings
+from lm_eval_steer.record import Line, read_lines
 from lm_eval_steer.report.scores import Scores
 from lm_eval_steer.results import Document, Run, read_documents, show_choices
 
@@ -96,7 +96,7 @@ class _Records:
     """Records, read once."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[Path, str], dict[str, tuple[dict[str, Any], list[Line]]]] = {}
+        self._found: dict[tuple[Path, str], dict[str, list[Line]]] = {}
 
     def of(self, row: Row, arm: str, run: Run) -> list[Line]:
         """The lines of a run, of all its documents."""
@@ -106,12 +106,10 @@ class _Records:
             return []
         key = (folder.resolve(), run.task)
         if key not in self._found:
-            groups: dict[str, tuple[dict[str, Any], list[Line]]] = {}
-            for line, settings in read_with_settings(folder, task=run.task):
-                groups.setdefault(line.settings, (settings, []))[1].append(line)
-            self._found[key] = groups
-        groups = self._found[key]
-        return [line for settings, lines in groups.values() if belongs(run, settings, lines[0].alpha) for line in lines]
+            groups = self._found[key] = {}
+            for line in read_lines(folder, task=run.task):
+                groups.setdefault(line.settings, []).append(line)
+        return [line for settings in run.settings for line in self._found[key].get(settings, ())]
 
 
 def _sheet(row: Row, records: _Records) -> Sheet | None:
