@@ -9,12 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+
 import models
 from conftest import make_vector
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.ranks import Ranks
 from lm_eval_steer.record import read_lines
 
 
-def run(folder: Path, model: Path, processes: int) -> dict[str, Any]:
+def run(folder: Path, model: Path, processes: int, engine: str = "steered-hf", **more: Any) -> dict[str, Any]:
     """`lm_eval` over a set of strengths; its results and the answers of its samples by document."""
     launch = [sys.executable, "-m", "lm_eval"]
     if processes > 1:
@@ -23,8 +28,8 @@ def run(folder: Path, model: Path, processes: int) -> dict[str, Any]:
                   "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
                   "--main_process_port", "0", "-m", "lm_eval"]  # fmt: skip
     arguments = {"pretrained": str(model), "vectors": str(folder.parent / "v.pt"), "alpha": [1.0, 2.0, 3.0],
-                 "record": str(folder / "record")}  # fmt: skip
-    command = [*launch, "--model", "steered-hf", "--model_args", json.dumps(arguments), "--tasks", "arith_steer",
+                 "record": str(folder / "record")} | more  # fmt: skip
+    command = [*launch, "--model", engine, "--model_args", json.dumps(arguments), "--tasks", "arith_steer",
                "--limit", "5", "--batch_size", "8", "--gen_kwargs", "max_gen_toks=4", "--log_samples",
                "--output_path", str(folder)]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
@@ -39,14 +44,43 @@ def run(folder: Path, model: Path, processes: int) -> dict[str, Any]:
     }
 
 
-def test_two_processes_share_the_documents_and_give_the_results_of_one(tmp_path: Path) -> None:
-    model = models.save_model(tmp_path / "model", "llama", max_position_embeddings=4096)
-    make_vector().save(tmp_path / "v.pt")
-    alone, together = run(tmp_path / "one", model, 1), run(tmp_path / "two", model, 2)
+def compare(folder: Path, model: Path, engine: str = "steered-hf", **more: Any) -> None:
+    """Hold a run of two processes against one of one."""
+    alone, together = (run(folder / name, model, count, engine, **more) for name, count in (("one", 1), ("two", 2)))
     assert together == alone
     by_rank = [
         {json.loads(text)["doc_id"] for text in path.read_text(encoding="utf-8").split("\n")[:-1] if '"doc_id"' in text}
-        for path in sorted((tmp_path / "two" / "record").iterdir())
+        for path in sorted((folder / "two" / "record").iterdir())
     ]
     assert by_rank == [{0, 2, 4}, {1, 3}]
-    assert [len(list(read_lines(tmp_path / folder / "record"))) for folder in ("one", "two")] == [15, 15]
+    assert [len(list(read_lines(folder / name / "record"))) for name in ("one", "two")] == [15, 15]
+
+
+def test_two_processes_share_the_documents_and_give_the_results_of_one(tmp_path: Path) -> None:
+    model = models.save_model(tmp_path / "model", "llama", max_position_embeddings=4096)
+    make_vector().save(tmp_path / "v.pt")
+    compare(tmp_path, model)
+
+
+def test_what_a_launcher_says() -> None:
+    assert Ranks.found({}) == Ranks(0, 1, 0, 1)
+    told = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
+    assert Ranks.found(told) == Ranks(5, 8, 1, 4)
+    with pytest.raises(SteeringError, match=r"8 processes .* unset VLLM_ENABLE_V1_MULTIPROCESSING"):
+        Ranks.found(told | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
+
+
+def test_every_process_has_gpus_of_its_own() -> None:
+    assert [Ranks(5, 8, rank, 4).devices(None, 8, 2) for rank in range(4)] == ["0,1", "2,3", "4,5", "6,7"]
+    assert Ranks(1, 2, 1, 2).devices("7,3,5", 3, 1) == "3"
+    with pytest.raises(SteeringError, match="2 processes of 2 GPUs each want 4, and this machine shows 3: start fewer"):
+        Ranks(1, 2, 1, 2).devices("7,3,5", 3, 2)
+
+
+def test_an_engine_is_started_as_if_it_were_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "OTHER": "x"}
+    monkeypatch.setattr(os, "environ", dict(told))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    with Ranks.found(told).alone(2):
+        assert os.environ == {"CUDA_VISIBLE_DEVICES": "2,3", "OTHER": "x"}
+    assert os.environ == told

@@ -84,6 +84,8 @@ def test_the_environment_is_prepared_where_it_is_open(monkeypatch: pytest.Monkey
     assert os.environ["VLLM_CPU_OMP_THREADS_BIND"] == "0,1,2,3"
     vllm_support.prepare_environment("0.32.0+cpu", 2)
     assert os.environ["VLLM_CPU_OMP_THREADS_BIND"] == "0,1|2,3"
+    vllm_support.prepare_environment("0.32.0+cpu", 1, local_rank=1, local_size=2)
+    assert os.environ["VLLM_CPU_OMP_THREADS_BIND"] == "2,3"
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "3"
     vllm_support.prepare_environment("0.32.0+cpu", 1)
     assert os.environ["VLLM_CPU_OMP_THREADS_BIND"] == "3"
@@ -109,6 +111,9 @@ def test_what_the_user_gave_stays_beside_what_compiled_models_need(monkeypatch: 
     plain = vllm_support.compiled_arguments({}, None, cpu=True)
     assert plain["model_loader_extra_config"] == {"load_format": "auto"}
     assert plain["compilation_config"] == {}
+    assert vllm_support.compiled_arguments({"compilation_config": 2}, None, cpu=True)["compilation_config"] == {
+        "mode": 2
+    }
     given = {
         "load_format": "runai_streamer",
         "model_loader_extra_config": {"concurrency": 4},

@@ -112,7 +112,10 @@ def compiled_arguments(kwargs: Mapping[str, Any], blocks: str | None, cpu: bool)
     Raises:
         SteeringError: where whole graphs are asked for.
     """
-    graphs = ({} if cpu else {"cudagraph_mode": "PIECEWISE"}) | dict(kwargs.get("compilation_config") or {})
+    given = kwargs.get("compilation_config") or {}
+    if isinstance(given, int):  # vLLM's short form of an optimisation level
+        given = {"mode": given}
+    graphs = ({} if cpu else {"cudagraph_mode": "PIECEWISE"}) | dict(given)
     if graphs.get("cudagraph_mode", "NONE") not in ("NONE", "PIECEWISE"):
         raise SteeringError(
             f"nothing can be steered within whole CUDA graphs (cudagraph_mode={graphs['cudagraph_mode']}): leave it "
@@ -131,12 +134,13 @@ def compiled_arguments(kwargs: Mapping[str, Any], blocks: str | None, cpu: bool)
     }
 
 
-def prepare_environment(found: str, workers: int) -> None:
+def prepare_environment(found: str, workers: int, local_rank: int = 0, local_size: int = 1) -> None:
     """Set what vLLM reads from the environment and the user left open.
 
     Args:
         found: the version that is installed.
-        workers: how many processes share this machine's cores, on a CPU.
+        workers: how many processes of the engine share its part of this machine's cores, on a CPU.
+        local_rank, local_size: this engine's number, of how many on this machine.
 
     Raises:
         SteeringError: for a setting under which nothing could be steered.
@@ -148,14 +152,18 @@ def prepare_environment(found: str, workers: int) -> None:
         return
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")  # GiB; left alone, vLLM claims nine tenths of the machine
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if os.environ.get(_BINDING) == _bound.get(_BINDING) and workers <= len(cores) <= SMALL_MACHINE:
-        share = len(cores) // workers
-        parts = [cores[i * share : (i + 1) * share] for i in range(workers)]
+    ours = os.environ.get(_BINDING) == _bound.get(_BINDING)
+    all_workers = workers * local_size
+    if ours and all_workers <= len(cores) and (local_size > 1 or len(cores) <= SMALL_MACHINE):
+        share = len(cores) // all_workers
+        first = local_rank * workers
+        parts = [cores[i * share : (i + 1) * share] for i in range(first, first + workers)]
         os.environ[_BINDING] = _bound[_BINDING] = "|".join(",".join(map(str, part)) for part in parts)
 
 
 SMALL_MACHINE = 8
-"""vLLM keeps one core per worker free for its scheduler; on a machine of so many cores they all work here."""
+"""vLLM keeps one core per worker free for its scheduler; on a machine of so many cores they all work here. Between the
+engines of several processes it shares out nothing, so that is done here, too."""
 _BINDING = "VLLM_CPU_OMP_THREADS_BIND"
 _bound: dict[str, str] = {}
 """What this process set itself, and may set anew for its next engine."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from lm_eval.api.instance import Instance
+from torch import Tensor
 
 from lm_eval_steer.engine.vllm_support import compiled_arguments, load_plugin, prepare_environment, require_vllm
 from lm_eval_steer.errors import SteeringError
@@ -25,6 +28,7 @@ from lm_eval_steer.engine.vllm_worker import pack  # noqa: E402
 from lm_eval_steer.models.axis import Asked, Scores, Written  # noqa: E402
 from lm_eval_steer.models.chat import Messages  # noqa: E402
 from lm_eval_steer.models.plan import SteeringPlan  # noqa: E402
+from lm_eval_steer.models.ranks import Ranks  # noqa: E402
 from lm_eval_steer.models.steered import Steered, gather, take_plan  # noqa: E402
 from lm_eval_steer.models.vllm_check import check_steering  # noqa: E402
 from lm_eval_steer.record import digest  # noqa: E402
@@ -42,7 +46,8 @@ class SteeredVLLM(Steered, VLLM):
     Takes every argument of the harness's `vllm` and those of `steered-hf`, which mean the same (models/plan.py,
     SteeredHF). alpha=0 alone takes VLLM's own path. All strengths of a set run in the same batches; the prefix cache
     keeps keys and values of different steerings apart. vLLM forms the batches itself, whatever batch_size says. It runs
-    eagerly unless enforce_eager=False asks for a compiled model.
+    eagerly unless enforce_eager=False asks for a compiled model. Processes started together (`accelerate launch`) have
+    an engine and documents each (models/ranks.py).
 
     Args:
         pretrained: as in VLLM.
@@ -57,10 +62,12 @@ class SteeredVLLM(Steered, VLLM):
         plan = take_plan(kwargs)
         if not isinstance(pretrained, str):
             raise SteeringError("steered-vllm loads models by name or folder: give pretrained as text")
-        if int(kwargs.get("data_parallel_size", 1)) > 1:
+        copies = int(kwargs.get("data_parallel_size", 1))
+        if copies > 1:
             raise SteeringError(
-                "steered-vllm does not run data_parallel_size > 1 in this version: start one process per share of the "
-                "documents, or use tensor_parallel_size"
+                f"data_parallel_size={copies} makes the harness start new engines at every call, which nothing could "
+                f"steer: leave it out and start {copies} processes, accelerate launch --num_processes {copies} -m "
+                "lm_eval ..., which share the documents"
             )
         if kwargs.setdefault("worker_extension_cls", EXTENSION) != EXTENSION:
             raise SteeringError("steered-vllm needs worker_extension_cls for itself: leave it out")
@@ -68,17 +75,21 @@ class SteeredVLLM(Steered, VLLM):
         if ON_CPU and "max_num_batched_tokens" not in kwargs:
             kwargs.setdefault("enable_chunked_prefill", False)  # see _refuse_to_draw
         workers = int(kwargs.get("tensor_parallel_size", 1)) * int(kwargs.get("pipeline_parallel_size", 1))
-        prepare_environment(VERSION, workers)
+        self._ranks = Ranks.found(os.environ)
+        prepare_environment(VERSION, workers, self._ranks.local_rank, self._ranks.local_size)
         self._model_settings = _model_settings(pretrained, kwargs)
         compiled = not kwargs.setdefault("enforce_eager", True)
         if compiled:
             kwargs |= compiled_arguments(kwargs, plan.blocks, cpu=ON_CPU)
             load_plugin()
         try:
-            super().__init__(pretrained, **kwargs)
+            with self._ranks.alone(workers):
+                super().__init__(pretrained, **kwargs)
         except OSError as error:  # transformers' word for: no such model, no such file, no hub
             reason = str(error).strip().split("\n")[0]
             raise SteeringError(f"the model {pretrained!r} cannot be loaded: {reason}") from None
+        self._ranks.join()
+        self._rank, self._world_size = self._ranks.rank, self._ranks.size
         config = self.model.llm_engine.model_config
         self._depth = int(config.hf_text_config.num_hidden_layers)
         self._width = int(config.get_hidden_size())
@@ -124,6 +135,22 @@ class SteeredVLLM(Steered, VLLM):
     def _salt(plan: SteeringPlan, row: np.ndarray) -> str | None:
         """What keeps the keys and values of one steering apart in the prefix cache; None where nothing is steered."""
         return digest([plan.response_settings(), row.tolist()]) if row.any() else None
+
+    # What the harness asks for where several processes share the documents
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors to be gathered lie."""
+        return torch.device("cpu")
+
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        return self._ranks.all_gather(tensor)
+
+    def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
+        return self._ranks.gather_object(obj, dst)
+
+    def barrier(self) -> None:
+        self._ranks.barrier()
 
     # What the axis asks for
 

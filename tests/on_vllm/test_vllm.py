@@ -376,7 +376,10 @@ def test_tensor_parallel_ranks_steer_alike(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"data_parallel_size": 2}, "data_parallel_size > 1"),
+        (
+            {"data_parallel_size": 2},
+            "data_parallel_size=2 .* start 2 processes, accelerate launch --num_processes 2 -m",
+        ),
         ({"worker_extension_cls": "a.b"}, "for itself"),
         ({"alpha": "papers"}, "alpha='papers' is not understood"),
     ],

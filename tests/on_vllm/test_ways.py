@@ -16,6 +16,7 @@ from vllm.compilation.backends import split_graph
 from vllm.config import CUDAGraphMode
 
 import sweeps
+import test_ranks
 from conftest import make_vector
 from lm_eval_steer.engine import vllm_compiled
 from lm_eval_steer.engine.vllm_support import OPERATOR
@@ -75,6 +76,15 @@ def test_drafts_change_no_text_and_no_count(tmp_path: Path) -> None:
             lm.generate_until(requests(do_sample=True, temperature=0.5))
     finally:
         stop(lm)
+
+
+def test_two_processes_share_the_documents_and_give_the_results_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND")  # each takes its part of the cores
+    make_vector(width=WIDTH).save(tmp_path / "v.pt")
+    folder = save(tmp_path / "model", "llama", max_position_embeddings=4096)
+    test_ranks.compare(tmp_path, Path(folder), "steered-vllm", dtype="float32", max_length=2048)
 
 
 def test_a_sweep_on_vllm_ends_as_one_on_hf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
