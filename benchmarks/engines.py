@@ -11,11 +11,14 @@ from __future__ import annotations
 import argparse
 import importlib.resources
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
 
+import numpy as np
+import psutil
 from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
@@ -26,6 +29,8 @@ from lm_eval_steer.models.plan import SteeringPlan
 
 ALPHAS = (0.0, *PAPER)
 """The paper's set, and 0: 19 strengths."""
+TINY = 1e-4
+"""Steers every position and changes next to no text, so that a run without steering has as many tokens."""
 
 
 def read_arguments() -> argparse.Namespace:
@@ -44,6 +49,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--batch", default="64", help="of steered-hf, a number or auto; vLLM forms its own")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--early_stop", action="store_true", help="also a vote that leaves out what cannot change it")
+    parser.add_argument("--unsteered", action="store_true", help="also the engine with and without steering")
     return parser.parse_args()
 
 
@@ -68,50 +74,105 @@ def load(args: argparse.Namespace) -> Any:
     return get_model(args.engine)(**common, batch_size=args.batch, device="cpu")
 
 
-def seconds(run: Callable[[], Any], repeat: int) -> float:
-    """Median time of some runs."""
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return median(times)
+class Runs:
+    """Runs whose time and memory are told as shares of the first.
+
+    Attributes:
+        base: seconds of an `hf` run.
+    """
+
+    def __init__(self, repeat: int) -> None:
+        self._repeat, self._process = repeat, psutil.Process()
+        self._before = self._process.memory_info().rss
+        self.base = 0.0
+
+    def seconds(self, run: Callable[[], Any]) -> float:
+        """Median time of some runs."""
+        times = []
+        for _ in range(self._repeat):
+            start = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - start)
+        return median(times)
+
+    def row(self, name: str, run: Callable[[], Any], model: Any) -> None:
+        """Print a row of the table.
+
+        Args:
+            name: what is run.
+            run: runs it.
+            model: a torch model, whose weights are not counted as memory of the run; None for one of another process.
+        """
+        peak, over = 0, threading.Event()
+
+        def watch() -> None:
+            nonlocal peak
+            while not over.wait(0.02):
+                peak = max(peak, self._process.memory_info().rss)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            took = self.seconds(run)
+        finally:
+            over.set()
+            watcher.join()
+        memory = "-"
+        if model is not None:
+            weights = sum(one.nbytes for one in model.parameters())
+            memory = f"{(peak - self._before - weights) / 2**30:.1f}"
+        print(f"| {name} | {took / self.base:.2f} | {memory} |", flush=True)
 
 
 def main() -> None:
-    """Time `hf`, the engine without steering, and sets of growing size."""
+    """Time `hf`, sets of growing size, a vote that stops early, and what steering itself takes."""
     args = read_arguments()
+    runs = Runs(args.repeat)
     plugin.install(force=True)
     plain: Any = HFLM(pretrained=args.model, device="cpu", dtype=args.dtype, batch_size=args.hf_batch)
     task = make_task(plain, args)
     requests = task.instances
     kind = requests[0].request_type
-    base = seconds(lambda: getattr(plain, kind)(requests, disable_tqdm=True), args.repeat)
+    runs.base = runs.seconds(lambda: getattr(plain, kind)(requests, disable_tqdm=True))
     plain = None  # its memory is free for the engine
     lm = load(args)
+    model = None if args.engine == "steered-vllm" else lm.model
     print(f"{args.task}, {args.docs} documents, at most {args.new_tokens} new tokens, {args.dtype}")
     print(f"{args.engine} at batch {args.batch}, hf at batch {args.hf_batch}, median of {args.repeat}\n")
-    print("| work | time / one hf run |\n|---|---|")
+    print("| work | time / one hf run | GiB above the model |\n|---|---|---|")
 
-    def run(alphas: tuple[float, ...], early_stop: bool = False) -> dict[str, Any]:
+    def run(alpha: Any, prepare: Callable[[], None] = lambda: None, **more: Any) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as record:
-            strength: Any = list(alphas) if len(alphas) > 1 else alphas[0]
-            more = {"vote_early_stop": early_stop, "record": record}
-            lm.steer(SteeringPlan.build(vectors=args.vectors, alpha=strength, **more))
+            lm.steer(SteeringPlan.build(vectors=args.vectors, alpha=alpha, record=record, **more))
+            prepare()
             if hasattr(lm.model, "reset_prefix_cache"):
                 lm.model.reset_prefix_cache()  # what an earlier run left would be a present
             getattr(lm, kind)(requests, disable_tqdm=True)
             return lm.get_model_info()["steering"]["votes"]
 
+    def let_go() -> None:
+        """Run the same rows on the same engine without steering."""
+        if args.engine == "steered-vllm":
+            lm._rows.unload()
+        else:
+            lm._steerer = None
+            lm._rows = type(lm._rows)(lm, None, np.zeros((1, 1), dtype=np.float32), "all")
+
+    run(0.5)  # warms up
+    if args.unsteered:
+        runs.row("steered, by 0.0001", lambda: run(TINY), model)
+        runs.row("the same rows, unsteered", lambda: run(TINY, let_go), model)
     for size in map(int, args.sizes.split(",")):
-        chosen = (0.5,) if size == 1 else ALPHAS[:: len(ALPHAS) // size][:size]
-        took = seconds(lambda chosen=chosen: run(chosen), args.repeat)  # type: ignore[misc]
-        print(f"| {size} alpha{'s' * (size > 1)}, all responses | {took / base:.2f} |", flush=True)
+        chosen = 0.5 if size == 1 else list(ALPHAS[:: len(ALPHAS) // size][:size])
+        runs.row(f"{size} alpha{'s' * (size > 1)}, all responses", lambda chosen=chosen: run(chosen), model)  # type: ignore[misc]
     if args.early_stop:
         votes: dict[str, Any] = {}
-        took = seconds(lambda: votes.update(run(ALPHAS, early_stop=True)), args.repeat)
-        skipped = f"{votes['skipped']} of {votes['responses']} responses skipped"
-        print(f"| vote over 19 alphas with early stop ({skipped}) | {took / base:.2f} |", flush=True)
+        runs.row(
+            f"vote over {len(ALPHAS)} alphas with early stop",
+            lambda: votes.update(run(list(ALPHAS), vote_early_stop=True)),
+            model,
+        )
+        print(f"\nThe vote left out {votes['skipped']} of {votes['responses']} responses.")
 
 
 if __name__ == "__main__":
