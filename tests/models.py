@@ -35,10 +35,30 @@ FAMILIES = {
     "falcon": ("FalconConfig", {"alibi": False, "new_decoder_architecture": False, "multi_query": True}),
 }
 
+_HYBRID = {
+    "num_experts": 2,
+    "num_experts_per_tok": 1,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "head_dim": 8,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+}
+# Families whose positions or states the engine leaves to transformers.
+OTHERS = {
+    "falcon, alibi": ("FalconConfig", {"alibi": True, "new_decoder_architecture": False, "multi_query": True}),
+    "mamba": ("MambaConfig", {}),
+    "qwen3_next": ("Qwen3NextConfig", _GROUPED | _HYBRID),
+    "lfm2": ("Lfm2Config", _GROUPED | {"layer_types": ["conv", "full_attention", "conv"]}),
+}
+
 
 def make_config(family: str, **changes: object) -> transformers.PretrainedConfig:
     """Configuration of a tiny model."""
-    name, own = FAMILIES[family]
+    name, own = (FAMILIES | OTHERS)[family]
     return getattr(transformers, name)(**(_COMMON | own | changes))
 
 

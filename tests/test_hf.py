@@ -232,10 +232,39 @@ def test_a_beginning_is_not_carried_over_to_another_run() -> None:
     assert again == make(vectors=make_vector(), alpha=1.5).generate_until(generations(other))
 
 
-def test_beams_are_steered_without_sharing() -> None:
+@pytest.mark.parametrize("tokens", ["all", "prompt", "generated", "last"])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("falcon, alibi", "counts positions itself"),
+        ("mamba", "counts positions itself"),
+        ("qwen3_next", "keeps more than keys and values"),
+        ("lfm2", "keeps more than keys and values"),
+    ],
+)
+def test_other_models_are_left_to_transformers_and_steered_alike(
+    name: str, reason: str, tokens: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    lm = make(family=name, vectors=make_vector(), alpha=1.5, tokens=tokens)
+    by_hand = ByHand(lm, tokens)
+    with caplog.at_level("INFO", logger="lm_eval"):
+        assert lm.generate_until(generations()) == [by_hand.generate(text, 12) for text in CONTEXTS]
+    assert reason in caplog.text
+    for request, (score, _) in zip(scorings(), lm.loglikelihood(scorings()), strict=True):
+        assert score == pytest.approx(by_hand.score(*request.args), abs=1e-3)
+
+
+def test_beams_are_steered_without_sharing(caplog: pytest.LogCaptureFixture) -> None:
     lm = make(vectors=make_vector(), alpha=1.5)
     contexts = [SHARED + text for text in CONTEXTS]
-    beams = lm.generate_until(generations(contexts, num_beams=2))
+    with caplog.at_level("INFO", logger="lm_eval"):
+        lm.generate_until(generations(contexts))
+        assert "run whole" not in caplog.text
+        beams = lm.generate_until(generations(contexts, num_beams=2))
+        lm.generate_until(generations(contexts[:1], num_beams=2))
+    assert (
+        caplog.text.count("Prompts are run whole, and a batch until its last row has finished: {'num_beams': 2}") == 1
+    )
     assert beams == [lm.generate_until(generations([text], num_beams=2))[0] for text in contexts]
 
 

@@ -139,7 +139,13 @@ def cache_argument(model: PreTrainedModel, cache: Cache) -> dict[str, Cache]:
 def holds_only_keys_and_values(model: PreTrainedModel) -> bool:
     """False for a model that keeps other state (linear attention, recurrence)."""
     kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()
-    return set(kinds) <= {"full_attention", "sliding_attention"}
+    if not set(kinds) <= {"full_attention", "sliding_attention"}:
+        return False
+    try:
+        DynamicCache(config=model.config).get_seq_length()
+    except ValueError:  # none of its layers has keys
+        return False
+    return bool({"cache", "past_key_values"} & set(inspect.signature(model.forward).parameters))
 
 
 def run_prefix(model: PreTrainedModel, tokens: Sequence[int], rows: int, device: torch.device) -> Cache | None:
@@ -161,11 +167,11 @@ def takes_positions(model: PreTrainedModel) -> bool:
 def can_share(model: PreTrainedModel, width: int) -> bool:
     """Whether rows of different length may follow a shared beginning, with their padding behind it.
 
-    Positions must be given to the model, and no window of attention, which is counted in the cache, may be shorter than
-    `width`, the length of prompt and answer.
+    Positions must be given to the model, which must keep nothing but keys and values, and no window of attention, which
+    is counted in the cache, may be shorter than `width`, the length of prompt and answer.
     """
     window = getattr(model.config.get_text_config(), "sliding_window", None)
-    return takes_positions(model) and (window is None or width <= window)
+    return takes_positions(model) and holds_only_keys_and_values(model) and (window is None or width <= window)
 
 
 def move_padding(ids: Tensor, mask: Tensor, shared: int) -> tuple[Tensor, Tensor]:

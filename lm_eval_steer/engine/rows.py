@@ -65,6 +65,8 @@ class Row:
     seed: int | None = None
 
 
+_SEVERAL = ("num_beams", "num_return_sequences")
+
 Finish = Callable[[int, Generated], None]
 """Called with the number of a row that is done and what it wrote."""
 
@@ -86,6 +88,7 @@ class RowEngine:
         self._prefixes = Prefixes(self._run_prefix)
         self._implied = np.zeros(strengths.shape[1], dtype=np.int64)
         self._counts = True
+        self._told = set[str]()
 
     # Generating
 
@@ -113,7 +116,11 @@ class RowEngine:
         order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].prompt), rows[i].prompt, i))
         size = batch_size or rows_that_fit(self._lm, len(rows[order[0]].prompt) + new_tokens, read=1)
         self._prefixes.learn(row.prompt for row in rows)
-        run_batch = self._loop if self.loops(arguments) else self._leave_to_transformers
+        reason = self._against_our_loop(arguments)
+        run_batch = self._leave_to_transformers if reason else self._loop
+        if reason and reason not in self._told:
+            self._told.add(reason)
+            logger.info("Prompts are run whole, and a batch until its last row has finished: %s", reason)
 
         def run(batch: list[int], done: set[int]) -> None:
             def finish_one(position: int, generated: Generated) -> None:
@@ -126,11 +133,17 @@ class RowEngine:
 
         self._run_in_batches(run, order, [self._prefixes.family(row.prompt) for row in rows], size)
 
-    def loops(self, arguments: Mapping[str, Any]) -> bool:
-        """Whether our own loop runs rows; beams, and models with other state, are left to transformers' own."""
+    def _against_our_loop(self, arguments: Mapping[str, Any]) -> str:
+        """Why rows are left to transformers' own loop; empty where ours runs them."""
         model = base_model(self._lm.model)
-        several = any(arguments.get(name) not in (None, 1) for name in ("num_beams", "num_return_sequences"))
-        return not several and takes_positions(model) and holds_only_keys_and_values(model)
+        several = {name: arguments[name] for name in _SEVERAL if arguments.get(name) not in (None, 1)}
+        if several:
+            return f"{several} makes several texts of a row"
+        if not takes_positions(model):
+            return f"{type(model).__name__} counts positions itself"
+        if not holds_only_keys_and_values(model):
+            return f"{type(model).__name__} keeps more than keys and values"
+        return ""
 
     def _loop(
         self, rows: list[Row], stop: list[str], new_tokens: int, arguments: dict[str, Any], finish: Finish

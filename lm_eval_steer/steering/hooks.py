@@ -123,15 +123,16 @@ class Steerer:
         wide = torch.as_tensor(strengths, dtype=torch.float32, device=prompts.device)
         index = torch.zeros(len(wide), dtype=torch.int64) if index is None else index
 
+        run = 0
+
         def before_pass(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            nonlocal run
             inputs: Tensor = kwargs["inputs_embeds"] if kwargs.get("input_ids") is None else kwargs["input_ids"]
-            # transformers hands over no attention mask when there is no padding; the cache knows where a pass begins.
-            # (Its keyword is `cache` from transformers 5.20 on, `past_key_values` before.)
-            cache = kwargs.get("cache", kwargs.get("past_key_values"))
+            start, run = _beginning(kwargs, run), run + inputs.shape[1]
             copies, rest = divmod(len(inputs), len(wide))
             if rest:
                 raise SteeringError(f"{len(inputs)} rows are generated for {len(wide)} requests")
-            mask = generation_mask(tokens, prompts, 0 if cache is None else cache.get_seq_length(), inputs.shape[1])
+            mask = generation_mask(tokens, prompts, start, inputs.shape[1])
             repeat = [value.repeat_interleave(copies, dim=0) for value in (wide, mask, index)]
             self.next_pass(*repeat)
 
@@ -185,3 +186,22 @@ class Steerer:
             return (steered, *output[1:]) if isinstance(output, tuple) else steered
 
         return steer
+
+
+def _beginning(kwargs: Mapping[str, Any], run: int) -> int:
+    """Where a pass of `generate` begins: behind what its cache holds.
+
+    Args:
+        kwargs: of the pass.
+        run: how many positions were run before it, for a cache that does not count them.
+
+    transformers hands over no attention mask when there is no padding. The keyword of the cache is `cache` from
+    transformers 5.20 on, `past_key_values` before.
+    """
+    cache = kwargs.get("cache", kwargs.get("past_key_values"))
+    if cache is None:
+        return 0
+    try:
+        return int(cache.get_seq_length())
+    except ValueError:  # of states alone (Mamba)
+        return run
