@@ -130,15 +130,16 @@ def main() -> None:
     args = read_arguments()
     runs = Runs(args.repeat)
     plugin.install(force=True)
-    # Heads that share keys and values: transformers before 5.20 copies them for each, which takes three times as long
-    # on a CPU. `hf` is measured as newer ones are; steered-vllm's environment has an older one.
-    sdpa_attention.use_gqa_in_sdpa = lambda *_: True
+    # Keys and values that heads share are copied for each of them by the transformers in steered-vllm's environment, and
+    # not by newer ones: `hf` is measured at its best.
+    copies, sdpa_attention.use_gqa_in_sdpa = sdpa_attention.use_gqa_in_sdpa, lambda *_: True
     plain: Any = HFLM(pretrained=args.model, device="cpu", dtype=args.dtype, batch_size=args.hf_batch)
     task = make_task(plain, args)
     requests = task.instances
     kind = requests[0].request_type
     runs.base = runs.seconds(lambda: getattr(plain, kind)(requests, disable_tqdm=True))
     plain = None  # its memory is free for the engine
+    sdpa_attention.use_gqa_in_sdpa = copies
     lm = load(args)
     model = None if args.engine == "steered-vllm" else lm.model
     print(f"{args.task}, {args.docs} documents, at most {args.new_tokens} new tokens, {args.dtype}")
