@@ -122,7 +122,7 @@ class Runs:
         if model is not None:
             weights = sum(one.nbytes for one in model.parameters())
             memory = f"{(peak - self._before - weights) / 2**30:.1f}"
-        print(f"| {name} | {took / self.base:.2f} | {memory} |", flush=True)
+        print(f"| {name} | {took / self.base:.3f} | {memory} |", flush=True)
 
 
 def main() -> None:
@@ -130,8 +130,8 @@ def main() -> None:
     args = read_arguments()
     runs = Runs(args.repeat)
     plugin.install(force=True)
-    # Keys and values that heads share are copied for each of them by the transformers in steered-vllm's environment, and
-    # not by newer ones: `hf` is measured at its best.
+    # The transformers in steered-vllm's environment copies keys and values that heads share for each of them, newer ones
+    # do not: `hf` is measured at its best.
     copies, sdpa_attention.use_gqa_in_sdpa = sdpa_attention.use_gqa_in_sdpa, lambda *_: True
     plain: Any = HFLM(pretrained=args.model, device="cpu", dtype=args.dtype, batch_size=args.hf_batch)
     task = make_task(plain, args)
