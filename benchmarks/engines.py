@@ -130,8 +130,8 @@ def main() -> None:
     args = read_arguments()
     runs = Runs(args.repeat)
     plugin.install(force=True)
-    # Older transformers, as in steered-vllm's environment, copy keys and values that heads share for each of them, newer
-    # do not. `hf` is measured at its best.
+    # Keys and values that heads share are copied for each by older transformers, as in steered-vllm's environment, and
+    # not by newer ones: `hf` is measured at its best.
     copies, sdpa_attention.use_gqa_in_sdpa = sdpa_attention.use_gqa_in_sdpa, lambda *_: True
     plain: Any = HFLM(pretrained=args.model, device="cpu", dtype=args.dtype, batch_size=args.hf_batch)
     task = make_task(plain, args)
