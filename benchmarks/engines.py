@@ -43,6 +43,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--task", default="arith_steer")
     parser.add_argument("--vectors", default="smollm2_arith")
     parser.add_argument("--docs", type=int, default=16)
+    parser.add_argument("--shots", type=int, help="default: the task's five")
     parser.add_argument("--new_tokens", type=int, default=128)
     parser.add_argument("--chat", action="store_true")
     parser.add_argument("--sizes", default="1,2,5,10,19", help="how many of the 19 strengths each run has")
@@ -57,7 +58,9 @@ def read_arguments() -> argparse.Namespace:
 def make_task(lm: HFLM, args: argparse.Namespace) -> Any:
     """The task with the requests of its first documents."""
     folder = str(importlib.resources.files("lm_eval_steer.tasks"))
-    task = TaskManager(include_path=folder, include_defaults=False).load([args.task])["tasks"][args.task]
+    task: Any = TaskManager(include_path=folder, include_defaults=False).load([args.task])["tasks"][args.task]
+    if args.shots is not None:
+        task.set_config("num_fewshot", args.shots)
     template = {"apply_chat_template": True, "fewshot_as_multiturn": True, "chat_template": lm.apply_chat_template}
     more = template | {"tokenizer_name": lm.tokenizer_name} if args.chat else {}
     task.build_all_requests(limit=args.docs, rank=0, world_size=1, **more)
