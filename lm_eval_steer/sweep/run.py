@@ -54,7 +54,11 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
     if state["complete"] and _is_whole(args, state):
         return state
     if args.model == "steered-hf" and find_spec("vllm") is not None:
-        console.print("vLLM is installed here: --model steered-vllm runs the same sweep on it", highlight=False)
+        console.print(
+            "vLLM is installed here: --model steered-vllm runs the same sweep on it, on two cores in two fifths of the "
+            "time (docs/BENCHMARKS.md)",
+            highlight=False,
+        )
     _clean(args)
     write_state(args.folder, state)
     place = {"batch_size": args.batch_size, "device": args.device}
