@@ -84,3 +84,7 @@ def test_an_engine_is_started_as_if_it_were_the_only_one(monkeypatch: pytest.Mon
     with Ranks.found(told).alone(2):
         assert os.environ == {"CUDA_VISIBLE_DEVICES": "2,3", "OTHER": "x"}
     assert os.environ == told
+    monkeypatch.setattr(os, "environ", {})
+    with Ranks().alone(2):
+        os.environ["MASTER_PORT"] = "1"  # what one engine sets for itself stays
+    assert os.environ == {"MASTER_PORT": "1"}

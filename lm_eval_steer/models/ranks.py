@@ -63,18 +63,21 @@ class Ranks:
         Args:
             devices: how many GPUs it takes; where the machine has any, each of its processes gets others.
         """
-        before = dict(os.environ)
-        if self.size > 1:
-            for name in _NAMES:
-                os.environ.pop(name, None)
-            if torch.cuda.device_count():
-                os.environ[_VISIBLE] = self.devices(os.environ.get(_VISIBLE), torch.cuda.device_count(), devices)
+        if self.size == 1:
+            yield
+            return
+        hidden = (*_NAMES, _VISIBLE)
+        before = {name: os.environ[name] for name in hidden if name in os.environ}
+        for name in _NAMES:
+            os.environ.pop(name, None)
+        if torch.cuda.device_count():
+            os.environ[_VISIBLE] = self.devices(before.get(_VISIBLE), torch.cuda.device_count(), devices)
         try:
             yield
         finally:
-            for name in (*_NAMES, _VISIBLE):
+            for name in hidden:
                 os.environ.pop(name, None)
-            os.environ.update({name: before[name] for name in (*_NAMES, _VISIBLE) if name in before})
+            os.environ.update(before)
 
     def devices(self, visible: str | None, count: int, each: int) -> str:
         """This process's share of the GPUs.

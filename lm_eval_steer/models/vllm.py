@@ -69,6 +69,11 @@ class SteeredVLLM(Steered, VLLM):
                 f"steer: leave it out and start {copies} processes, accelerate launch --num_processes {copies} -m "
                 "lm_eval ..., which share the documents"
             )
+        if kwargs.get("distributed_executor_backend") == "external_launcher":
+            raise SteeringError(
+                "steered-vllm does not run inside an external launcher's processes: leave out "
+                "distributed_executor_backend, and each of them has an engine and documents of its own"
+            )
         if kwargs.setdefault("worker_extension_cls", EXTENSION) != EXTENSION:
             raise SteeringError("steered-vllm needs worker_extension_cls for itself: leave it out")
         kwargs.setdefault("enable_prefix_caching", True)

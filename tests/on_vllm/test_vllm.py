@@ -380,6 +380,7 @@ def test_tensor_parallel_ranks_steer_alike(tmp_path: Path, monkeypatch: pytest.M
             {"data_parallel_size": 2},
             "data_parallel_size=2 .* start 2 processes, accelerate launch --num_processes 2 -m",
         ),
+        ({"distributed_executor_backend": "external_launcher"}, "leave out distributed_executor_backend"),
         ({"worker_extension_cls": "a.b"}, "for itself"),
         ({"alpha": "papers"}, "alpha='papers' is not understood"),
     ],
