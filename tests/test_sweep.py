@@ -414,6 +414,13 @@ def test_a_control_that_cannot_be_is_refused_before_any_response(child: dict[str
     assert not list((tmp_path / "record").glob("*.jsonl"))
 
 
+def test_several_processes_are_refused(child: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SteeringError, match="a sweep is one process, and 2 were started"):
+        sweep(child, tmp_path / "out")
+    assert not (tmp_path / "out" / "sweep.json").exists()
+
+
 def test_output_path_must_be_a_folder(child: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SteeringError, match="cannot be written"):

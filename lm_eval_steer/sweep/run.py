@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -46,6 +47,12 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
         SteeringError: one sentence per way to be wrong, before any response is asked for.
     """
     console = console or Console(stderr=True)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        raise SteeringError(
+            f"a sweep is one process, and {processes} were started: start it without a launcher, or run its strengths "
+            "with lm_eval, which shares documents between processes"
+        )
     model = _model_class(args.model)
     plan = args.plan()
     manager = manager or TaskManager(metadata=dict(args.model_args))
