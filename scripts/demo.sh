@@ -21,4 +21,4 @@ step lm-eval-steer sweep --model_args pretrained="$model",vectors="$out/smollm2_
     --tasks arith_steer --alpha '[0.04,1,3]' --controls random:1 --val_limit "$docs" --limit "$docs" \
     --batch_size 64 --output_path "$out/sweep"
 step lm-eval-steer leaderboard "$out/sweep"
-printf '\nFirst put it on the path: . .venv/bin/activate\n'
+printf '\nOnce per shell, so that it is found: . .venv/bin/activate\n'
