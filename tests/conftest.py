@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,6 +24,13 @@ ROOT = Path(__file__).resolve().parent.parent
 if "LM_EVAL_STEER_DATA" not in os.environ and (ROOT.parent / "shared" / "data").is_dir():
     os.environ["LM_EVAL_STEER_DATA"] = str(ROOT.parent / "shared" / "data")
 plugin.install(force=True)
+if find_spec("hypothesis"):  # not in vLLM's environment, whose tests do without
+    from hypothesis import settings
+
+    # Ends what never ends. The default of 200 ms is about the machine: it is shared, and one comparison of MATH answers
+    # may take five seconds of its processor.
+    settings.register_profile("shared machine", deadline=timedelta(seconds=60))
+    settings.load_profile("shared machine")
 
 
 def make_vector(blocks: int = models.DEPTH, width: int = models.WIDTH, seed: int = 0) -> SteeringVector:

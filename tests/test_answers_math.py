@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from lm_eval.tasks.minerva_math import utils as minerva
 
@@ -192,10 +192,11 @@ def test_neither_symmetric_nor_transitive():
     assert not math_equal("x=5", "y=5")
 
 
+@example("Q!")  # no verdict in time
 @given(st.text(max_size=30))
 def test_any_two_texts_can_be_compared(text):
     assert math_equal(text, text)
-    assert math_equal("x^{12345}+1", text) in (True, False)
+    assert not math_equal("x^{12345}+1", text)
 
 
 ENDLESS = ("9^{9^{9^{9}}}", "9^{9^{9^{8}}}")

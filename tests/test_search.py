@@ -218,7 +218,7 @@ def test_a_search_is_repeated_from_its_history(method: str) -> None:
     assert (other == found) == (method == "coordinate")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(METHODS),
     st.lists(st.booleans(), min_size=1, max_size=12).filter(any),

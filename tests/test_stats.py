@@ -172,7 +172,7 @@ def test_bootstrap_of_unequal_documents_is_the_ratio_of_sums() -> None:
     pairs=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 5)), min_size=1, max_size=80),
     level=st.floats(0.05, 0.99),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bootstrap_is_ordered_deterministic_and_holds_the_estimate(pairs: list[tuple[int, int, int]], level) -> None:
     before, after, clusters = zip(*pairs, strict=True)
     low, high = paired_bootstrap(before, after, clusters, level=level, resamples=200)
@@ -250,7 +250,7 @@ def test_clustered_interval_covers_where_an_unclustered_one_does_not() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_paired_test_of_binary_scores_is_mcnemar_by_any_way(pairs: list[tuple[bool, bool]]) -> None:
     before, after = zip(*pairs, strict=True)
     p = paired_test(before, after)
@@ -574,7 +574,7 @@ def test_one_document_is_not_better_than_random() -> None:
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_low_is_above_zero_exactly_when_better(data: st.DataObject) -> None:
     n, seeds = data.draw(st.integers(1, 12)), data.draw(st.integers(2, 6))
     arms = [data.draw(st.lists(st.sampled_from([0, 0.5, 1]), min_size=n, max_size=n)) for _ in range(seeds + 1)]

@@ -295,14 +295,14 @@ def test_decided_and_needed_in_every_state(total: int) -> None:
 
 
 @given(st.lists(ANSWERS, max_size=6), st.integers(0, 4), EQUALS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_decided_exactly_where_no_completion_differs(answers: list[str | None], left: int, equal: Equal) -> None:
     total = min(6, len(answers) + left)
     assert is_decided(answers, total, equal=equal) == brute_decided(answers, total, None, equal)
 
 
 @given(st.lists(st.tuples(ANSWERS, WEIGHTS), max_size=6), st.integers(0, 3), EQUALS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_decided_exactly_with_weights(votes: list[tuple[str | None, float]], left: int, equal: Equal) -> None:
     answers, weights = [answer for answer, _ in votes], [weight for _, weight in votes]
     total = len(answers) + left
@@ -310,14 +310,14 @@ def test_decided_exactly_with_weights(votes: list[tuple[str | None, float]], lef
 
 
 @given(st.lists(ANSWERS, max_size=6), st.integers(0, 3), EQUALS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_needed_is_the_best_case(answers: list[str | None], left: int, equal: Equal) -> None:
     total = min(6, len(answers) + left)
     assert needed(answers, total, equal=equal) == brute_needed(answers, total, None, equal)
 
 
 @given(st.lists(st.tuples(ANSWERS, WEIGHTS), max_size=4), st.integers(0, 2), EQUALS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_needed_is_the_best_case_with_weights(votes: list[tuple[str | None, float]], left: int, equal: Equal) -> None:
     answers, weights = [answer for answer, _ in votes], [weight for _, weight in votes]
     total = len(answers) + left
