@@ -55,9 +55,35 @@ OTHERS = {
     "lfm2": ("Lfm2Config", _GROUPED | {"layer_types": ["conv", "full_attention", "conv"]}),
 }
 
+# Families with an encoder, some of another depth than the decoder.
+ENCODER_DECODERS = {
+    "t5": (
+        "T5Config",
+        {"d_model": WIDTH, "d_kv": 8, "d_ff": 48, "num_heads": 4, "num_layers": DEPTH}
+        | {"decoder_start_token_id": 258},
+    ),
+    "bart": (
+        "BartConfig",
+        {"d_model": WIDTH, "encoder_layers": 2, "decoder_layers": DEPTH, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48}
+        | {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "decoder_start_token_id": 257}
+        | {"max_position_embeddings": 2048, "forced_eos_token_id": None},
+    ),
+    "t5gemma": ("T5GemmaConfig", {"decoder_start_token_id": 256}),
+}
+_TOKENS = {name: _COMMON[name] for name in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
+
 
 def make_config(family: str, **changes: object) -> transformers.PretrainedConfig:
     """Configuration of a tiny model."""
+    if family in ENCODER_DECODERS:
+        name, own = ENCODER_DECODERS[family]
+        config = getattr(transformers, name)(**(_TOKENS | own | changes))
+        if family == "t5gemma":
+            for side, depth in ((config.encoder, 2), (config.decoder, DEPTH)):
+                side.update(_COMMON | _GROUPED | {"head_dim": 8, "num_hidden_layers": depth, "sliding_window": 16})
+                side.layer_types = ["sliding_attention", "full_attention", "sliding_attention"][:depth]
+            config.decoder.cross_attention_hidden_size = WIDTH
+        return config
     name, own = (FAMILIES | OTHERS)[family]
     return getattr(transformers, name)(**(_COMMON | own | changes))
 
@@ -65,7 +91,8 @@ def make_config(family: str, **changes: object) -> transformers.PretrainedConfig
 def make_model(family: str, seed: int = 0, **changes: object) -> transformers.PreTrainedModel:
     """A tiny random model in float32, spread widely enough that its greedy text is not one repeated token."""
     torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_config(make_config(family, **changes)).eval()
+    kind = transformers.AutoModelForSeq2SeqLM if family in ENCODER_DECODERS else transformers.AutoModelForCausalLM
+    model = kind.from_config(make_config(family, **changes)).eval()
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.25)

@@ -138,6 +138,12 @@ def test_read_pairs(tmp_path: Path) -> None:
         read_pairs(tmp_path / "missing.jsonl")
 
 
+def test_a_parent_with_an_encoder_is_refused(tmp_path: Path) -> None:
+    parent = load_parent({"pretrained": str(models.save_model(tmp_path / "t5", "t5"))}, None)
+    with pytest.raises(SteeringError, match="T5ForConditionalGeneration is an encoder-decoder"):
+        run(ExtractionArgs(task="arith_steer", n=4), parent)
+
+
 def test_refusals(tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SteeringError, match="nothing to extract from"):
         ExtractionArgs()

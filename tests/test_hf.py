@@ -432,14 +432,9 @@ def test_a_model_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
         SteeredHF(str(tmp_path / "no-such-model"), alpha=0)
 
 
-def test_encoder_decoders_and_prompt_learning_are_refused() -> None:
-    import transformers
+def test_prompt_learning_is_refused() -> None:
     from peft import PromptTuningConfig, get_peft_model
 
-    config = transformers.T5Config(d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2, vocab_size=259)
-    t5 = transformers.T5ForConditionalGeneration(config)
-    with pytest.raises(SteeringError, match="encoder-decoder"):
-        SteeredHF(t5, tokenizer=models.make_tokenizer(), alpha=0)
     tuned = get_peft_model(models.make_model("llama"), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
     with pytest.raises(SteeringError, match="prompt learning"):
         SteeredHF(tuned, tokenizer=models.make_tokenizer(), alpha=0)

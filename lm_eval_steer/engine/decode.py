@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,3 +141,14 @@ class DecodeLoop:
                 written.stop = "length"
             if written.stop:
                 self._finish(row, written)
+
+
+@contextmanager
+def drawing(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Let what transformers' own loop draws for one row depend on its seed alone; None leaves it as it is."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -67,6 +67,8 @@ class Reference:
     ) -> None:
         self._model, self._tokens = model, tokens
         self._normalize, self._share = normalize, share
+        config: Any = model.config
+        self._start: int | None = config.decoder_start_token_id if config.is_encoder_decoder else None
         found = find_blocks(model, blocks)
         device = next(model.parameters()).device
         self._steered = [
@@ -75,7 +77,17 @@ class Reference:
 
     @torch.no_grad()
     def logits(self, tokens: Sequence[int], prompt: int) -> Tensor:
-        """Logits [positions, vocabulary] of a text of which the first `prompt` tokens are the prompt."""
+        """Logits [positions, vocabulary] of a text of which the first `prompt` tokens are the prompt.
+
+        Of an encoder-decoder, whose encoder has the prompt, of its start token and what follows: the start token is
+        what the decoder has of a prompt.
+        """
+        device = next(self._model.parameters()).device
+        told = {"input_ids": torch.tensor([list(tokens)], device=device)}
+        if self._start is not None:
+            told["input_ids"], rest = told["input_ids"].split([prompt, len(tokens) - prompt], dim=1)
+            told["decoder_input_ids"] = torch.cat([rest.new_tensor([[self._start]]), rest], dim=1)
+            prompt = 1
         positions = {
             "all": slice(0, None),
             "prompt": slice(0, prompt),
@@ -86,8 +98,7 @@ class Reference:
             for block, direction, strength in self._steered:
                 hook = self._hook(positions, direction, strength)
                 stack.callback(block.register_forward_hook(hook).remove)
-            ids = torch.tensor([list(tokens)], device=next(self._model.parameters()).device)
-            logits: Tensor = self._model(ids, use_cache=False).logits[0].float()
+            logits: Tensor = self._model(**told, use_cache=False).logits[0].float()
         return logits
 
     def _hook(self, positions: slice, direction: Tensor, strength: float) -> Callable[..., Any]:
@@ -117,7 +128,7 @@ class Reference:
 
     def score(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[float, bool]:
         """Log-likelihood of a continuation, and whether greedy decoding would write it."""
-        rows = self.logits([*context, *continuation[:-1]], len(context))[len(context) - 1 :]
+        rows = self.logits([*context, *continuation[:-1]], len(context))[-len(continuation) :]
         tokens = torch.tensor(list(continuation), device=rows.device)
         total = float(rows.log_softmax(-1).gather(1, tokens[:, None]).sum())
         return total, bool((rows.argmax(-1) == tokens).all())

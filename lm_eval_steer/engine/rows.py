@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import Cache, DynamicCache
 
+from lm_eval_steer.engine.application import Application
 from lm_eval_steer.engine.cache import make_roomy
 from lm_eval_steer.engine.choices import (
     ScoredRow,
@@ -31,7 +32,7 @@ from lm_eval_steer.engine.choices import (
     tree_mask,
     tree_positions,
 )
-from lm_eval_steer.engine.decode import DecodeLoop, Generated
+from lm_eval_steer.engine.decode import DecodeLoop, Generated, drawing
 from lm_eval_steer.engine.memory import rows_that_fit
 from lm_eval_steer.engine.prefix import (
     Prefixes,
@@ -86,8 +87,7 @@ class RowEngine:
         self._strengths = torch.from_numpy(strengths).to(lm.device)
         self._steers_prompt = steerer is not None and tokens in ("all", "prompt")
         self._prefixes = Prefixes(self._run_prefix)
-        self._implied = np.zeros(strengths.shape[1], dtype=np.int64)
-        self._counts = True
+        self.application = Application(steerer, strengths, tokens)
         self._told = set[str]()
 
     # Generating
@@ -118,6 +118,8 @@ class RowEngine:
         self._prefixes.learn(row.prompt for row in rows)
         reason = self._against_our_loop(arguments)
         run_batch = self._leave_to_transformers if reason else self._loop
+        if reason and any(row.seed is not None for row in rows):
+            size = 1  # or a row's draws would depend on the others of its batch
         if reason and reason not in self._told:
             self._told.add(reason)
             logger.info("Prompts are run whole, and a batch until its last row has finished: %s", reason)
@@ -125,7 +127,8 @@ class RowEngine:
         def run(batch: list[int], done: set[int]) -> None:
             def finish_one(position: int, generated: Generated) -> None:
                 row = rows[batch[position]]
-                self._imply(row.strength, self._positions(len(row.prompt), len(generated.tokens)))
+                positions = self.application.positions(len(row.prompt), len(generated.tokens))
+                self.application.imply(row.strength, positions)
                 done.add(batch[position])
                 finish(batch[position], generated)
 
@@ -182,9 +185,9 @@ class RowEngine:
         if self._steerer is not None:
             strengths = self._strengths[numbers.to(self._strengths.device)]
             steering = self._steerer.generating(strengths, self._tokens, mask, numbers)
-        with steering, self._autocast(), torch.no_grad():
+        with steering, drawing(rows[0].seed, lm.device), self._autocast(), torch.no_grad():
             texts = lm.model.generate(input_ids=ids, attention_mask=mask, stopping_criteria=criteria, **common)
-        self._counts = False
+        self.application.counts = False
         for position, tokens in enumerate(texts[:, ids.shape[1] :].tolist()):
             while tokens and tokens[-1] == lm.tokenizer.pad_token_id:
                 tokens.pop()
@@ -324,38 +327,17 @@ class RowEngine:
                 logger.warning("Memory does not hold %d rows: going on with %d at a time", len(batch), half)
                 rest = [row for row in batch if row not in done]
                 work = deque(part for one in (rest, *work) for part in _cut(one, half))
-                self._counts = False
+                self.application.counts = False
 
     # Steering
-
-    def application(self) -> dict[str, Any]:
-        """Proof that the steering was applied: rows and positions per steered block.
-
-        Returns:
-            steered: block -> what its hook counted.
-            implied: block -> what lengths of prompts and responses, and `tokens`, say; None where more was run than
-                they say: by transformers' own loop, which runs finished rows on, or twice for lack of memory.
-        """
-        assert self._steerer is not None
-        steered = self._steerer.applied
-        implied = None if not self._counts else dict(zip(steered, self._implied.tolist(), strict=True))
-        return {"steered": steered, "implied": implied}
-
-    def _positions(self, prompt: int, new: int) -> int:
-        """How many positions of a row are steered: of its `prompt` tokens, and its `new` ones but the last."""
-        return {"all": prompt + new - 1, "prompt": prompt, "generated": new, "last": 1}[self._tokens]
-
-    def _imply(self, number: int, positions: int) -> None:
-        """Count what a row implies."""
-        self._implied += positions * (self._strengths[number] != 0).cpu().numpy()
 
     def _imply_choices(self, tree: Tree) -> None:
         """Count what the choices of a row imply, and as steered what they spare by standing behind one context."""
         context = len(tree.context)
-        implied = sum(self._positions(context, len(tail) + 1) for _, tail in tree.choices)
-        self._imply(tree.strength, implied)
+        implied = sum(self.application.positions(context, len(tail) + 1) for _, tail in tree.choices)
+        self.application.imply(tree.strength, implied)
         if self._steerer is not None:
-            spared = implied - self._positions(context, len(tree.tokens) - context + 1)
+            spared = implied - self.application.positions(context, len(tree.tokens) - context + 1)
             steers = (self._strengths[tree.strength] != 0).tolist()
             self._steerer.credit(dict(zip(self._steerer.applied, steers, strict=True)), spared)
 

@@ -116,7 +116,15 @@ def extract(args: ExtractionArgs, source: Any, parent: SteeredHF) -> SteeringVec
     """Run Algorithm 1 of the paper on what `load_source` returned.
 
     Memory beyond the model is pairs x blocks x hidden float32 numbers, and one batch.
+
+    Raises:
+        SteeringError: for a parent with an encoder, and for pairs or blocks that do not fit.
     """
+    if parent.backend != "causal":
+        raise SteeringError(
+            f"{type(parent.model).__name__} is an encoder-decoder, and its last token need not have read a text whole: "
+            "extract from a decoder-only parent; steered-hf steers encoder-decoders as children"
+        )
     pairs, data = make_pairs(args, source, parent)
     blocks = find_blocks(parent.model, parent.plan.blocks)
     layers = parse_layers(args.layers, len(blocks)) or tuple(range(len(blocks)))

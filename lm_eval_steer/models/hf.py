@@ -14,6 +14,7 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 
 from lm_eval_steer.engine.choices import ScoredRow
 from lm_eval_steer.engine.decode import Generated
+from lm_eval_steer.engine.encoder_decoder import EncoderDecoderEngine
 from lm_eval_steer.engine.rows import Row, RowEngine
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.axis import Asked, Scores, Written
@@ -77,8 +78,6 @@ class SteeredHF(Steered, HFLM):
         if accelerator is not None and accelerator.num_processes > 1:
             # HFLM divides the documents only where it sees several GPUs, and numbers the ranks of each node from 0.
             self._rank, self._world_size = accelerator.process_index, accelerator.num_processes
-        if self.backend != "causal":
-            raise SteeringError(f"steered-hf steers decoder-only models, {pretrained!r} is an encoder-decoder")
         if getattr(getattr(self.model, "active_peft_config", None), "is_prompt_learning", False):
             raise SteeringError("steered-hf does not steer PEFT prompt learning, whose virtual tokens have no request")
         self._model_settings = _model_settings(self, kwargs)
@@ -104,7 +103,8 @@ class SteeredHF(Steered, HFLM):
                 blocks=plan.blocks,
                 strengths=len(plan.variants),
             )
-        self._rows = RowEngine(self, self._steerer, strengths, plan.tokens)
+        engine = RowEngine if self.backend == "causal" else EncoderDecoderEngine
+        self._rows: RowEngine | EncoderDecoderEngine = engine(self, self._steerer, strengths, plan.tokens)
         self._adopt(plan, child.report if child else None)
 
     def _loglikelihood_tokens(
@@ -159,12 +159,13 @@ class SteeredHF(Steered, HFLM):
             arguments |= {"do_sample": False}
             arguments.pop("temperature")
         draws = bool(arguments.get("do_sample"))
+        limit = self.max_length - new_tokens if self.backend == "causal" else self.max_length  # an encoder's is its own
         prompts: dict[int, list[int]] = {}
         rows = []
         for place in places:
             one = asked[place]
             if one.item not in prompts:
-                prompts[one.item] = self._encode(requests[one.item].args[0], self.max_length - new_tokens)
+                prompts[one.item] = self._encode(requests[one.item].args[0], limit)
             rows.append(Row(prompts[one.item], one.variant, one.seed if draws else None))
 
         def finish_row(number: int, generated: Generated) -> None:
@@ -265,7 +266,7 @@ class SteeredHF(Steered, HFLM):
         return self._steerer.doses.report() if self._steerer else []
 
     def _application(self) -> dict[str, Any] | None:
-        return self._rows.application() if self._steerer else None
+        return self._rows.application.report() if self._steerer else None
 
     def _dtype(self) -> str:
         return str(self.model.dtype).removeprefix("torch.")

@@ -23,8 +23,9 @@ def decoder(model: nn.Module) -> PreTrainedModel:
 
 
 def text_config(model: nn.Module) -> Any:
-    """The configuration of the language model (the text part, where a model has several)."""
-    return base_model(model).config.get_text_config()
+    """The configuration of the language model (the text part, where a model has several; of two, the decoder's)."""
+    config = base_model(model).config
+    return config.get_text_config(decoder=True) if config.is_encoder_decoder else config.get_text_config()
 
 
 def hidden_size(model: nn.Module) -> int:
@@ -38,9 +39,9 @@ def hidden_size(model: nn.Module) -> int:
 def find_blocks(model: nn.Module, path: str | None = None) -> list[nn.Module]:
     """The decoder blocks of `model`, in order.
 
-    They are the one list of modules that is as long as the configuration's `num_hidden_layers`, does not lie inside
-    another such list, and whose modules hold a parameter of the residual stream's width. `path`, relative to the
-    transformers model (`model.layers`), overrides the search.
+    They are the one list of modules that is as long as the configuration's `num_hidden_layers` (of an encoder-decoder:
+    that lies in the decoder), does not lie inside another such list, and whose modules hold a parameter of the residual
+    stream's width. `path`, relative to the transformers model (`model.layers`), overrides the search.
 
     Raises:
         SteeringError: names the `blocks` argument, when there is no such list or more than one.
@@ -53,13 +54,18 @@ def find_blocks(model: nn.Module, path: str | None = None) -> list[nn.Module]:
                 f"blocks={path!r} is not a list of modules of the model; it has: {', '.join(lists) or 'none'}"
             )
         return list(lists[path])
-    depth = getattr(text_config(model), "num_hidden_layers", None)
     width = hidden_size(model)
-    found = [name for name, blocks in lists.items() if len(blocks) == depth and all(_spans(b, width) for b in blocks)]
+    if base.config.is_encoder_decoder:
+        inside = set(base.get_decoder().modules())
+        wanted, fits = "of the decoder", lambda blocks: blocks in inside
+    else:
+        depth = getattr(text_config(model), "num_hidden_layers", None)
+        wanted, fits = f"of {depth} modules", lambda blocks: len(blocks) == depth
+    found = [name for name, blocks in lists.items() if fits(blocks) and all(_spans(b, width) for b in blocks)]
     outer = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
     if len(outer) != 1:
         raise SteeringError(
-            f"cannot tell the decoder blocks of {type(base).__name__}: {len(outer)} lists of {depth} modules of width "
+            f"cannot tell the decoder blocks of {type(base).__name__}: {len(outer)} lists {wanted} of width "
             f"{width}; set blocks= to one of: {', '.join(lists) or 'none'}"
         )
     return list(lists[outer[0]])

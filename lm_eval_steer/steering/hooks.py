@@ -117,7 +117,8 @@ class Steerer:
         Args:
             strengths: of each row; rows that `generate` multiplies (beams, several samples) inherit theirs.
             tokens: which positions (positions.py).
-            prompts: attention mask of the prompts [rows, prompt positions], padded on the left.
+            prompts: attention mask of the prompts [rows, prompt positions], padded on the left; of an encoder-decoder
+                that of the decoder's start tokens [rows, 1].
             index: as for `next_pass`.
         """
         wide = torch.as_tensor(strengths, dtype=torch.float32, device=prompts.device)
@@ -127,7 +128,8 @@ class Steerer:
 
         def before_pass(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
             nonlocal run
-            inputs: Tensor = kwargs["inputs_embeds"] if kwargs.get("input_ids") is None else kwargs["input_ids"]
+            told = (kwargs.get(name) for name in ("decoder_input_ids", "input_ids", "inputs_embeds"))
+            inputs: Tensor = next(value for value in told if value is not None)
             start, run = _beginning(kwargs, run), run + inputs.shape[1]
             copies, rest = divmod(len(inputs), len(wide))
             if rest:
