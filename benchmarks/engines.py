@@ -51,6 +51,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--batch", default="64", help="of steered-hf, a number or auto; vLLM forms its own")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--early_stop", action="store_true", help="also a vote that leaves out what cannot change it")
+    parser.add_argument("--suffix", type=int, help="tokens that suffix decoding drafts, of steered-vllm (one run each)")
     parser.add_argument("--unsteered", action="store_true", help="also the engine with and without steering")
     return parser.parse_args()
 
@@ -74,7 +75,8 @@ def load(args: argparse.Namespace) -> Any:
     """The steered model; its plan is set before each run."""
     common = {"pretrained": args.model, "dtype": args.dtype, "alpha": 0}
     if args.engine == "steered-vllm":
-        return get_model(args.engine)(**common, max_model_len=2048)
+        drafts = {"method": "suffix", "num_speculative_tokens": args.suffix, "suffix_decoding_max_spec_factor": 4.0}
+        return get_model(args.engine)(**common, max_model_len=2048, speculative_config=drafts if args.suffix else None)
     return get_model(args.engine)(**common, batch_size=args.batch, device="cpu")
 
 

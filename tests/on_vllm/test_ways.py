@@ -21,6 +21,7 @@ from conftest import make_vector
 from lm_eval_steer.engine import vllm_compiled
 from lm_eval_steer.engine.vllm_support import OPERATOR
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.record import read_lines
 from lm_eval_steer.sweep import SweepArgs, run_sweep
 
 DRAFTS = {"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_min": 1, "prompt_lookup_max": 3}
@@ -74,6 +75,30 @@ def test_drafts_change_no_text_and_no_count(tmp_path: Path) -> None:
             lm.steer(plan(control="self-consistency", alpha=ALPHAS))
         with pytest.raises(SteeringError, match="leave out speculative_config"):
             lm.generate_until(requests(do_sample=True, temperature=0.5))
+    finally:
+        stop(lm)
+
+
+def test_suffix_decoding_drafts_what_other_strengths_wrote(tmp_path: Path) -> None:
+    """It keeps the texts of finished requests, whatever steered them: near strengths write nearly the same."""
+    folder = save(tmp_path / "model", "llama")
+    lm = start(folder, speculative_config={"method": "suffix", "num_speculative_tokens": 8}, disable_log_stats=False)
+
+    def accepted() -> int:
+        found = {metric.name: metric for metric in lm.model.get_metrics()}
+        return int(found["vllm:spec_decode_num_accepted_tokens"].value)
+
+    try:
+        shares = []
+        for alpha in (0.7, 0.7001):
+            lm.steer(plan(alpha=alpha, record=str(tmp_path / "record")))
+            before = accepted()
+            lm.generate_until(requests())
+            lines = [line for line in read_lines(tmp_path / "record") if line.alpha == alpha]
+            assert len(lines) == len(CONTEXTS)
+            shares.append((accepted() - before) / sum(line.tokens or 0 for line in lines))
+        assert shares[1] > 0.5 > 2 * shares[0]
+        compare(lm, start_hf(folder), tmp_path / "set", {"alpha": ALPHAS}, CONTEXTS)
     finally:
         stop(lm)
 
