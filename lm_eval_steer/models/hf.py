@@ -20,6 +20,7 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.axis import Asked, Scores, Written
 from lm_eval_steer.models.chat import Messages
 from lm_eval_steer.models.plan import SteeringPlan
+from lm_eval_steer.models.slow_dtype import warn_of_slow_dtype
 from lm_eval_steer.models.steered import Steered, gather, take_plan
 from lm_eval_steer.steering.blocks import find_blocks, hidden_size
 from lm_eval_steer.steering.hooks import Steerer
@@ -80,6 +81,7 @@ class SteeredHF(Steered, HFLM):
             self._rank, self._world_size = accelerator.process_index, accelerator.num_processes
         if getattr(getattr(self.model, "active_peft_config", None), "is_prompt_learning", False):
             raise SteeringError("steered-hf does not steer PEFT prompt learning, whose virtual tokens have no request")
+        warn_of_slow_dtype(self.model.dtype, self.device)
         self._model_settings = _model_settings(self, kwargs)
         self.steer(plan)
 

@@ -37,6 +37,7 @@ class Record:
         if self.folder.exists() and not self.folder.is_dir():
             raise SteeringError(f"the record {self.folder} is a file: name a folder")
         refuse_unwritable(path_of(self.folder, "probe", rank))
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._contents: dict[str, dict[str, Any]] = {}
         self._places: dict[str, tuple[Path, int, int]] = {}  # fingerprint -> file, offset, length: texts stay on disk
         self._headers: dict[Path, set[str]] = {}
