@@ -559,20 +559,21 @@ def test_ls_tasks_lists_ours_and_the_built_in_ones(full_listing: "subprocess.Pop
     assert "lm_eval_steer" not in err
 
 
-def test_start_up_line_costs_less_than_a_millisecond(env: Env) -> None:
+def test_start_up_line_costs_no_more_than_a_few_small_modules(env: Env) -> None:
+    """About a millisecond; machines differ, so it is measured in imports of a module of 30 words."""
     code = """
     import os, site, sys, time  # what any Python has imported before it comes to a .pth file
     line = open(sys.argv[1]).read()
     sys.path.append(sys.argv[2])
-    assert "lm_eval_steer" not in sys.modules
-    start = time.perf_counter()
-    exec(line)
-    print(time.perf_counter() - start)
+    assert "lm_eval_steer" not in sys.modules and "keyword" not in sys.modules
+    times = [time.perf_counter()]
+    for step in ("import keyword", line):
+        exec(step)
+        times.append(time.perf_counter())
+    print((times[2] - times[1]) / (times[1] - times[0]))
     assert "lm_eval_steer.plugin" in sys.modules
     """
     command = [str(env.python), "-I", "-S", "-c", textwrap.dedent(code), str(env.site / PTH), str(env.site)]
-    medians: list[float] = []
-    while len(medians) < 4 and min(medians, default=1.0) >= 1e-3:  # again, if the machine was busy with something else
-        medians.append(statistics.median(float(subprocess.check_output(command)) for _ in range(15)))
-    print("medians in milliseconds:", *(f"{1e3 * median:.3f}" for median in medians))
-    assert min(medians) < 1e-3
+    ratio = statistics.median(float(subprocess.check_output(command)) for _ in range(31))
+    print(f"median: {ratio:.1f} such imports")
+    assert ratio < 8
