@@ -21,7 +21,7 @@ from transformers.generation.utils import GenerateEncoderDecoderOutput
 from lm_eval_steer.engine.application import Application
 from lm_eval_steer.engine.choices import ScoredRow
 from lm_eval_steer.engine.decode import Generated, drawing
-from lm_eval_steer.engine.rows import Finish, Row
+from lm_eval_steer.engine.rows import Finish, Row, autocast
 from lm_eval_steer.steering.hooks import Steerer
 from lm_eval_steer.steering.positions import scoring_mask
 
@@ -67,17 +67,15 @@ class EncoderDecoderEngine:
         if self._steerer is not None:
             start = torch.ones(1, 1, dtype=torch.long, device=lm.device)
             steering = self._steerer.generating(self._strengths[[row.strength]], self._tokens, start, _index(row))
-        with steering, drawing(row.seed, lm.device), self._autocast(), torch.no_grad():
+        told = {"max_new_tokens": new_tokens, "pad_token_id": lm.tokenizer.pad_token_id, "use_cache": True}
+        with steering, drawing(row.seed, lm.device), autocast(lm), torch.no_grad():
             out = lm.model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
-                max_new_tokens=new_tokens,
                 stopping_criteria=stop_sequences_criteria(lm.tokenizer, stop, 1, 1),
-                pad_token_id=lm.tokenizer.pad_token_id,
-                use_cache=True,
                 return_dict_in_generate=True,
                 output_logits=True,
-                **arguments,
+                **(told | dict(arguments)),
             )
         tokens = out.sequences[0, 1:].tolist()
         if not isinstance(out, GenerateEncoderDecoderOutput) or len(out.sequences) > 1:
@@ -99,7 +97,7 @@ class EncoderDecoderEngine:
                 start, length = torch.tensor([1], device=lm.device), torch.tensor([width], device=lm.device)
                 mask = scoring_mask(self._tokens, start, length, width)
                 steering = self._steerer.scoring(self._strengths[[row.strength]], mask, _index(row))
-            with steering, self._autocast(), torch.no_grad():
+            with steering, autocast(lm), torch.no_grad():
                 logits = lm.model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).logits[0]
             self._imply(row.strength, labels.shape[1])
             greedy = bool((logits.argmax(dim=-1) == labels[0]).all())
@@ -107,10 +105,6 @@ class EncoderDecoderEngine:
 
     def _imply(self, strength: int, new: int) -> None:
         self.application.imply(strength, self.application.positions(1, new))
-
-    def _autocast(self) -> torch.autocast:
-        dtype = self._lm.mixed_precision_dtype
-        return torch.autocast(device_type=self._lm.device.type, dtype=dtype, enabled=dtype is not None)
 
 
 def _index(row: Row | ScoredRow) -> Tensor:

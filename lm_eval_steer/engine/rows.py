@@ -170,7 +170,7 @@ class RowEngine:
                 self._next_pass(strengths[there.cpu()], steered)
 
         loop = DecodeLoop(mask, common["max_length"] - ids.shape[1], seeds, step, self._stops(stop), finish)
-        with self._attached(), self._autocast():
+        with self._attached(), autocast(self._lm):
             lm.model.generate(input_ids=ids, attention_mask=mask, custom_generate=loop, **common, **cache)
 
     def _leave_to_transformers(
@@ -185,7 +185,7 @@ class RowEngine:
         if self._steerer is not None:
             strengths = self._strengths[numbers.to(self._strengths.device)]
             steering = self._steerer.generating(strengths, self._tokens, mask, numbers)
-        with steering, drawing(rows[0].seed, lm.device), self._autocast(), torch.no_grad():
+        with steering, drawing(rows[0].seed, lm.device), autocast(self._lm), torch.no_grad():
             texts = lm.model.generate(input_ids=ids, attention_mask=mask, stopping_criteria=criteria, **common)
         self.application.counts = False
         for position, tokens in enumerate(texts[:, ids.shape[1] :].tolist()):
@@ -222,7 +222,7 @@ class RowEngine:
 
     @cached_property
     def _follows_masks(self) -> bool:
-        with self._autocast():
+        with autocast(self._lm):
             return follows_masks(base_model(self._lm.model), self._lm.device)
 
     def score(
@@ -277,7 +277,7 @@ class RowEngine:
         first = min(len(tree.context) for tree in batch) - 1
         if "logits_to_keep" in inspect.signature(model.forward).parameters:
             told["logits_to_keep"] = width - first
-        with torch.no_grad(), self._autocast(), self._attached():
+        with torch.no_grad(), autocast(self._lm), self._attached():
             if self._steerer is not None:
                 contexts = torch.tensor([len(tree.context) for tree in batch], device=device)
                 lengths = torch.tensor([len(tree.tokens) for tree in batch], device=device)
@@ -348,10 +348,6 @@ class RowEngine:
     def _attached(self) -> Any:
         return nullcontext() if self._steerer is None else self._steerer.attached()
 
-    def _autocast(self) -> torch.autocast:
-        dtype = self._lm.mixed_precision_dtype
-        return torch.autocast(device_type=self._lm.device.type, dtype=dtype, enabled=dtype is not None)
-
     # Shared beginnings
 
     def _cache_numbers(self, rows: Sequence[Row] | Sequence[Tree]) -> list[int]:
@@ -362,7 +358,7 @@ class RowEngine:
     def _run_prefix(self, tokens: Sequence[int], numbers: Sequence[int]) -> Cache | None:
         """The KV cache of a beginning, steered as its positions are in every prompt that begins so."""
         device = self._lm.device
-        with self._attached(), self._autocast():
+        with self._attached(), autocast(self._lm):
             if self._steerer is not None:
                 before = self._steerer.applied
                 mask = torch.full((len(numbers), len(tokens)), self._steers_prompt, device=device)
@@ -382,6 +378,12 @@ class RowEngine:
             strengths = self._strengths[torch.tensor([row.strength for row in rows]).to(self._strengths.device)]
             for column, block in enumerate(self._steerer.applied):
                 self._steerer.credit({block: shared}, int((strengths[:, column] != 0).sum()))
+
+
+def autocast(lm: HFLM) -> torch.autocast:
+    """As HFLM runs its model under `mixed_precision_dtype`."""
+    dtype = lm.mixed_precision_dtype
+    return torch.autocast(device_type=lm.device.type, dtype=dtype, enabled=dtype is not None)
 
 
 def _cut(rows: list[int], size: int) -> list[list[int]]:
