@@ -9,7 +9,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 WIDTH, DEPTH = 32, 3
-_COMMON = {
+COMMON = {
     "vocab_size": 259,
     "hidden_size": WIDTH,
     "num_hidden_layers": DEPTH,
@@ -47,12 +47,28 @@ _HYBRID = {
     "head_dim": 8,
     "layer_types": ["linear_attention", "full_attention", "linear_attention"],
 }
-# Families whose positions or states the engine leaves to transformers.
+# Families with positions, states or windows of their own; of the last three a row is run at a time.
 OTHERS = {
     "falcon, alibi": ("FalconConfig", {"alibi": True, "new_decoder_architecture": False, "multi_query": True}),
     "mamba": ("MambaConfig", {}),
     "qwen3_next": ("Qwen3NextConfig", _GROUPED | _HYBRID),
     "lfm2": ("Lfm2Config", _GROUPED | {"layer_types": ["conv", "full_attention", "conv"]}),
+    "gpt_neo": (
+        "GPTNeoConfig",
+        {"num_layers": DEPTH, "num_heads": 4, "attention_types": [[["local", "global", "local"], 1]]},
+    ),
+    "openai-gpt": ("OpenAIGPTConfig", {}),
+    "rwkv": ("RwkvConfig", {"attention_hidden_size": WIDTH, "context_length": 512}),
+    "recurrent_gemma": (
+        "RecurrentGemmaConfig",
+        _GROUPED | {"head_dim": 8, "lru_width": WIDTH, "attention_window_size": 16},
+    ),
+    "minimax": (
+        "MiniMaxConfig",
+        _GROUPED
+        | {"head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1}
+        | {"layer_types": ["linear_attention", "full_attention", "linear_attention"]},
+    ),
 }
 
 # Families with an encoder, some of another depth than the decoder.
@@ -70,7 +86,7 @@ ENCODER_DECODERS = {
     ),
     "t5gemma": ("T5GemmaConfig", {"decoder_start_token_id": 256}),
 }
-_TOKENS = {name: _COMMON[name] for name in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
+_TOKENS = {name: COMMON[name] for name in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
 
 
 def make_config(family: str, **changes: object) -> transformers.PretrainedConfig:
@@ -80,12 +96,12 @@ def make_config(family: str, **changes: object) -> transformers.PretrainedConfig
         config = getattr(transformers, name)(**(_TOKENS | own | changes))
         if family == "t5gemma":
             for side, depth in ((config.encoder, 2), (config.decoder, DEPTH)):
-                side.update(_COMMON | _GROUPED | {"head_dim": 8, "num_hidden_layers": depth, "sliding_window": 16})
+                side.update(COMMON | _GROUPED | {"head_dim": 8, "num_hidden_layers": depth, "sliding_window": 16})
                 side.layer_types = ["sliding_attention", "full_attention", "sliding_attention"][:depth]
             config.decoder.cross_attention_hidden_size = WIDTH
         return config
     name, own = (FAMILIES | OTHERS)[family]
-    return getattr(transformers, name)(**(_COMMON | own | changes))
+    return getattr(transformers, name)(**(COMMON | own | changes))
 
 
 def make_model(family: str, seed: int = 0, **changes: object) -> transformers.PreTrainedModel:

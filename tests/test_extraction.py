@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 
 import models
 from lm_eval_steer.errors import SteeringError
@@ -45,19 +46,26 @@ def test_capture_reads_block_outputs_at_the_last_token(family: str, shared: str)
     assert differences.shape == (3, models.DEPTH, models.WIDTH)
     assert differences.dtype == np.float32
     last: list[torch.Tensor] = []
-    blocks[-1].register_forward_hook(lambda m, a, out: last.append(out[0] if isinstance(out, tuple) else out))
+    blocks[-1].register_forward_hook(lambda m, a, out: last.append(out if torch.is_tensor(out) else out[0]))
     lengths = []
     for pair, sides in enumerate(pairs):
         outputs = []
         for ids in sides:
             with torch.no_grad():
                 states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
-            first = 0 if family == "mamba" else 1  # behind the embeddings, which Mamba leaves out
+            first = 0 if family in ("mamba", "rwkv") else 1  # behind the embeddings, which these leave out
             others = states[first : first + models.DEPTH - 1]
             outputs.append(torch.stack([*(state[0, -1] for state in others), last[-1][0, -1]]))
             lengths.append(outputs[-1].norm(dim=-1).numpy())
         assert np.allclose(differences[pair], (outputs[0] - outputs[1]).numpy(), atol=1e-4)
     assert np.allclose(norms, np.mean(lengths, axis=0), rtol=1e-4)
+
+
+def test_a_parent_that_looks_ahead_is_refused() -> None:
+    config = transformers.BertConfig(**models.COMMON, intermediate_size=48)
+    parent = SteeredHF(transformers.BertLMHeadModel(config), tokenizer=models.make_tokenizer(), alpha=0)
+    with pytest.raises(SteeringError, match="BertLMHeadModel looks at the tokens to come"):
+        run(ExtractionArgs(task="arith_steer", n=4), parent)
 
 
 def test_capture_leaves_no_hooks_and_refuses_other_modules() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CachingLM
 from lm_eval.models.hf_steered import SteeredModel
@@ -30,8 +31,8 @@ def generations(contexts: list[str] = CONTEXTS, **changes: Any) -> list[Instance
     return [Instance("generate_until", {}, (text, GREEDY | changes), i) for i, text in enumerate(contexts)]
 
 
-def scorings() -> list[Instance]:
-    pairs = [(context, continuation) for context in CONTEXTS for continuation in CONTINUATIONS]
+def scorings(contexts: list[str] = CONTEXTS) -> list[Instance]:
+    pairs = [(context, continuation) for context in contexts for continuation in CONTINUATIONS]
     return [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
 
 
@@ -196,6 +197,7 @@ def test_a_shared_beginning_is_run_once_and_changes_nothing(family: str, tokens:
     by_hand = ByHand(lm, tokens)
     contexts = [SHARED + text for text in CONTEXTS]
     seen: list[int] = []
+    lm.generate_until(generations()[:1])  # what the model does with padding is tried before the first text
     find_blocks(lm.model)[0].register_forward_pre_hook(lambda m, args: seen.append(args[0].numel() // models.WIDTH))
     texts = lm.generate_until(generations(contexts))
     shares = family not in ("gemma2", "mistral")  # their tiny window of 16 is shorter than the prompts
@@ -203,7 +205,7 @@ def test_a_shared_beginning_is_run_once_and_changes_nothing(family: str, tokens:
     assert texts == [by_hand.generate(text, 12) for text in contexts]
     pairs = [(context, continuation) for context in contexts for continuation in CONTINUATIONS]
     seen.clear()
-    scores = lm.loglikelihood([Instance("loglikelihood", {}, pair, 0) for pair in pairs])
+    scores = lm.loglikelihood(scorings(contexts))
     if shares:  # the generations have left the beginning in its cache; four rows, each with all its choices
         *trial, own = seen  # a small tree is tried first
         tails = sum(map(len, {continuation[:-1] for continuation in CONTINUATIONS}))
@@ -216,12 +218,16 @@ def test_a_shared_beginning_is_run_once_and_changes_nothing(family: str, tokens:
 
 
 @pytest.mark.parametrize("window", [50, 75, 90])
-def test_a_window_that_ends_within_the_answer(window: int) -> None:
+@pytest.mark.parametrize(("family", "name"), [("mistral", "sliding_window"), ("gpt_neo", "window_size")])
+def test_a_window_that_ends_within_the_answer(family: str, name: str, window: int) -> None:
     """Prompts of up to 71 tokens and answers of 12: shared or not, the window sees what it should."""
-    model = models.make_model("mistral", sliding_window=window)
+    model = models.make_model(family, **{name: window})
     lm = SteeredHF(model, tokenizer=models.make_tokenizer(), batch_size=4, vectors=make_vector(), alpha=1.5)
-    contexts = [SHARED + text for text in CONTEXTS]
-    assert lm.generate_until(generations(contexts)) == [ByHand(lm, "all").generate(text, 12) for text in contexts]
+    contexts, by_hand = [SHARED + text for text in CONTEXTS], ByHand(lm, "all")
+    assert lm.generate_until(generations(contexts)) == [by_hand.generate(text, 12) for text in contexts]
+    pairs = [(context, continuation) for context in contexts for continuation in CONTINUATIONS]
+    for pair, (score, _) in zip(pairs, lm.loglikelihood(scorings(contexts)), strict=True):
+        assert score == pytest.approx(by_hand.score(*pair), abs=1e-3)
 
 
 def test_a_beginning_is_not_carried_over_to_another_run() -> None:
@@ -240,6 +246,10 @@ def test_a_beginning_is_not_carried_over_to_another_run() -> None:
         ("mamba", "counts positions itself"),
         ("qwen3_next", "keeps more than keys and values"),
         ("lfm2", "keeps more than keys and values"),
+        ("openai-gpt", "keeps more than keys and values"),
+        ("rwkv", "padding changes what"),
+        ("recurrent_gemma", "padding changes what"),
+        ("minimax", "padding changes what"),
     ],
 )
 def test_other_models_are_left_to_transformers_and_steered_alike(
@@ -252,6 +262,16 @@ def test_other_models_are_left_to_transformers_and_steered_alike(
     assert reason in caplog.text
     for request, (score, _) in zip(scorings(), lm.loglikelihood(scorings()), strict=True):
         assert score == pytest.approx(by_hand.score(*request.args), abs=1e-3)
+
+
+def test_a_model_that_looks_ahead_is_refused() -> None:
+    config = models.COMMON | {"intermediate_size": 48}
+    encoder, tokenizer = transformers.BertLMHeadModel(transformers.BertConfig(**config)), models.make_tokenizer()
+    with pytest.raises(SteeringError, match="BertLMHeadModel looks at the tokens to come"):
+        SteeredHF(encoder, tokenizer=tokenizer, vectors=make_vector(), alpha=1.5)
+    decoder = transformers.BertLMHeadModel(transformers.BertConfig(**config, is_decoder=True))
+    lm = SteeredHF(decoder, tokenizer=tokenizer, batch_size=4, vectors=make_vector(), alpha=1.5)
+    assert lm.generate_until(generations()) == [ByHand(lm, "all").generate(text, 12) for text in CONTEXTS]
 
 
 def test_beams_are_steered_without_sharing(caplog: pytest.LogCaptureFixture) -> None:

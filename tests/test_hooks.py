@@ -43,7 +43,7 @@ class Recorder:
 
 
 def _first(output: object) -> torch.Tensor:
-    return output[0] if isinstance(output, tuple) else output  # type: ignore[return-value,index]
+    return output[0] if isinstance(output, (tuple, list)) else output  # type: ignore[return-value,index]
 
 
 @pytest.mark.parametrize("family", models.FAMILIES)

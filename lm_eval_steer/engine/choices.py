@@ -14,12 +14,6 @@ from itertools import chain
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
-
-_LIMIT = 16
-"""Tokens of the tree that is tried: any that it does not fill."""
-_NEAR = 0.1
-"""Of what the tokens of another choice change in logits, so much may be rounding."""
 
 
 @dataclass(frozen=True)
@@ -107,32 +101,6 @@ def plant(rows: Sequence[ScoredRow], limit: int, together: bool) -> list[Tree]:
             trees.append(tree)
         tree.add(number, tail)
     return trees
-
-
-@torch.no_grad()
-def follows_masks(model: PreTrainedModel, device: torch.device) -> bool:
-    """Whether attention follows a mask of our own, which a small tree shows.
-
-    Fused kernels know only causal masks, and code from the hub may read a mask of four dimensions in its own way.
-    """
-    if model.config.get_text_config()._attn_implementation not in ("eager", "sdpa"):
-        return False
-    context, tail = [1, 2, 3, 4], (2, 3)
-    (tree,) = plant([ScoredRow(context, [3, 4, 1], 0), ScoredRow(context, [*tail, 1], 0)], _LIMIT, together=True)
-    ids, alone = (torch.tensor([row], device=device) for row in (tree.tokens, [*context, *tail]))
-    wide = len(tree.tokens)
-    told = {
-        "attention_mask": tree_mask([tree], 0, wide, model.dtype, device),
-        "position_ids": tree_positions([tree], 0, wide, device),
-    }
-    try:
-        found = model(input_ids=ids, **told).logits
-    except (RuntimeError, ValueError, TypeError, IndexError):
-        return False
-    places = tree.predicting(tail)[1:]
-    wanted, plain = model(input_ids=alone).logits[0, -len(tail) :], model(input_ids=ids).logits[0, places]
-    off, apart = ((logits - wanted).abs().max() for logits in (found[0, places], plain))
-    return bool(off <= _NEAR * apart)
 
 
 def is_plain(tree: Tree) -> bool:

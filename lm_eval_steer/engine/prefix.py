@@ -20,6 +20,8 @@ from lm_eval_steer.engine.cache import make_roomy
 
 WORTHWHILE = 16
 """Shorter common beginnings are run with each row: copying a cache costs more."""
+_WINDOWS = ("sliding_window", "window_size", "attention_window_size", "attention_chunk_size")
+"""How configurations call the positions that a window of attention spans."""
 
 
 def shared_length(sequences: Sequence[Sequence[int]]) -> int:
@@ -170,8 +172,10 @@ def can_share(model: PreTrainedModel, width: int) -> bool:
     Positions must be given to the model, which must keep nothing but keys and values, and no window of attention, which
     is counted in the cache, may be shorter than `width`, the length of prompt and answer.
     """
-    window = getattr(model.config.get_text_config(), "sliding_window", None)
-    return takes_positions(model) and holds_only_keys_and_values(model) and (window is None or width <= window)
+    config = model.config.get_text_config()
+    windows = (getattr(config, name, None) for name in _WINDOWS)
+    fits = all(width <= window for window in windows if window is not None)
+    return takes_positions(model) and holds_only_keys_and_values(model) and fits
 
 
 def move_padding(ids: Tensor, mask: Tensor, shared: int) -> tuple[Tensor, Tensor]:

@@ -103,7 +103,7 @@ class Reference:
 
     def _hook(self, positions: slice, direction: Tensor, strength: float) -> Callable[..., Any]:
         def steer(module: nn.Module, args: Any, output: Any) -> Any:
-            hidden = output[0] if isinstance(output, tuple) else output
+            hidden = output[0] if isinstance(output, (tuple, list)) else output
             changed = hidden.clone()
             before = hidden[0, positions].double()  # [positions, hidden]
             norm = before.norm(dim=1, keepdim=True)
@@ -111,7 +111,7 @@ class Reference:
             if self._normalize:
                 after = after * norm / after.norm(dim=1, keepdim=True)
             changed[0, positions] = after.to(hidden.dtype)
-            return (changed, *output[1:]) if isinstance(output, tuple) else changed
+            return (changed, *output[1:]) if isinstance(output, (tuple, list)) else changed
 
         return steer
 

@@ -26,7 +26,6 @@ from lm_eval_steer.engine.cache import make_roomy
 from lm_eval_steer.engine.choices import (
     ScoredRow,
     Tree,
-    follows_masks,
     is_plain,
     plant,
     tree_mask,
@@ -43,6 +42,7 @@ from lm_eval_steer.engine.prefix import (
     run_prefix,
     takes_positions,
 )
+from lm_eval_steer.engine.probes import follows_masks, heeds_padding, require_causal
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.steering.blocks import base_model, decoder
 from lm_eval_steer.steering.hooks import Steerer
@@ -80,6 +80,9 @@ class RowEngine:
         steerer: adds α·v; None where no strength steers.
         strengths: float32 [strengths, steered blocks].
         tokens: which positions are steered (steering/positions.py).
+
+    Raises:
+        SteeringError: where the model is not causal.
     """
 
     def __init__(self, lm: HFLM, steerer: Steerer | None, strengths: np.ndarray, tokens: str) -> None:
@@ -89,6 +92,8 @@ class RowEngine:
         self._prefixes = Prefixes(self._run_prefix)
         self.application = Application(steerer, strengths, tokens)
         self._told = set[str]()
+        if steerer is not None:
+            require_causal(base_model(lm.model), lm.device)
 
     # Generating
 
@@ -118,8 +123,8 @@ class RowEngine:
         self._prefixes.learn(row.prompt for row in rows)
         reason = self._against_our_loop(arguments)
         run_batch = self._leave_to_transformers if reason else self._loop
-        if reason and any(row.seed is not None for row in rows):
-            size = 1  # or a row's draws would depend on the others of its batch
+        if reason and (not self._heeds_padding or any(row.seed is not None for row in rows)):
+            size = 1  # or a row would depend on the others of its batch
         if reason and reason not in self._told:
             self._told.add(reason)
             logger.info("Prompts are run whole, and a batch until its last row has finished: %s", reason)
@@ -142,6 +147,8 @@ class RowEngine:
         several = {name: arguments[name] for name in _SEVERAL if arguments.get(name) not in (None, 1)}
         if several:
             return f"{several} makes several texts of a row"
+        if not self._heeds_padding:
+            return f"padding changes what {type(model).__name__} writes, so that each row is a batch of its own"
         if not takes_positions(model):
             return f"{type(model).__name__} counts positions itself"
         if not holds_only_keys_and_values(model):
@@ -188,10 +195,11 @@ class RowEngine:
         with steering, drawing(rows[0].seed, lm.device), autocast(self._lm), torch.no_grad():
             texts = lm.model.generate(input_ids=ids, attention_mask=mask, stopping_criteria=criteria, **common)
         self.application.counts = False
+        told = arguments.get("eos_token_id", base_model(lm.model).generation_config.eos_token_id)
+        ends = set(told) if isinstance(told, list) else {told}
         for position, tokens in enumerate(texts[:, ids.shape[1] :].tolist()):
-            while tokens and tokens[-1] == lm.tokenizer.pad_token_id:
-                tokens.pop()
-            finish(position, Generated(tokens))
+            end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+            finish(position, Generated(tokens[: end + 1]))  # behind it is padding
 
     def _prepare(
         self, rows: list[Row], new_tokens: int, arguments: dict[str, Any]
@@ -224,6 +232,11 @@ class RowEngine:
     def _follows_masks(self) -> bool:
         with autocast(self._lm):
             return follows_masks(base_model(self._lm.model), self._lm.device)
+
+    @cached_property
+    def _heeds_padding(self) -> bool:
+        with autocast(self._lm):
+            return heeds_padding(base_model(self._lm.model), self._lm.device)
 
     def score(
         self, rows: Sequence[ScoredRow], batch_size: int | None, finish: Callable[[int, tuple[float, bool]], None]
@@ -269,7 +282,7 @@ class RowEngine:
         own = [torch.tensor(tree.tokens[shared:], device=device) for tree in batch]
         ids = pad_sequence(own, batch_first=True)
         width = shared + ids.shape[1]
-        told: dict[str, Any] = {"input_ids": ids, **cache}
+        told: dict[str, Any] = {"input_ids": ids, "use_cache": bool(cache), **cache}
         # Padding is on the right, where a causal model does not look: as in HFLM there is no attention mask.
         if not all(map(is_plain, batch)):
             told["attention_mask"] = tree_mask(batch, shared, width, lm.model.dtype, device)

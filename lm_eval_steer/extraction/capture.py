@@ -85,7 +85,7 @@ def _last_outputs(
 
     def hook(block: int) -> Any:
         def read(module: nn.Module, args: Any, output: Any) -> None:
-            hidden = output[0] if isinstance(output, tuple) else output
+            hidden = output[0] if isinstance(output, (tuple, list)) else output
             if hidden.dim() != 3 or hidden.shape[:2] != ids.shape:
                 raise SteeringError(
                     f"block {block} ({type(module).__name__}) returns {list(hidden.shape)}, expected "
@@ -99,5 +99,5 @@ def _last_outputs(
     with ExitStack() as stack:
         for block, module in blocks.items():
             stack.callback(module.register_forward_hook(hook(block)).remove)
-        body(input_ids=ids.to(device), **cache)
+        body(input_ids=ids.to(device), use_cache=bool(cache), **cache)
     return torch.stack([captured[block] for block in blocks], dim=1).numpy()

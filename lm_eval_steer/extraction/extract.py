@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from lm_eval_steer.engine.probes import require_causal
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.capture import capture_differences
 from lm_eval_steer.extraction.directions import METHODS, find_direction, shuffle_orders
 from lm_eval_steer.extraction.pairs import ContrastPair, load_task, pair_template, read_pairs, task_pairs
 from lm_eval_steer.extraction.rationales import read_rationales
 from lm_eval_steer.models.hf import SteeredHF
-from lm_eval_steer.steering.blocks import find_blocks, text_config
+from lm_eval_steer.steering.blocks import base_model, find_blocks, text_config
 from lm_eval_steer.transfer.layers import parse_layers
 from lm_eval_steer.vector import SITE, SteeringVector
 
@@ -118,13 +119,14 @@ def extract(args: ExtractionArgs, source: Any, parent: SteeredHF) -> SteeringVec
     Memory beyond the model is pairs x blocks x hidden float32 numbers, and one batch.
 
     Raises:
-        SteeringError: for a parent with an encoder, and for pairs or blocks that do not fit.
+        SteeringError: for a parent that is no causal model, and for pairs or blocks that do not fit.
     """
     if parent.backend != "causal":
         raise SteeringError(
             f"{type(parent.model).__name__} is an encoder-decoder, and its last token need not have read a text whole: "
             "extract from a decoder-only parent; steered-hf steers encoder-decoders as children"
         )
+    require_causal(base_model(parent.model), parent.device)
     pairs, data = make_pairs(args, source, parent)
     blocks = find_blocks(parent.model, parent.plan.blocks)
     layers = parse_layers(args.layers, len(blocks)) or tuple(range(len(blocks)))

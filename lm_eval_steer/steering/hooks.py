@@ -6,7 +6,7 @@ The strength is a number per row and block, the steered positions are a mask: on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,7 +130,8 @@ class Steerer:
             nonlocal run
             told = (kwargs.get(name) for name in ("decoder_input_ids", "input_ids", "inputs_embeds"))
             inputs: Tensor = next(value for value in told if value is not None)
-            start, run = _beginning(kwargs, run), run + inputs.shape[1]
+            start = _beginning(kwargs, inputs.shape[1], run)
+            run = start + inputs.shape[1]
             copies, rest = divmod(len(inputs), len(wide))
             if rest:
                 raise SteeringError(f"{len(inputs)} rows are generated for {len(wide)} requests")
@@ -163,7 +164,7 @@ class Steerer:
         column = self._column[block]
 
         def steer(module: nn.Module, args: Any, output: Any) -> Any:
-            hidden = output[0] if isinstance(output, tuple) else output
+            hidden = output[0] if isinstance(output, (tuple, list)) else output
             direction, now = self._directions[block], self._pass
             if now is None or hidden.dim() != 3 or hidden.shape[:2] != now.mask.shape:
                 expected = None if now is None else [*now.mask.shape, len(direction)]
@@ -185,25 +186,25 @@ class Steerer:
             if now.measured:
                 self.doses.add(block, now.index, strength, hidden, steered, direction)
             self._applied[block] = self._applied[block].to(now.steered.device) + now.steered[column]
-            return (steered, *output[1:]) if isinstance(output, tuple) else steered
+            return (steered, *output[1:]) if isinstance(output, (tuple, list)) else steered
 
         return steer
 
 
-def _beginning(kwargs: Mapping[str, Any], run: int) -> int:
+def _beginning(kwargs: Mapping[str, Any], new: int, run: int) -> int:
     """Where a pass of `generate` begins: behind what its cache holds.
 
     Args:
         kwargs: of the pass.
-        run: how many positions were run before it, for a cache that does not count them.
+        new: how many positions it runs.
+        run: how many were run before it: a cache of states (Mamba, RWKV, MiniMax) does not count them.
 
     transformers hands over no attention mask when there is no padding. The keyword of the cache is `cache` from
     transformers 5.20 on, `past_key_values` before.
     """
     cache = kwargs.get("cache", kwargs.get("past_key_values"))
-    if cache is None:
-        return 0
-    try:
-        return int(cache.get_seq_length())
-    except ValueError:  # of states alone (Mamba)
-        return run
+    held = 0
+    if cache is not None:
+        with suppress(ValueError):  # of one that has no keys
+            held = int(cache.get_seq_length())
+    return held or (run if new <= run else 0)  # without any cache, a pass runs all anew

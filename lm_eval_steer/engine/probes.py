@@ -1,0 +1,101 @@
+"""What a model does, seen on a few tokens: whatever its family is, an engine relies on nothing else.
+
+Each probe compares logits that should be equal with logits that would differ, so that it holds in any dtype.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from lm_eval_steer.engine.choices import ScoredRow, plant, tree_mask, tree_positions
+from lm_eval_steer.errors import SteeringError
+
+_NEAR = 0.1
+"""Of what a difference would be, so much may be rounding."""
+_LIMIT = 16
+"""Tokens of the tree that is tried: any that it does not fill."""
+_TEXT = (1, 2, 3, 4, 5)
+_WRITTEN = 3
+
+
+@torch.no_grad()
+def require_causal(model: PreTrainedModel, device: torch.device) -> None:
+    """Refuse an encoder (BERT without `is_decoder`): there, a token has a say in what those before it give.
+
+    Raises:
+        SteeringError: names the model.
+    """
+    one, other = (model(input_ids=torch.tensor([[*_TEXT, last]], device=device)).logits[0] for last in (6, 7))
+    apart = (one - other).abs().amax(dim=1)
+    if apart[:-1].max() > torch.finfo(one.dtype).eps ** 0.5 * apart[-1]:
+        raise SteeringError(
+            f"{type(model).__name__} looks at the tokens to come, so that what is steered or read at one would change "
+            "with those behind it: set is_decoder in its configuration, or take a causal model"
+        )
+
+
+def heeds_padding(model: PreTrainedModel, device: torch.device) -> bool:
+    """Whether a row of a batch that is padded on the left is continued as it is alone.
+
+    It is not where a state runs over the padding (RWKV, RecurrentGemma), where positions count it, or where the mask is
+    read wrongly once there is a cache (MiniMax). transformers' own `generate` is asked, and made to write the same.
+    """
+    short, long = [*_TEXT], [6, 7, 8, *_TEXT]
+    padding = [0] * (len(long) - len(short))
+    inputs = [[padding + short, long], [short], [padding + short]]
+    masks = [[[0] * len(padding) + [1] * len(short), [1] * len(long)]] + [[[1] * len(one[0])] for one in inputs[1:]]
+    found, wanted, plain = (
+        _write(model, torch.tensor(ids, device=device), torch.tensor(mask, device=device))
+        for ids, mask in zip(inputs, masks, strict=True)
+    )
+    return _same(found, wanted, plain)
+
+
+def _write(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
+    """Logits [new tokens, vocabulary] of the first row, all rows being made to write the same tokens."""
+    out: Any = model.generate(  # type: ignore[operator]
+        input_ids=ids,
+        attention_mask=mask,
+        max_new_tokens=_WRITTEN,
+        do_sample=False,
+        prefix_allowed_tokens_fn=lambda row, written: [_TEXT[(len(written) - ids.shape[1]) % len(_TEXT)]],
+        eos_token_id=-1,
+        pad_token_id=0,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    return torch.stack([logits[0].float() for logits in out.logits])
+
+
+@torch.no_grad()
+def follows_masks(model: PreTrainedModel, device: torch.device) -> bool:
+    """Whether attention follows a mask of our own, which a small tree shows.
+
+    Fused kernels know only causal masks, and code from the hub may read a mask of four dimensions in its own way.
+    """
+    if model.config.get_text_config()._attn_implementation not in ("eager", "sdpa"):
+        return False
+    context, tail = [1, 2, 3, 4], (2, 3)
+    (tree,) = plant([ScoredRow(context, [3, 4, 1], 0), ScoredRow(context, [*tail, 1], 0)], _LIMIT, together=True)
+    ids, alone = (torch.tensor([row], device=device) for row in (tree.tokens, [*context, *tail]))
+    wide = len(tree.tokens)
+    told = {
+        "attention_mask": tree_mask([tree], 0, wide, model.dtype, device),
+        "position_ids": tree_positions([tree], 0, wide, device),
+    }
+    try:
+        found = model(input_ids=ids, **told).logits
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return False
+    places = tree.predicting(tail)[1:]
+    wanted, plain = model(input_ids=alone).logits[0, -len(tail) :], model(input_ids=ids).logits[0, places]
+    return _same(found[0, places], wanted, plain)
+
+
+def _same(found: Tensor, wanted: Tensor, plain: Tensor) -> bool:
+    """Whether logits are the wanted ones, measured by the plain ones, of which a mask was not told."""
+    return bool((found - wanted).abs().max() <= _NEAR * (plain - wanted).abs().max())
