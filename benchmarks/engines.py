@@ -52,7 +52,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--early_stop", action="store_true", help="also a vote that leaves out what cannot change it")
     parser.add_argument("--suffix", type=int, help="tokens that suffix decoding drafts, of steered-vllm (one run each)")
-    parser.add_argument("--unsteered", action="store_true", help="also the engine with and without steering")
+    parser.add_argument("--unsteered", action="store_true", help="also the engine with against without steering")
     return parser.parse_args()
 
 
@@ -100,6 +100,17 @@ class Runs:
             run()
             times.append(time.perf_counter() - start)
         return median(times)
+
+    def ratio(self, one: Callable[[], Any], other: Callable[[], Any]) -> float:
+        """How long one takes against another: the median over pairs of neighbours, since a machine's speed drifts."""
+        ratios = []
+        for _ in range(self._repeat):
+            start = time.perf_counter()
+            one()
+            between = time.perf_counter()
+            other()
+            ratios.append((between - start) / (time.perf_counter() - between))
+        return median(ratios)
 
     def row(self, name: str, run: Callable[[], Any], model: Any) -> None:
         """Print a row of the table.
@@ -169,9 +180,6 @@ def main() -> None:
             lm._rows = type(lm._rows)(lm, None, np.zeros((1, 1), dtype=np.float32), "all")
 
     run(0.5)  # warms up
-    if args.unsteered:
-        runs.row("steered, by 0.0001", lambda: run(TINY), model)
-        runs.row("the same rows, unsteered", lambda: run(TINY, let_go), model)
     for size in map(int, args.sizes.split(",")):
         chosen = 0.5 if size == 1 else list(ALPHAS[:: len(ALPHAS) // size][:size])
         runs.row(f"{size} alpha{'s' * (size > 1)}, all responses", lambda chosen=chosen: run(chosen), model)  # type: ignore[misc]
@@ -183,6 +191,9 @@ def main() -> None:
             model,
         )
         print(f"\nThe vote left out {votes['skipped']} of {votes['responses']} responses.")
+    if args.unsteered:
+        ratio = runs.ratio(lambda: run(TINY), lambda: run(TINY, let_go))
+        print(f"\nSteered by {TINY:g}, a run takes {ratio:.3f} of what the same rows take unsteered.")
 
 
 if __name__ == "__main__":

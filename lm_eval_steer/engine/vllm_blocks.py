@@ -195,7 +195,9 @@ class BlockSteering:
         """The same of [tokens, hidden], measured where it is time for that."""
         direction = self._directions[block]
         strength = now.strengths[:, self._column[block], None]
-        whole = hidden if residual is None else hidden.float() + residual.float()
+        whole = hidden  # the sum costs as much as the steering, and most passes of most runs do without it
+        if residual is not None and (self._share or self._normalize or now.measured):
+            whole = hidden.float() + residual.float()
         if self._share:
             strength = share_of_norm(whole, strength, direction)
         after, rest = self._apply(hidden, residual, whole, strength, direction)
