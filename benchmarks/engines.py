@@ -30,8 +30,8 @@ from lm_eval_steer.models.plan import SteeringPlan
 
 ALPHAS = (0.0, *PAPER)
 """The paper's set, and 0: 19 strengths."""
-TINY = 1e-4
-"""Steers every position and changes next to no text, so that a run without steering has as many tokens."""
+TINY = 1e-30
+"""Steers every position and is lost in rounding, so that a run without steering writes as many tokens."""
 
 
 def read_arguments() -> argparse.Namespace:

@@ -19,7 +19,9 @@ from lm_eval_steer.steering.doses import Doses
 from lm_eval_steer.steering.operators import add, add_keep_norm, share_of_norm
 
 MEASURED = 16
-"""Doses are measured on every so many passes."""
+"""Doses are measured on every so many passes, the first among them."""
+SAMPLED = 256
+"""Of the tokens that such a pass steers so many at most are measured, evenly spread: those of a prompt are many."""
 
 announced: BlockSteering | None = None
 """The steering of the pass under way, which the operator in a compiled model asks for."""
@@ -107,7 +109,7 @@ class BlockSteering:
         self._column = {block: column for column, block in enumerate(directions)}
         here = [block for block in directions if not is_missing(layers[block])]
         self._directions = {block: torch.from_numpy(directions[block]).to(device) for block in here}
-        self._applied = {block: torch.zeros((), dtype=torch.int64, device=device) for block in here}
+        self._applied = torch.zeros(len(directions), dtype=torch.int64, device=device)
         self._normalize, self._share = normalize, share
         self._now: _Pass | None = None
         self.probing = False
@@ -123,15 +125,15 @@ class BlockSteering:
     def load(self, strengths: np.ndarray, device: torch.device) -> None:
         """Take another table of strengths [rows, blocks], and begin to count and measure anew."""
         empty = np.zeros((1, strengths.shape[1]), dtype=np.float32)
-        self._table = torch.from_numpy(np.concatenate([empty, strengths])).to(device)
+        self._table = torch.from_numpy(np.concatenate([empty, strengths]).T.copy()).to(device)
         self.doses = Doses(len(strengths), list(self._directions), pure=not self._normalize)
-        for count in self._applied.values():
-            count.zero_()
+        self._applied.zero_()
         self._passes = 0
 
     @property
     def applied(self) -> dict[int, int]:
-        return {block: int(count) for block, count in self._applied.items()}
+        counts = self._applied.tolist()
+        return {block: counts[self._column[block]] for block in self._directions}
 
     def remove(self) -> None:
         """Take the hooks off."""
@@ -145,14 +147,21 @@ class BlockSteering:
             index: 1 + row of the table of each token, 0 where nothing is steered [tokens].
         """
         global announced
-        strengths = self._table[index]
+        strengths = self._table[:, index]
         self._passes += 1
         announced = self
-        self._now = _Pass(strengths, index, (strengths != 0).sum(0), self._passes % MEASURED == 1)
+        measured = None
+        if self._passes % MEASURED == 1:
+            steered = (index > 0).nonzero()[:, 0]
+            measured = steered[:: max(1, -(-len(steered) // SAMPLED))]
+        runs = [0] * len(strengths)
+        self._now = _Pass(strengths[..., None].unbind(0), index, (strengths != 0).sum(1), runs, measured)
 
     def end(self) -> None:
-        """The pass is over."""
+        """The pass is over: what was steered in the blocks that it went through is counted."""
         global announced
+        if self._now is not None:
+            self._applied += self._now.counts * torch.tensor(self._now.runs).to(self._applied.device)
         announced = self._now = None
         self._given.clear()
 
@@ -184,28 +193,30 @@ class BlockSteering:
             self._given[block] = hidden
 
     def _shift(self, block: int, now: _Pass, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The two summands of the block's output as they leave it, in their shapes; counts the tokens."""
+        """The two summands of the block's output as they leave it, in their shapes; notes that it was steered."""
         if hidden.shape[:-1].numel() != len(now.index):
             raise RuntimeError(f"block {block} gives {list(hidden.shape)} for {len(now.index)} tokens")
         after, rest = self._steer(block, now, _flat(hidden), None if residual is None else _flat(residual))
-        self._applied[block] += now.counts[self._column[block]]
+        now.runs[self._column[block]] += 1
         return after.view(hidden.shape), None if rest is None else rest.view(hidden.shape)
 
     def _steer(self, block: int, now: _Pass, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The same of [tokens, hidden], measured where it is time for that."""
         direction = self._directions[block]
-        strength = now.strengths[:, self._column[block], None]
-        whole = hidden  # the sum costs as much as the steering, and most passes of most runs do without it
-        if residual is not None and (self._share or self._normalize or now.measured):
+        strength = now.strengths[self._column[block]]
+        whole = hidden
+        if residual is not None and (self._share or self._normalize):  # else nothing reads the sum, which takes time
             whole = hidden.float() + residual.float()
         if self._share:
             strength = share_of_norm(whole, strength, direction)
         after, rest = self._apply(hidden, residual, whole, strength, direction)
         if self.probing:
             self.probes[block] = self._probe(hidden, residual, after, rest, strength, direction)
-        elif now.measured:
-            total = after if rest is None else after.float() + rest.float()
-            self._measure(block, now.index, strength, whole.to(hidden.dtype), total.to(hidden.dtype))
+        elif now.measured is not None:
+            # As rows of one position.
+            before, steered = (_whole_at(now.measured, *both)[:, None] for both in ((hidden, residual), (after, rest)))
+            index, strength = now.index[now.measured] - 1, strength[now.measured, None]
+            self.doses.add(block, index, strength, before, steered, direction)
         return after, rest
 
     def _apply(
@@ -219,11 +230,6 @@ class BlockSteering:
         # A sum has no length of its parts: the steered sum is handed on whole, beside a residual of nothing.
         steered = strength != 0
         return torch.where(steered, kept, hidden), torch.where(steered, torch.zeros_like(residual), residual)
-
-    def _measure(self, block: int, index: Tensor, strength: Tensor, before: Tensor, after: Tensor) -> None:
-        chosen = (index > 0).nonzero()[:, 0]
-        strength, before, after = (value[chosen, None] for value in (strength, before, after))  # rows of one position
-        self.doses.add(block, index[chosen] - 1, strength, before, after, self._directions[block])
 
     def _probe(
         self,
@@ -266,10 +272,18 @@ class BlockSteering:
 class _Pass:
     """The forward pass under way."""
 
-    strengths: Tensor  # [tokens, blocks]
+    strengths: tuple[Tensor, ...]  # of each block [tokens, 1]
     index: Tensor  # [tokens]
     counts: Tensor  # tokens of a strength other than 0 [blocks]
-    measured: bool
+    runs: list[int]  # how often each block was steered: once, where nothing went wrong
+    measured: Tensor | None  # the tokens whose doses are measured; None where it is not time for that
+
+
+def _whole_at(places: Tensor, hidden: Tensor, residual: Tensor | None) -> Tensor:
+    """The blocks' output of some tokens [places, hidden], in its dtype."""
+    if residual is None:
+        return hidden[places]
+    return (hidden[places].float() + residual[places].float()).to(hidden.dtype)
 
 
 def _flat(hidden: Tensor) -> Tensor:
