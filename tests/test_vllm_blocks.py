@@ -152,7 +152,20 @@ def test_blocks_of_other_ranks_are_left_out() -> None:
     steering = steer(model)
     steering.begin(INDEX)
     model(torch.randn(TOKENS, WIDTH))
+    steering.end()
     assert steering.applied == {2: 1}
+
+
+def test_a_block_that_runs_twice_in_a_pass_is_counted_twice() -> None:
+    model = Model(Pair)
+    steering = steer(model)
+    for expected in ({0: 3, 1: 3, 2: 1}, {0: 9, 1: 6, 2: 2}):
+        steering.begin(INDEX)
+        model(torch.randn(TOKENS, WIDTH))
+        if expected[0] == 9:
+            model.layers[0](torch.randn(TOKENS, WIDTH), None)
+        steering.end()
+        assert steering.applied == expected
 
 
 def test_doses_are_told_apart_by_row() -> None:
@@ -164,6 +177,21 @@ def test_doses_are_told_apart_by_row() -> None:
     assert {block: seen["positions"] for block, seen in first.items()} == {"0": 2, "1": 2}
     assert {block: seen["positions"] for block, seen in second.items()} == {"0": 1, "1": 1, "2": 1}
     assert all(seen["survival"] == pytest.approx(1.0, abs=1e-3) for row in (first, second) for seen in row.values())
+
+
+def test_doses_of_a_long_prompt_are_measured_on_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_blocks, "SAMPLED", 4)
+    model = Model(Pair)
+    steering = steer(model)
+    hidden = torch.randn(11, WIDTH)
+    steering.begin(torch.tensor([0, *[1] * 10]))
+    model(hidden)
+    plain = torch.tanh(hidden) * 2 + hidden
+    (seen,) = (row["0"] for row in steering.doses.report() if row)
+    taken = [1, 4, 7, 10]  # of the tokens 1 to 10 every third
+    assert seen["positions"] == len(taken)
+    length = np.linalg.norm(DIRECTIONS[0]) * STRENGTHS[0, 0]
+    assert seen["dose"] == pytest.approx(float((length / plain[taken].norm(dim=-1)).mean()), rel=1e-5)
 
 
 def test_a_batch_of_another_size_is_refused() -> None:
