@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from conftest import make_vector
 from lm_eval_steer.engine.reference import Reference
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.steering.blocks import find_blocks
 
 CONTEXTS = ["Q: What is 2 + 3?\nA:", "Hello", "The sun rises in the east, and it sets", "ab"]
@@ -236,6 +239,22 @@ def test_a_beginning_is_not_carried_over_to_another_run() -> None:
     lm.generate_until(generations([SHARED + text for text in CONTEXTS]))
     again = lm.generate_until(generations(other))
     assert again == make(vectors=make_vector(), alpha=1.5).generate_until(generations(other))
+
+
+def test_another_plan_frees_the_caches_of_the_one_before() -> None:
+    lm = make(vectors=make_vector(), alpha=1.5)
+    requests = generations([SHARED + text for text in CONTEXTS])
+    gc.collect()
+    gc.disable()  # a sweep's passes would hold each other's caches until Python looks for cycles
+    try:
+        lm.generate_until(requests)
+        lm.loglikelihood(scorings([SHARED + text for text in CONTEXTS]))
+        caches = [weakref.ref(cache) for cache in lm._rows._prefixes._caches.values()]
+        assert len(caches) == 1
+        lm.steer(SteeringPlan.build(vectors=make_vector(), alpha=2))
+        assert [cache() for cache in caches] == [None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("tokens", ["all", "prompt", "generated", "last"])

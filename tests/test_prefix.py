@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
+from transformers.cache_utils import Cache
 
 import models
 from lm_eval_steer.engine.prefix import Prefixes, can_share, move_padding, run_prefix, shared_length
@@ -39,12 +42,15 @@ def test_a_copied_beginning_gives_the_same_logits(family: str) -> None:
     ids[1, :20] = ids[0, :20]
     with torch.no_grad():
         runs: list[int] = []
-        prefixes = Prefixes(
-            lambda tokens, n: runs.append(len(tokens)) or run_prefix(model, tokens, len(n), torch.device("cpu"))
-        )
+        prefixes = Prefixes()
+
+        def run(tokens: Sequence[int], numbers: Sequence[int]) -> Cache | None:
+            runs.append(len(tokens))
+            return run_prefix(model, tokens, len(numbers), torch.device("cpu"))
+
         prefixes.learn(ids.tolist())
         for _ in range(2):  # the second time from the cache, which the first has left as it was
-            shared, cache = prefixes.prepare(model, ids.tolist(), [0, 0])
+            shared, cache = prefixes.prepare(model, ids.tolist(), [0, 0], run)
             assert shared == 20
             both = model(input_ids=ids[:, shared:], **cache).logits
             assert torch.allclose(both, model(ids).logits[:, shared:], atol=1e-4)
@@ -53,14 +59,20 @@ def test_a_copied_beginning_gives_the_same_logits(family: str) -> None:
 
 def test_only_what_all_rows_begin_with_is_shared() -> None:
     model, beginning = models.make_model("llama"), list(range(20))
-    prefixes = Prefixes(lambda tokens, n: run_prefix(model, tokens, len(n), torch.device("cpu")))
+    prefixes = Prefixes()
+
+    def prepare(rows: list[list[int]]) -> tuple[int, dict[str, Cache]]:
+        return prefixes.prepare(
+            model, rows, [0] * len(rows), lambda tokens, n: run_prefix(model, tokens, len(n), torch.device("cpu"))
+        )
+
     prefixes.learn([[*beginning, 1, 2], [*beginning, 3], [7] * 30, [7] * 30, [8] * 30])
     with torch.no_grad():
-        assert prefixes.prepare(model, [[*beginning, 1, 2], [*beginning, 3]], [0] * 2)[0] == 20
-        assert prefixes.prepare(model, [[*beginning, 1, 2], [7] * 30], [0, 0]) == (0, {})  # rows of two tasks
-        assert prefixes.prepare(model, [beginning], [0]) == (0, {})  # nothing of its own (a truncated prompt)
-        assert prefixes.prepare(model, [[8] * 30], [0]) == (0, {})  # alone in its run
-        assert prefixes.prepare(model, [[7] * 30], [0])[0] == 29
+        assert prepare([[*beginning, 1, 2], [*beginning, 3]])[0] == 20
+        assert prepare([[*beginning, 1, 2], [7] * 30]) == (0, {})  # rows of two tasks
+        assert prepare([beginning]) == (0, {})  # nothing of its own (a truncated prompt)
+        assert prepare([[8] * 30]) == (0, {})  # alone in its run
+        assert prepare([[7] * 30])[0] == 29
 
 
 def test_a_model_with_other_state_than_keys_and_values_shares_nothing() -> None:

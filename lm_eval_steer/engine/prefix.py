@@ -23,6 +23,10 @@ WORTHWHILE = 16
 _WINDOWS = ("sliding_window", "window_size", "attention_window_size", "attention_chunk_size")
 """How configurations call the positions that a window of attention spans."""
 
+RunPrefix = Callable[[Sequence[int], Sequence[int]], Cache | None]
+"""Gives the KV cache of a beginning (`run_prefix`), one row per strength that is asked for; None where the model cannot
+share one."""
+
 
 def shared_length(sequences: Sequence[Sequence[int]]) -> int:
     """How many tokens all sequences begin with, each keeping one token at least of its own."""
@@ -35,14 +39,9 @@ class Prefixes:
     """The shared beginnings of a run's prompts, each run once per strength, when a batch first needs it.
 
     Prompts that agree in their first tokens (those of one task) share a beginning; a run of several tasks has several.
-
-    Args:
-        run: gives the KV cache of a beginning (`run_prefix`), one row per strength that is asked for; None where the
-            model cannot share one.
     """
 
-    def __init__(self, run: Callable[[Sequence[int], Sequence[int]], Cache | None]) -> None:
-        self._run = run
+    def __init__(self) -> None:
         self._tokens: dict[tuple[int, ...], list[int]] = {}
         self._caches: dict[tuple[tuple[int, ...], int], Cache | None] = {}
 
@@ -73,7 +72,7 @@ class Prefixes:
         return key if key in self._tokens else ()
 
     def prepare(
-        self, model: PreTrainedModel, rows: Sequence[list[int]], strengths: Sequence[int]
+        self, model: PreTrainedModel, rows: Sequence[list[int]], strengths: Sequence[int], run: RunPrefix
     ) -> tuple[int, dict[str, Cache]]:
         """What a batch need not run.
 
@@ -81,6 +80,8 @@ class Prefixes:
             model: whose forward or `generate` will run the rest.
             rows: token ids of the batch, without padding.
             strengths: number of each row's strength; rows of one number share a cache.
+            run: is called for what no cache holds yet. It is not kept: an engine that it belongs to would be held, with
+                its caches, until Python next looks for cycles.
 
         Returns:
             shared: how many tokens at the beginning of every row are in the cache; 0 when nothing was learnt that all
@@ -93,7 +94,7 @@ class Prefixes:
             return 0, {}
         missing = [number for number in dict.fromkeys(strengths) if (key, number) not in self._caches]
         if missing:
-            together = self._run(tokens, missing)
+            together = run(tokens, missing)
             for row, number in enumerate(missing):
                 self._caches[key, number] = together and _select(together, torch.tensor([row]))
         caches = [self._caches[key, number] for number in strengths]

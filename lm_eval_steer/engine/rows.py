@@ -89,7 +89,7 @@ class RowEngine:
         self._lm, self._steerer, self._tokens = lm, steerer, tokens
         self._strengths = torch.from_numpy(strengths).to(lm.device)
         self._steers_prompt = steerer is not None and tokens in ("all", "prompt")
-        self._prefixes = Prefixes(self._run_prefix)
+        self._prefixes = Prefixes()
         self.application = Application(steerer, strengths, tokens)
         self._told = set[str]()
         if steerer is not None:
@@ -163,7 +163,8 @@ class RowEngine:
         ids, mask, common = self._prepare(rows, new_tokens, arguments)
         cache: dict[str, Cache] = {}
         if can_share(model, common["max_length"]):
-            shared, cache = self._prefixes.prepare(model, [row.prompt for row in rows], self._cache_numbers(rows))
+            prompts = [row.prompt for row in rows]
+            shared, cache = self._prefixes.prepare(model, prompts, self._cache_numbers(rows), self._run_prefix)
             ids, mask = move_padding(ids, mask, shared)
             self._credit(rows, shared)
         if not cache:
@@ -277,7 +278,8 @@ class RowEngine:
         model = base_model(lm.model)
         shared, cache = 0, dict[str, Cache]()
         if can_share(model, 0):
-            shared, cache = self._prefixes.prepare(model, [tree.tokens for tree in batch], self._cache_numbers(batch))
+            tokens = [tree.tokens for tree in batch]
+            shared, cache = self._prefixes.prepare(model, tokens, self._cache_numbers(batch), self._run_prefix)
             self._credit(batch, shared)
         own = [torch.tensor(tree.tokens[shared:], device=device) for tree in batch]
         ids = pad_sequence(own, batch_first=True)

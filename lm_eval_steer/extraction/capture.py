@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
+from transformers.cache_utils import Cache
 
 from lm_eval_steer.engine.prefix import Prefixes, run_prefix
 from lm_eval_steer.errors import SteeringError
@@ -47,7 +48,7 @@ def capture_differences(
         raise SteeringError(f"pair {empty[0]} holds a text without tokens")
     texts.sort(key=lambda text: -len(text[0]))
     body = decoder(model)
-    prefixes = Prefixes(lambda tokens, strengths: run_prefix(body, tokens, len(strengths), device))
+    prefixes = Prefixes()
     prefixes.learn(tokens for tokens, _, _ in texts)
     differences: np.ndarray | None = None
     norms = np.zeros(len(blocks), dtype=np.float64)
@@ -77,7 +78,11 @@ def _last_outputs(
 
     Rows are padded on the right, where a causal model does not look, so no attention mask is needed.
     """
-    start, cache = prefixes.prepare(body, sequences, [0] * len(sequences))  # nothing is steered here
+
+    def run(tokens: Sequence[int], rows: Sequence[int]) -> Cache | None:
+        return run_prefix(body, tokens, len(rows), device)
+
+    start, cache = prefixes.prepare(body, sequences, [0] * len(sequences), run)  # nothing is steered here
     own = [torch.tensor(tokens[start:]) for tokens in sequences]
     last = torch.tensor([len(tokens) - 1 for tokens in own])
     ids = torch.nn.utils.rnn.pad_sequence(own, batch_first=True)
