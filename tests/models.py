@@ -29,6 +29,12 @@ FAMILIES = {
     "gemma2": ("Gemma2Config", _GROUPED | {"head_dim": 8, "sliding_window": 16}),
     "phi3": ("Phi3Config", _GROUPED),
     "mistral": ("MistralConfig", _GROUPED | {"sliding_window": 16}),
+    "gemma4": (
+        "Gemma4TextConfig",
+        _GROUPED
+        | {"head_dim": 8, "global_head_dim": 8, "vocab_size_per_layer_input": 259, "hidden_size_per_layer_input": 8}
+        | {"layer_types": ["sliding_attention", "full_attention", "full_attention"], "num_kv_shared_layers": 1},
+    ),
     "gpt2": ("GPT2Config", {}),
     "gpt_neox": ("GPTNeoXConfig", {"intermediate_size": 48}),
     "mixtral": ("MixtralConfig", _GROUPED | {"num_local_experts": 3, "num_experts_per_tok": 2}),

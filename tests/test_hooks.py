@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -131,12 +133,39 @@ def test_a_block_that_is_never_run_is_an_error() -> None:
         pass
 
 
+def test_a_block_that_runs_twice_in_a_pass_is_an_error() -> None:
+    """A looped model, such as Dory, which would be steered as often as it loops."""
+    model: Any = models.make_model("llama")
+    first, second = model.model.layers[:2]
+    second.forward = first.__call__
+    mask = torch.ones(2, 5, dtype=torch.bool)
+    with (
+        pytest.raises(SteeringError, match=r"block 0 \(LlamaDecoderLayer\) runs several times in one pass"),
+        Steerer(model, directions()).scoring([1.0, 1.0], mask),
+    ):
+        model(IDS)
+    once = {block: v for block, v in directions().items() if block != 0}
+    with torch.no_grad(), Steerer(model, once).scoring([1.0, 1.0], mask):
+        model(IDS)
+
+
 def test_a_pass_of_another_shape_is_an_error() -> None:
     model = models.make_model("llama")
     steerer = Steerer(model, directions())
     with (
         pytest.raises(SteeringError, match=r"returns \[2, 5, 32\], expected \[2, 4, 32\]: set blocks="),
         steerer.scoring([1.0, 1.0], torch.ones(2, 4, dtype=torch.bool)),
+    ):
+        model(IDS)
+
+
+def test_several_residual_streams_are_an_error() -> None:
+    """Hyper-connections, as in DeepSeek-V4."""
+    model: Any = models.make_model("llama")
+    model.model.layers[0].register_forward_hook(lambda module, args, output: output.unsqueeze(2))
+    with (
+        pytest.raises(SteeringError, match=r"returns \[2, 5, 1, 32\]: this model keeps several residual streams"),
+        Steerer(model, directions()).scoring([1.0, 1.0], torch.ones(2, 5, dtype=torch.bool)),
     ):
         model(IDS)
 

@@ -123,7 +123,7 @@ def _stack(caches: Sequence[Cache]) -> Cache:
 
 def _filled(cache: Cache) -> list[Any]:
     """The layers that hold anything: where keys are shared between layers, some never do."""
-    return [layer for layer in cache.layers if layer.get_seq_length() > 0]  # type: ignore[union-attr]
+    return [layer for layer in cache.layers if getattr(layer, "keys", None) is not None]
 
 
 def _shallow(cache: Cache) -> Cache:

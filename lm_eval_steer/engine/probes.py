@@ -63,7 +63,7 @@ def _write(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
         max_new_tokens=_WRITTEN,
         do_sample=False,
         prefix_allowed_tokens_fn=lambda row, written: [_TEXT[(len(written) - ids.shape[1]) % len(_TEXT)]],
-        eos_token_id=-1,
+        eos_token_id=0,  # which it never writes
         pad_token_id=0,
         output_logits=True,
         return_dict_in_generate=True,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class _Pass:
     index: Tensor  # [rows], number of each row's strength
     measured: bool
     steered: Tensor  # how many rows and positions of the mask have a strength other than 0, per block [blocks]
+    ran: set[int] = field(default_factory=set)  # blocks that have run
 
 
 class Steerer:
@@ -150,6 +151,7 @@ class Steerer:
         self._calls = dict.fromkeys(self._blocks, 0)
         with ExitStack() as stack:
             stack.callback(setattr, self, "_pass", None)
+            stack.callback(self._model.register_forward_pre_hook(_run_all_positions, with_kwargs=True).remove)
             for block, module in self._blocks.items():
                 stack.callback(module.register_forward_hook(self._hook(block)).remove)
             yield stack
@@ -166,6 +168,11 @@ class Steerer:
         def steer(module: nn.Module, args: Any, output: Any) -> Any:
             hidden = output[0] if isinstance(output, (tuple, list)) else output
             direction, now = self._directions[block], self._pass
+            if hidden.dim() == 4:
+                raise SteeringError(
+                    f"block {block} ({type(module).__name__}) returns {list(hidden.shape)}: this model keeps several "
+                    "residual streams, and a steering vector is for one"
+                )
             if now is None or hidden.dim() != 3 or hidden.shape[:2] != now.mask.shape:
                 expected = None if now is None else [*now.mask.shape, len(direction)]
                 raise SteeringError(
@@ -176,6 +183,12 @@ class Steerer:
                 raise SteeringError(
                     f"block {block} ({type(module).__name__}) is {hidden.shape[2]} wide, the direction {len(direction)}"
                 )
+            if block in now.ran:
+                raise SteeringError(
+                    f"block {block} ({type(module).__name__}) runs several times in one pass, so that α·v would be "
+                    "added as often: steer blocks that run once, with layers="
+                )
+            now.ran.add(block)
             if direction.device != hidden.device:  # the blocks of a split model live on several devices
                 direction = self._directions[block] = direction.to(hidden.device)
             self._calls[block] += 1
@@ -189,6 +202,20 @@ class Steerer:
             return (steered, *output[1:]) if isinstance(output, (tuple, list)) else steered
 
         return steer
+
+
+def _run_all_positions(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Have every block run every position, as `tokens` says.
+
+    Where blocks share keys and values (Gemma 4), transformers runs the last of them on `logits_to_keep` positions, if
+    that is a number (`_maybe_slice_kv_shared_inputs`). Positions that are named are all run, and give the same logits.
+    """
+    kept = kwargs.get("logits_to_keep")
+    ids = kwargs.get("input_ids")
+    shares = getattr(module.config.get_text_config(), "num_kv_shared_layers", 0)  # type: ignore[operator, union-attr]
+    if shares and ids is not None and isinstance(kept, int) and kept:
+        kwargs = kwargs | {"logits_to_keep": torch.arange(ids.shape[1] - kept, ids.shape[1], device=ids.device)}
+    return args, kwargs
 
 
 def _beginning(kwargs: Mapping[str, Any], new: int, run: int) -> int:
