@@ -52,6 +52,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--early_stop", action="store_true", help="also a vote that leaves out what cannot change it")
     parser.add_argument("--suffix", type=int, help="tokens that suffix decoding drafts, of steered-vllm (one run each)")
+    parser.add_argument("--compiled", action="store_true", help="steered-vllm with enforce_eager=False")
     parser.add_argument("--unsteered", action="store_true", help="also the engine with against without steering")
     return parser.parse_args()
 
@@ -76,7 +77,8 @@ def load(args: argparse.Namespace) -> Any:
     common = {"pretrained": args.model, "dtype": args.dtype, "alpha": 0}
     if args.engine == "steered-vllm":
         drafts = {"method": "suffix", "num_speculative_tokens": args.suffix, "suffix_decoding_max_spec_factor": 4.0}
-        return get_model(args.engine)(**common, max_model_len=2048, speculative_config=drafts if args.suffix else None)
+        asked = {"speculative_config": drafts if args.suffix else None, "enforce_eager": not args.compiled}
+        return get_model(args.engine)(**common, max_model_len=2048, **asked)
     return get_model(args.engine)(**common, batch_size=args.batch, device="cpu")
 
 
