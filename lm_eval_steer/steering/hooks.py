@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.steering.blocks import base_model, find_blocks
+from lm_eval_steer.steering.blocks import base_model, find_blocks, text_config
 from lm_eval_steer.steering.doses import Doses
 from lm_eval_steer.steering.operators import add, add_keep_norm, share_of_norm
 from lm_eval_steer.steering.positions import generation_mask
@@ -71,7 +71,7 @@ class Steerer:
         self._share = share
         self._pass: _Pass | None = None
         self._single_passes = 0
-        self._calls = dict.fromkeys(directions, 0)
+        self._seen = set[int]()
         self._applied = {block: torch.zeros((), dtype=torch.int64) for block in directions}
         self.doses = Doses(strengths, list(directions), pure=not normalize)
 
@@ -148,50 +148,58 @@ class Steerer:
     @contextmanager
     def attached(self) -> Iterator[ExitStack]:
         """Hold the hooks on the blocks; every forward pass inside is announced by `next_pass`."""
-        self._calls = dict.fromkeys(self._blocks, 0)
+        self._seen.clear()
         with ExitStack() as stack:
             stack.callback(setattr, self, "_pass", None)
-            stack.callback(self._model.register_forward_pre_hook(_run_all_positions, with_kwargs=True).remove)
+            if getattr(text_config(self._model), "num_kv_shared_layers", 0):
+                stack.callback(self._model.register_forward_pre_hook(_run_all_positions, with_kwargs=True).remove)
             for block, module in self._blocks.items():
                 stack.callback(module.register_forward_hook(self._hook(block)).remove)
             yield stack
-        silent = [block for block, calls in self._calls.items() if calls == 0]
+        silent = [block for block in self._blocks if block not in self._seen]
         if silent:
             raise SteeringError(
                 f"the output of block {silent[0]} was never seen although the model ran: its forward is compiled or "
                 "bypassed, and nothing was steered there"
             )
 
+    def _check(self, block: int, module: nn.Module, hidden: Tensor) -> _Pass:
+        """The pass under way, if this is the one output of the block that it announces.
+
+        Raises:
+            SteeringError: else.
+        """
+        now, kind, width = self._pass, type(module).__name__, len(self._directions[block])
+        if now is None or hidden.dim() != 3 or hidden.shape[:2] != now.mask.shape:
+            if hidden.dim() == 4:
+                raise SteeringError(
+                    f"block {block} ({kind}) returns {list(hidden.shape)}: this model keeps several residual streams, "
+                    "and a steering vector is for one"
+                )
+            expected = None if now is None else [*now.mask.shape, width]
+            raise SteeringError(
+                f"block {block} ({kind}) returns {list(hidden.shape)}, expected {expected}: "
+                "set blocks= to the list of decoder blocks"
+            )
+        if hidden.shape[2] != width:
+            raise SteeringError(f"block {block} ({kind}) is {hidden.shape[2]} wide, the direction {width}")
+        if block in now.ran:
+            raise SteeringError(
+                f"block {block} ({kind}) runs several times in one pass, so that α·v would be added as often: "
+                "steer blocks that run once, with layers="
+            )
+        now.ran.add(block)
+        self._seen.add(block)
+        return now
+
     def _hook(self, block: int) -> Callable[[nn.Module, Any, Any], Any]:
         column = self._column[block]
 
         def steer(module: nn.Module, args: Any, output: Any) -> Any:
             hidden = output[0] if isinstance(output, (tuple, list)) else output
-            direction, now = self._directions[block], self._pass
-            if hidden.dim() == 4:
-                raise SteeringError(
-                    f"block {block} ({type(module).__name__}) returns {list(hidden.shape)}: this model keeps several "
-                    "residual streams, and a steering vector is for one"
-                )
-            if now is None or hidden.dim() != 3 or hidden.shape[:2] != now.mask.shape:
-                expected = None if now is None else [*now.mask.shape, len(direction)]
-                raise SteeringError(
-                    f"block {block} ({type(module).__name__}) returns {list(hidden.shape)}, expected {expected}: "
-                    "set blocks= to the list of decoder blocks"
-                )
-            if hidden.shape[2] != len(direction):
-                raise SteeringError(
-                    f"block {block} ({type(module).__name__}) is {hidden.shape[2]} wide, the direction {len(direction)}"
-                )
-            if block in now.ran:
-                raise SteeringError(
-                    f"block {block} ({type(module).__name__}) runs several times in one pass, so that α·v would be "
-                    "added as often: steer blocks that run once, with layers="
-                )
-            now.ran.add(block)
+            direction, now = self._directions[block], self._check(block, module, hidden)
             if direction.device != hidden.device:  # the blocks of a split model live on several devices
                 direction = self._directions[block] = direction.to(hidden.device)
-            self._calls[block] += 1
             strength = (now.strengths[:, column, None] * now.mask)[..., None].to(hidden.device)
             if self._share:
                 strength = share_of_norm(hidden, strength, direction)
@@ -205,15 +213,13 @@ class Steerer:
 
 
 def _run_all_positions(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Have every block run every position, as `tokens` says.
+    """Have every block of a model that shares keys and values between blocks (Gemma 4) run every position.
 
-    Where blocks share keys and values (Gemma 4), transformers runs the last of them on `logits_to_keep` positions, if
-    that is a number (`_maybe_slice_kv_shared_inputs`). Positions that are named are all run, and give the same logits.
+    transformers runs the last blocks on `logits_to_keep` positions, if that is a number
+    (`Gemma4TextModel._maybe_slice_kv_shared_inputs`). Positions that are named are all run, and give the same logits.
     """
-    kept = kwargs.get("logits_to_keep")
-    ids = kwargs.get("input_ids")
-    shares = getattr(module.config.get_text_config(), "num_kv_shared_layers", 0)  # type: ignore[operator, union-attr]
-    if shares and ids is not None and isinstance(kept, int) and kept:
+    kept, ids = kwargs.get("logits_to_keep"), kwargs.get("input_ids")
+    if ids is not None and isinstance(kept, int) and kept:
         kwargs = kwargs | {"logits_to_keep": torch.arange(ids.shape[1] - kept, ids.shape[1], device=ids.device)}
     return args, kwargs
 
