@@ -121,7 +121,8 @@ class DecodeLoop:
         """The next token of each row [rows]: the best, or the one that its draw falls on."""
         if self._draws is None:
             return scores.argmax(dim=-1)
-        drawn = [self._draws[row][len(self.rows[row].tokens)] if not self.rows[row].stop else 0.5 for row in there]
+        written = [(row, self.rows[row]) for row in there.tolist()]
+        drawn = [self._draws[row][len(one.tokens)] if not one.stop else 0.5 for row, one in written]
         share = scores.softmax(dim=-1).double().cumsum(dim=-1)
         targets = torch.tensor(drawn, dtype=torch.float64, device=scores.device)[:, None] * share[:, -1:]
         return torch.searchsorted(share, targets, right=True)[:, 0].clamp_max(scores.shape[-1] - 1)

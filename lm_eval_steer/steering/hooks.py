@@ -26,13 +26,13 @@ MEASURED = 16
 
 @dataclass
 class _Pass:
-    """The forward pass under way: α per row and block where the mask steers."""
+    """The forward pass under way."""
 
-    strengths: Tensor  # [rows, blocks]
-    mask: Tensor  # [rows, positions]
+    strengths: tuple[Tensor, ...]  # of each steered block, 0 where the mask steers nothing [rows, positions, 1]
+    shape: torch.Size  # [rows, positions]
     index: Tensor  # [rows], number of each row's strength
     measured: bool
-    steered: Tensor  # how many rows and positions of the mask have a strength other than 0, per block [blocks]
+    steered: Tensor  # how many rows and positions have a strength other than 0, per steered block [blocks]
     ran: set[int] = field(default_factory=set)  # blocks that have run
 
 
@@ -72,17 +72,18 @@ class Steerer:
         self._pass: _Pass | None = None
         self._single_passes = 0
         self._seen = set[int]()
-        self._applied = {block: torch.zeros((), dtype=torch.int64) for block in directions}
+        self._applied = torch.zeros(len(directions), dtype=torch.int64)
+        self._credit = torch.zeros(len(directions), dtype=torch.int64)
         self.doses = Doses(strengths, list(directions), pure=not normalize)
 
     @property
     def applied(self) -> dict[int, int]:
-        return {block: int(count) for block, count in self._applied.items()}
+        return dict(zip(self._blocks, (self._applied.cpu() + self._credit).tolist(), strict=True))
 
     def credit(self, applied: Mapping[int, int], times: int) -> None:
         """Count what was steered once, in a beginning that prompts share, for every further row that uses it."""
         for block, count in applied.items():
-            self._applied[block] += count * times
+            self._credit[self._column[block]] += count * times
 
     def next_pass(self, strengths: Sequence[float] | Tensor, mask: Tensor, index: Tensor | None = None) -> None:
         """Say what the forward passes to come inside `attached` add.
@@ -97,10 +98,24 @@ class Steerer:
             wide = wide[:, None].expand(-1, len(self._blocks))
         if index is None:
             index = torch.zeros(len(wide), dtype=torch.int64)
+        self._end_pass()
         single = mask.shape[1] == 1
         self._single_passes += single
-        steered = ((wide != 0).float().T @ mask.float()).sum(1).long()
-        self._pass = _Pass(wide, mask, index, not single or self._single_passes % MEASURED == 1, steered)
+        strengths = wide.T[:, :, None] * mask
+        self._pass = _Pass(
+            strengths[..., None].unbind(0),
+            mask.shape,
+            index,
+            not single or self._single_passes % MEASURED == 1,
+            strengths.count_nonzero(dim=(1, 2)),
+        )
+
+    def _end_pass(self) -> None:
+        """Count what was steered in the blocks that ran: once for all of them, since a GPU is slow to be told."""
+        now, self._pass = self._pass, None
+        if now is not None:
+            ran = torch.tensor([block in now.ran for block in self._blocks], device=now.steered.device)
+            self._applied = self._applied.to(ran.device) + now.steered * ran
 
     @contextmanager
     def scoring(self, strengths: Sequence[float] | Tensor, mask: Tensor, index: Tensor | None = None) -> Iterator[None]:
@@ -150,7 +165,7 @@ class Steerer:
         """Hold the hooks on the blocks; every forward pass inside is announced by `next_pass`."""
         self._seen.clear()
         with ExitStack() as stack:
-            stack.callback(setattr, self, "_pass", None)
+            stack.callback(self._end_pass)
             if getattr(text_config(self._model), "num_kv_shared_layers", 0):
                 stack.callback(self._model.register_forward_pre_hook(_run_all_positions, with_kwargs=True).remove)
             for block, module in self._blocks.items():
@@ -170,13 +185,13 @@ class Steerer:
             SteeringError: else.
         """
         now, kind, width = self._pass, type(module).__name__, len(self._directions[block])
-        if now is None or hidden.dim() != 3 or hidden.shape[:2] != now.mask.shape:
+        if now is None or hidden.dim() != 3 or hidden.shape[:2] != now.shape:
             if hidden.dim() == 4:
                 raise SteeringError(
                     f"block {block} ({kind}) returns {list(hidden.shape)}: this model keeps several residual streams, "
                     "and a steering vector is for one"
                 )
-            expected = None if now is None else [*now.mask.shape, width]
+            expected = None if now is None else [*now.shape, width]
             raise SteeringError(
                 f"block {block} ({kind}) returns {list(hidden.shape)}, expected {expected}: "
                 "set blocks= to the list of decoder blocks"
@@ -200,13 +215,12 @@ class Steerer:
             direction, now = self._directions[block], self._check(block, module, hidden)
             if direction.device != hidden.device:  # the blocks of a split model live on several devices
                 direction = self._directions[block] = direction.to(hidden.device)
-            strength = (now.strengths[:, column, None] * now.mask)[..., None].to(hidden.device)
+            strength = now.strengths[column].to(hidden.device)
             if self._share:
                 strength = share_of_norm(hidden, strength, direction)
             steered = self._operator(hidden, strength, direction)
             if now.measured:
                 self.doses.add(block, now.index, strength, hidden, steered, direction)
-            self._applied[block] = self._applied[block].to(now.steered.device) + now.steered[column]
             return (steered, *output[1:]) if isinstance(output, (tuple, list)) else steered
 
         return steer
