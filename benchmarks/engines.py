@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import torch
 from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
@@ -40,6 +41,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--engine", default="steered-hf", choices=["steered-hf", "steered-vllm"])
     parser.add_argument("--model", default="models/smollm2")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--device", default="cpu", help="of hf and steered-hf; vLLM runs on what it was built for")
     parser.add_argument("--task", default="arith_steer")
     parser.add_argument("--vectors", default="smollm2_arith")
     parser.add_argument("--docs", type=int, default=16)
@@ -79,19 +81,24 @@ def load(args: argparse.Namespace) -> Any:
         drafts = {"method": "suffix", "num_speculative_tokens": args.suffix, "suffix_decoding_max_spec_factor": 4.0}
         asked = {"speculative_config": drafts if args.suffix else None, "enforce_eager": not args.compiled}
         return get_model(args.engine)(**common, max_model_len=2048, **asked)
-    return get_model(args.engine)(**common, batch_size=args.batch, device="cpu")
+    return get_model(args.engine)(**common, batch_size=args.batch, device=args.device, max_batch_size=1024)
 
 
 class Runs:
     """Runs whose time and memory are told as shares of the first.
 
+    Args:
+        repeat: how often each is run.
+        device: whose memory is told.
+
     Attributes:
         base: seconds of an `hf` run.
     """
 
-    def __init__(self, repeat: int) -> None:
+    def __init__(self, repeat: int, device: torch.device) -> None:
         self._repeat, self._process = repeat, psutil.Process()
         self._before = self._process.memory_info().rss
+        self._device = device
         self.base = 0.0
 
     def seconds(self, run: Callable[[], Any]) -> float:
@@ -129,6 +136,8 @@ class Runs:
             while not over.wait(0.02):
                 peak = max(peak, self._process.memory_info().rss)
 
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
@@ -139,6 +148,8 @@ class Runs:
         memory = "-"
         if model is not None:
             weights = sum(one.nbytes for one in model.parameters())
+            if self._device.type == "cuda":
+                peak, self._before = torch.cuda.max_memory_allocated(self._device), 0
             memory = f"{(peak - self._before - weights) / 2**30:.1f}"
         print(f"| {name} | {took / self.base:.3f} | {memory} |", flush=True)
 
@@ -146,12 +157,12 @@ class Runs:
 def main() -> None:
     """Time `hf`, sets of growing size, a vote that stops early, and what steering itself takes."""
     args = read_arguments()
-    runs = Runs(args.repeat)
+    runs = Runs(args.repeat, torch.device(args.device))
     plugin.install(force=True)
     # Keys and values that heads share are copied for each by older transformers, as in steered-vllm's environment, and
     # not by newer ones: `hf` is measured at its best.
     copies, sdpa_attention.use_gqa_in_sdpa = sdpa_attention.use_gqa_in_sdpa, lambda *_: True
-    plain: Any = HFLM(pretrained=args.model, device="cpu", dtype=args.dtype, batch_size=args.hf_batch)
+    plain: Any = HFLM(pretrained=args.model, device=args.device, dtype=args.dtype, batch_size=args.hf_batch)
     task = make_task(plain, args)
     requests = task.instances
     kind = requests[0].request_type

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lm_eval_steer.engine.choices import ScoredRow, plant, tree_mask, tree_positions
+from lm_eval_steer.engine.prefix import cache_argument, run_prefix
 from lm_eval_steer.errors import SteeringError
 
 _NEAR = 0.1
@@ -69,6 +70,22 @@ def _write(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
         return_dict_in_generate=True,
     )
     return torch.stack([logits[0].float() for logits in out.logits])
+
+
+@torch.no_grad()
+def continues_from_cache(model: PreTrainedModel, device: torch.device) -> bool:
+    """Whether a text goes on from a cache of its beginning as if it were run whole, after the model ran another one.
+
+    It does not where the model keeps more than keys and values, in the cache (linear attention) or in itself
+    (RecurrentGemma, which in transformers 5.17 to 5.19 takes a cache of keys and values nevertheless).
+    """
+    beginning, rest = _TEXT[:3], torch.tensor([_TEXT[3:]], device=device)
+    cache = run_prefix(model, beginning, 1, device)
+    if cache is None:
+        return False
+    whole, plain = (model(input_ids=ids)[0] for ids in (torch.tensor([_TEXT], device=device), rest))
+    found = model(input_ids=rest, use_cache=True, **cache_argument(model, cache))[0]
+    return _same(found, whole[:, len(beginning) :], plain)
 
 
 @torch.no_grad()

@@ -37,12 +37,16 @@ from lm_eval_steer.engine.prefix import (
     Prefixes,
     cache_argument,
     can_share,
-    holds_only_keys_and_values,
     move_padding,
     run_prefix,
     takes_positions,
 )
-from lm_eval_steer.engine.probes import follows_masks, heeds_padding, require_causal
+from lm_eval_steer.engine.probes import (
+    continues_from_cache,
+    follows_masks,
+    heeds_padding,
+    require_causal,
+)
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.steering.blocks import base_model, decoder
 from lm_eval_steer.steering.hooks import Steerer
@@ -151,7 +155,7 @@ class RowEngine:
             return f"padding changes what {type(model).__name__} writes, so that each row is a batch of its own"
         if not takes_positions(model):
             return f"{type(model).__name__} counts positions itself"
-        if not holds_only_keys_and_values(model):
+        if not self._continues:
             return f"{type(model).__name__} keeps more than keys and values"
         return ""
 
@@ -162,7 +166,7 @@ class RowEngine:
         lm, model = self._lm, base_model(self._lm.model)
         ids, mask, common = self._prepare(rows, new_tokens, arguments)
         cache: dict[str, Cache] = {}
-        if can_share(model, common["max_length"]):
+        if self._can_share(common["max_length"]):
             prompts = [row.prompt for row in rows]
             shared, cache = self._prefixes.prepare(model, prompts, self._cache_numbers(rows), self._run_prefix)
             ids, mask = move_padding(ids, mask, shared)
@@ -227,7 +231,7 @@ class RowEngine:
 
     def _takes_trees(self, width: int) -> bool:
         """Whether choices may share rows of `width` tokens: windows of attention count places, not positions."""
-        return can_share(base_model(self._lm.model), width) and self._follows_masks
+        return self._can_share(width) and self._follows_masks
 
     @cached_property
     def _follows_masks(self) -> bool:
@@ -277,7 +281,7 @@ class RowEngine:
         lm, device = self._lm, self._lm.device
         model = base_model(lm.model)
         shared, cache = 0, dict[str, Cache]()
-        if can_share(model, 0):
+        if self._can_share(0):
             tokens = [tree.tokens for tree in batch]
             shared, cache = self._prefixes.prepare(model, tokens, self._cache_numbers(batch), self._run_prefix)
             self._credit(batch, shared)
@@ -364,6 +368,15 @@ class RowEngine:
         return nullcontext() if self._steerer is None else self._steerer.attached()
 
     # Shared beginnings
+
+    def _can_share(self, width: int) -> bool:
+        """Whether rows of `width` tokens may follow a shared beginning."""
+        return can_share(base_model(self._lm.model), width) and self._continues
+
+    @cached_property
+    def _continues(self) -> bool:
+        with autocast(self._lm):
+            return continues_from_cache(base_model(self._lm.model), self._lm.device)
 
     def _cache_numbers(self, rows: Sequence[Row] | Sequence[Tree]) -> list[int]:
         """Which rows share a cache: those of one strength, or all where the prompt is not steered."""

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from lm_eval_steer.engine.prefix import Prefixes, run_prefix
+from lm_eval_steer.engine.probes import continues_from_cache
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.steering.blocks import decoder
 
@@ -49,7 +50,8 @@ def capture_differences(
     texts.sort(key=lambda text: -len(text[0]))
     body = decoder(model)
     prefixes = Prefixes()
-    prefixes.learn(tokens for tokens, _, _ in texts)
+    if continues_from_cache(body, device):
+        prefixes.learn(tokens for tokens, _, _ in texts)
     differences: np.ndarray | None = None
     norms = np.zeros(len(blocks), dtype=np.float64)
     with torch.no_grad(), tqdm(total=len(texts), desc="Reading block outputs", unit="text") as progress:
