@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from accelerate.utils.memory import clear_device_cache
 from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
@@ -168,6 +169,7 @@ def main() -> None:
     kind = requests[0].request_type
     runs.base = runs.seconds(lambda: getattr(plain, kind)(requests, disable_tqdm=True))
     plain = None  # its memory is free for the engine
+    clear_device_cache(garbage_collection=True)
     sdpa_attention.use_gqa_in_sdpa = copies
     lm = load(args)
     model = None if args.engine == "steered-vllm" else lm.model

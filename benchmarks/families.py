@@ -1,6 +1,6 @@
 """Every causal family that transformers has: does `steered-hf` give on it what the oracle gives?
 
-    python benchmarks/families.py
+    python benchmarks/families.py [--device cuda] [family ...]
 
 makes a tiny random model of each family, steers it, and compares text and log-likelihoods of a padded batch at two
 strengths with engine/reference.py, which runs one request at a time without padding or cache. Prompts differ in length,
@@ -9,6 +9,7 @@ and half of them share a beginning. Prints a Markdown table; families of which n
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 import tempfile
@@ -171,18 +172,18 @@ def differences(model: PreTrainedModel, tokens: str, record: str) -> tuple[int, 
     return wrong, off, " ".join(engine._told)
 
 
-def table(counts: Counter[str]) -> Iterator[str]:
+def table(families: list[str], device: str, counts: Counter[str]) -> Iterator[str]:
     """The table, a family at a time."""
-    for family in sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & set(CONFIG_MAPPING)):
+    for family in families:
         try:
-            model = make(family)
+            model: Any = make(family)
         except ValueError as error:
             counts["without a tiny model"] += 1
             yield f"| {family} | no tiny model | {error} |"
             continue
         try:
             with tempfile.TemporaryDirectory() as record:
-                found = [differences(model, tokens, record) for tokens in ("all", "generated")]
+                found = [differences(model.to(device), tokens, record) for tokens in ("all", "generated")]
         except SteeringError as error:
             counts["refused"] += 1
             yield f"| {family} | refused | {error} |"
@@ -194,12 +195,17 @@ def table(counts: Counter[str]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Compare all families."""
+    """Compare all families, or some."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    every = sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & set(CONFIG_MAPPING))
+    parser.add_argument("families", nargs="*", default=every, metavar="family")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     counts = Counter[str]()
     print("| family | against the oracle | differences; way |\n|---|---|---|")
-    for row in table(counts):
+    for row in table(args.families, args.device, counts):
         print(row, flush=True)
     print("\n" + ", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
 
