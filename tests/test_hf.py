@@ -283,6 +283,20 @@ def test_other_models_are_left_to_transformers_and_steered_alike(
         assert score == pytest.approx(by_hand.score(*request.args), abs=1e-3)
 
 
+def test_attention_that_refuses_a_mask_leaves_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CUDA, fused attention raises where MiniMax's mask of padded rows does not fit; on a CPU it is stretched."""
+    real = torch.nn.functional.scaled_dot_product_attention
+
+    def strict(query: Any, key: Any, value: Any, attn_mask: Any = None, **more: Any) -> Any:
+        if attn_mask is not None and attn_mask.shape[-1] != key.shape[-2]:
+            raise RuntimeError("(*bias): last dimension must be contiguous")
+        return real(query, key, value, attn_mask=attn_mask, **more)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", strict)
+    lm = make(family="minimax", vectors=make_vector(), alpha=1.5)
+    assert lm.generate_until(generations()) == [ByHand(lm, "all").generate(text, 12) for text in CONTEXTS]
+
+
 def test_a_model_that_looks_ahead_is_refused() -> None:
     config = models.COMMON | {"intermediate_size": 48}
     encoder, tokenizer = transformers.BertLMHeadModel(transformers.BertConfig(**config)), models.make_tokenizer()

@@ -10,6 +10,7 @@ from transformers.cache_utils import Cache
 
 import models
 from lm_eval_steer.engine.prefix import Prefixes, can_share, move_padding, run_prefix, shared_length
+from lm_eval_steer.engine.probes import continues_from_cache
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,23 @@ def test_a_model_with_other_state_than_keys_and_values_shares_nothing() -> None:
     assert run_prefix(model, [1, 2], 1, torch.device("cpu")) is not None
     model.config.layer_types = ["full_attention", "linear_attention", "full_attention"]
     assert run_prefix(model, [1, 2], 1, torch.device("cpu")) is None
+
+
+def test_a_state_beside_the_cache_is_found() -> None:
+    """As RecurrentGemma keeps one in its blocks, whatever cache it is given."""
+    model = models.make_model("llama")
+    assert continues_from_cache(model, torch.device("cpu"))
+    state = torch.zeros(models.WIDTH)
+
+    def remember(module: torch.nn.Module, args: object, output: torch.Tensor) -> torch.Tensor:
+        nonlocal state
+        if output.shape[1] > 2:  # a text from its first token on
+            state = torch.zeros(models.WIDTH)
+        before, state = state, output[0, -1]
+        return output + before
+
+    model.model.layers[0].register_forward_hook(remember)
+    assert not continues_from_cache(model, torch.device("cpu"))
 
 
 def test_windows_and_alibi_are_not_shared() -> None:
