@@ -167,6 +167,7 @@ def main() -> None:
     task = make_task(plain, args)
     requests = task.instances
     kind = requests[0].request_type
+    getattr(plain, kind)(requests[:2], disable_tqdm=True)  # warms up
     runs.base = runs.seconds(lambda: getattr(plain, kind)(requests, disable_tqdm=True))
     plain = None  # its memory is free for the engine
     clear_device_cache(garbage_collection=True)

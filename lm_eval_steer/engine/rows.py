@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -221,9 +221,13 @@ class RowEngine:
         words = [word for word in stop if word]
         reach = max((len(self._lm.tok_encode(word, add_special_tokens=False)) for word in words), default=0) + 2
 
+        @lru_cache(maxsize=2**16)  # near strengths write the same, and on a GPU to decode is slow beside a pass
+        def found_in(tail: tuple[int, ...]) -> list[str]:
+            text = decode(list(tail))
+            return [word for word in words if word in text]
+
         def is_stopped(tokens: list[int]) -> bool:
-            tail = decode(tokens[-reach:])
-            return any(word in tail and word in decode(tokens) for word in words)
+            return any(word in decode(tokens) for word in found_in(tuple(tokens[-reach:])))
 
         return is_stopped
 
