@@ -62,8 +62,8 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
         return state
     if args.model == "steered-hf" and find_spec("vllm") is not None:
         console.print(
-            "vLLM is installed here: --model steered-vllm runs the same sweep on it, on two cores in two to three "
-            "fifths of the time (docs/BENCHMARKS.md)",
+            "vLLM is installed here: --model steered-vllm runs the same sweep on it, on two cores in two fifths "
+            "to three quarters of the time, on a GPU in about half (docs/BENCHMARKS.md)",
             highlight=False,
         )
     _clean(args)
