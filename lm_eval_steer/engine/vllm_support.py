@@ -164,7 +164,7 @@ def prepare_environment(found: str, workers: int, local_rank: int = 0, local_siz
 
 
 _KEPT = {"MALLOC_MMAP_THRESHOLD_": 2**25, "MALLOC_TRIM_THRESHOLD_": 2**33, "MALLOC_TOP_PAD_": 2**26}
-"""Bytes up to which glibc keeps what a block of the model frees, instead of giving it back to the system and being given
+"""Bytes up to which glibc keeps what a block of the model frees, where it would give it back to the system and be given
 it anew, page by page; vLLM recommends tcmalloc for this. A process reads them when it starts, so this one does not."""
 SMALL_MACHINE = 8
 """vLLM keeps one core per worker free for its scheduler; on a machine of so many cores they all work here. Between the
