@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import psutil
@@ -28,10 +28,13 @@ from transformers.integrations import sdpa_attention
 
 from lm_eval_steer import plugin
 from lm_eval_steer.alphas import PAPER
+from lm_eval_steer.engine.prefix import shared_length
 from lm_eval_steer.models.plan import SteeringPlan
+from lm_eval_steer.record import Line, read_lines
 
 ALPHAS = (0.0, *PAPER)
 """The paper's set, and 0: 19 strengths."""
+T = TypeVar("T")
 TINY = 1e-30
 """Steers every position and is lost in rounding, so that a run without steering writes as many tokens."""
 
@@ -85,6 +88,13 @@ def load(args: argparse.Namespace) -> Any:
     return get_model(args.engine)(**common, batch_size=args.batch, device=args.device, max_batch_size=1024)
 
 
+def share_of_positions(prompts: list[list[int]], texts: list[list[int]], lines: list[Line]) -> str:
+    """The positions that responses take, what all prompts begin with once per strength, as a share of those of `hf`."""
+    shared, strengths = shared_length(prompts), len({line.alpha for line in lines})
+    own = sum(len(prompts[line.doc_id]) - shared + (line.tokens or 0) for line in lines)
+    return f"{(strengths * shared + own) / sum(map(len, [*prompts, *texts])):.2f}"
+
+
 class Runs:
     """Runs whose time and memory are told as shares of the first.
 
@@ -102,14 +112,14 @@ class Runs:
         self._device = device
         self.base = 0.0
 
-    def seconds(self, run: Callable[[], Any]) -> float:
-        """Median time of some runs."""
+    def seconds(self, run: Callable[[], T]) -> tuple[float, T]:
+        """Median time of some runs, and what the last gives."""
         times = []
         for _ in range(self._repeat):
             start = time.perf_counter()
-            run()
+            result = run()
             times.append(time.perf_counter() - start)
-        return median(times)
+        return median(times), result
 
     def ratio(self, one: Callable[[], Any], other: Callable[[], Any]) -> float:
         """How long one takes against another: the median over pairs of neighbours, since a machine's speed drifts."""
@@ -122,12 +132,12 @@ class Runs:
             ratios.append((between - start) / (time.perf_counter() - between))
         return median(ratios)
 
-    def row(self, name: str, run: Callable[[], Any], model: Any) -> None:
+    def row(self, name: str, run: Callable[[], str], model: Any) -> None:
         """Print a row of the table.
 
         Args:
             name: what is run.
-            run: runs it.
+            run: runs it; gives the share of `hf`'s positions that it had to run.
             model: a torch model, whose weights are not counted as memory of the run; None for one of another process.
         """
         peak, over = 0, threading.Event()
@@ -142,7 +152,7 @@ class Runs:
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
-            took = self.seconds(run)
+            took, positions = self.seconds(run)
         finally:
             over.set()
             watcher.join()
@@ -152,7 +162,7 @@ class Runs:
             if self._device.type == "cuda":
                 peak, self._before = torch.cuda.max_memory_allocated(self._device), 0
             memory = f"{(peak - self._before - weights) / 2**30:.1f}"
-        print(f"| {name} | {took / self.base:.3f} | {memory} |", flush=True)
+        print(f"| {name} | {took / self.base:.3f} | {positions} | {memory} |", flush=True)
 
 
 def main() -> None:
@@ -168,7 +178,7 @@ def main() -> None:
     requests = task.instances
     kind = requests[0].request_type
     getattr(plain, kind)(requests[:2], disable_tqdm=True)  # warms up
-    runs.base = runs.seconds(lambda: getattr(plain, kind)(requests, disable_tqdm=True))
+    runs.base, texts = runs.seconds(lambda: getattr(plain, kind)(requests, disable_tqdm=True))
     plain = None  # its memory is free for the engine
     clear_device_cache(garbage_collection=True)
     sdpa_attention.use_gqa_in_sdpa = copies
@@ -176,16 +186,19 @@ def main() -> None:
     model = None if args.engine == "steered-vllm" else lm.model
     print(f"{args.task}, {args.docs} documents, at most {args.new_tokens} new tokens, {args.dtype}")
     print(f"{args.engine} at batch {args.batch}, hf at batch {args.hf_batch}, median of {args.repeat}\n")
-    print("| work | time / one hf run | GiB above the model |\n|---|---|---|")
+    print("| work | time / one hf run | positions / those of hf | GiB above the model |\n|---|---|---|---|")
+    prompts = [lm.tok_encode(request.args[0]) for request in requests] if kind == "generate_until" else []
+    texts = list(map(lm.tok_encode, texts)) if prompts else []
 
-    def run(alpha: Any, prepare: Callable[[], None] = lambda: None, **more: Any) -> dict[str, Any]:
+    def run(alpha: Any, prepare: Callable[[], None] = lambda: None, **more: Any) -> tuple[dict[str, Any], str]:
         with tempfile.TemporaryDirectory() as record:
             lm.steer(SteeringPlan.build(vectors=args.vectors, alpha=alpha, record=record, **more))
             prepare()
             if hasattr(lm.model, "reset_prefix_cache"):
                 lm.model.reset_prefix_cache()  # what an earlier run left would be a present
             getattr(lm, kind)(requests, disable_tqdm=True)
-            return lm.get_model_info()["steering"]["votes"]
+            votes = lm.get_model_info()["steering"]["votes"]
+            return votes, share_of_positions(prompts, texts, list(read_lines(record))) if prompts else "-"
 
     def let_go() -> None:
         """Run the same rows on the same engine without steering."""
@@ -198,14 +211,16 @@ def main() -> None:
     run(0.5)  # warms up
     for size in map(int, args.sizes.split(",")):
         chosen = 0.5 if size == 1 else list(ALPHAS[:: len(ALPHAS) // size][:size])
-        runs.row(f"{size} alpha{'s' * (size > 1)}, all responses", lambda chosen=chosen: run(chosen), model)  # type: ignore[misc]
+        runs.row(f"{size} alpha{'s' * (size > 1)}, all responses", lambda chosen=chosen: run(chosen)[1], model)  # type: ignore[misc]
     if args.early_stop:
         votes: dict[str, Any] = {}
-        runs.row(
-            f"vote over {len(ALPHAS)} alphas with early stop",
-            lambda: votes.update(run(list(ALPHAS), vote_early_stop=True)),
-            model,
-        )
+
+        def vote() -> str:
+            found, share = run(list(ALPHAS), vote_early_stop=True)
+            votes.update(found)
+            return share
+
+        runs.row(f"vote over {len(ALPHAS)} alphas with early stop", vote, model)
         print(f"\nThe vote left out {votes['skipped']} of {votes['responses']} responses.")
     if args.unsteered:
         ratio = runs.ratio(lambda: run(TINY), lambda: run(TINY, let_go))

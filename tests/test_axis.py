@@ -274,7 +274,7 @@ def test_dose_and_survival_by_hand() -> None:
     gave: list[torch.Tensor] = []
     find_blocks(lm.model)[0].register_forward_hook(lambda m, a, out: gave.append(out.detach().clone()))
     lm.loglikelihood([Instance("loglikelihood", {}, ("abcdefgh", "ij"), 0)])
-    (hidden,) = gave
+    hidden = gave[-1]  # before it, probes ran the model
     v = torch.from_numpy(make_vector().directions[0])
     added = (hidden.float() + 0.02 * v).bfloat16().float() - hidden.float()
     measured = lm.get_model_info()["steering"]["doses"]["0.02"]["0"]
