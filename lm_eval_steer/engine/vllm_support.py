@@ -151,8 +151,6 @@ def prepare_environment(found: str, workers: int, local_rank: int = 0, local_siz
     if "cpu" not in found:
         return
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")  # GiB; left alone, vLLM claims nine tenths of the machine
-    for name, size in _KEPT.items():
-        os.environ.setdefault(name, str(size))
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     ours = os.environ.get(_BINDING) == _bound.get(_BINDING)
     all_workers = workers * local_size
@@ -163,9 +161,6 @@ def prepare_environment(found: str, workers: int, local_rank: int = 0, local_siz
         os.environ[_BINDING] = _bound[_BINDING] = "|".join(",".join(map(str, part)) for part in parts)
 
 
-_KEPT = {"MALLOC_MMAP_THRESHOLD_": 2**25, "MALLOC_TRIM_THRESHOLD_": 2**33, "MALLOC_TOP_PAD_": 2**26}
-"""Bytes up to which glibc keeps what a block of the model frees, where it would give it back to the system and be given
-it anew, page by page; vLLM recommends tcmalloc for this. A process reads them when it starts, so this one does not."""
 SMALL_MACHINE = 8
 """vLLM keeps one core per worker free for its scheduler; on a machine of so many cores they all work here. Between the
 engines of several processes it shares out nothing, so that is done here, too."""
