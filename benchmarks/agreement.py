@@ -57,12 +57,16 @@ def respond(lm: Any, vectors: str, requests: list[Any]) -> dict[tuple[int, float
 
 
 def is_oracles(line: Line, lm: SteeredHF, prompt: str, new_tokens: int) -> bool:
-    """Whether the oracle writes a response, or meets a tie."""
+    """Whether the oracle writes a response, or meets a tie where it parts from it."""
     child = lm.plan.fit(lm.model.config.num_hidden_layers, lm.model.config.hidden_size)
     assert child is not None
     oracle = Reference(lm.model, child.directions, dict.fromkeys(child.directions, line.alpha), lm.plan.tokens)
     written = oracle.generate(lm.tok_encode(prompt), new_tokens, [lm.eot_token_id])
-    return lm.tok_decode(written.tokens).startswith(line.response.rstrip()) or min(written.gaps) < TIE
+    for step, gap in enumerate(written.gaps, 1):
+        text = str(lm.tok_decode(written.tokens[:step]))
+        if not text.startswith(line.response) and not line.response.startswith(text):
+            return gap < TIE
+    return True
 
 
 def main() -> None:
