@@ -74,7 +74,8 @@ def main() -> None:
     args = read_arguments()
     plugin.install(force=True)
     hf = SteeredHF(args.model, device=args.device, dtype=args.dtype, batch_size=64, alpha=0)
-    requests = make_task(hf, args).instances
+    task = make_task(hf, args)  # kept, since a vote asks the task of its requests how answers are read
+    requests = task.instances
     ours = respond(hf, args.vectors, requests)
     if args.engine == "steered-vllm":
         more = {"max_model_len": 2048, "gpu_memory_utilization": 0.4, "enforce_eager": not args.compiled}
