@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,23 +19,39 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.ranks import Ranks
 from lm_eval_steer.record import read_lines
 
+ALONE: list[list[str]] = [[]]
+# `--multi_gpu` is accelerate's word for several processes; the environment below keeps them on the CPU.
+PROCESSES = [["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m"]]  # fmt: skip
+MACHINES = [["torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--node-rank", str(rank),
+             "--master-addr", "127.0.0.1", "--master-port", "{port}", "-m"] for rank in (0, 1)]  # fmt: skip
+"""Ways to start `lm_eval`: the words before it, of each command of a run."""
 
-def run(folder: Path, model: Path, processes: int, engine: str = "steered-hf", **more: Any) -> dict[str, Any]:
+
+def run(
+    folder: Path, model: Path, launches: list[list[str]], engine: str = "steered-hf", **more: Any
+) -> dict[str, Any]:
     """`lm_eval` over a set of strengths; its results and the answers of its samples by document."""
-    launch = [sys.executable, "-m", "lm_eval"]
-    if processes > 1:
-        # `--multi_gpu` is accelerate's word for several processes; the environment below keeps them on the CPU.
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes),
-                  "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-                  "--main_process_port", "0", "-m", "lm_eval"]  # fmt: skip
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
     arguments = {"pretrained": str(model), "vectors": str(folder.parent / "v.pt"), "alpha": [1.0, 2.0, 3.0],
                  "record": str(folder / "record")} | more  # fmt: skip
-    command = [*launch, "--model", engine, "--model_args", json.dumps(arguments), "--tasks", "arith_steer",
+    command = ["lm_eval", "--model", engine, "--model_args", json.dumps(arguments), "--tasks", "arith_steer",
                "--limit", "5", "--batch_size", "8", "--gen_kwargs", "max_gen_toks=4", "--log_samples",
                "--output_path", str(folder)]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", *(word.replace("{port}", port) for word in launch), *command],
+            env=environment,
+            stdout=(folder.parent / f"{folder.name}-{number}.log").open("w"),
+            stderr=subprocess.STDOUT,
+        )
+        for number, launch in enumerate(launches)
+    ]
+    for number, process in enumerate(started):
+        assert process.wait() == 0, (folder.parent / f"{folder.name}-{number}.log").read_text()[-3000:]
     (result,) = folder.rglob("results_*.json")
     (samples,) = folder.rglob("samples_*.jsonl")
     rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").split("\n") if line]
@@ -44,22 +61,29 @@ def run(folder: Path, model: Path, processes: int, engine: str = "steered-hf", *
     }
 
 
-def compare(folder: Path, model: Path, engine: str = "steered-hf", **more: Any) -> None:
-    """Hold a run of two processes against one of one."""
-    alone, together = (run(folder / name, model, count, engine, **more) for name, count in (("one", 1), ("two", 2)))
-    assert together == alone
-    by_rank = [
-        {json.loads(text)["doc_id"] for text in path.read_text(encoding="utf-8").split("\n")[:-1] if '"doc_id"' in text}
-        for path in sorted((folder / "two" / "record").iterdir())
-    ]
-    assert by_rank == [{0, 2, 4}, {1, 3}]
-    assert [len(list(read_lines(folder / name / "record"))) for name in ("one", "two")] == [15, 15]
+def compare(folder: Path, model: Path, ways: list[list[list[str]]], engine: str = "steered-hf", **more: Any) -> None:
+    """Hold runs of two processes, however they are started, against one of one."""
+    alone = run(folder / "alone", model, ALONE, engine, **more)
+    assert len(list(read_lines(folder / "alone" / "record"))) == 15
+    for number, launches in enumerate(ways):
+        together = folder / f"together-{number}"
+        assert run(together, model, launches, engine, **more) == alone
+        by_rank = [
+            {
+                json.loads(text)["doc_id"]
+                for text in path.read_text(encoding="utf-8").split("\n")[:-1]
+                if '"doc_id"' in text
+            }
+            for path in sorted((together / "record").iterdir())
+        ]
+        assert by_rank == [{0, 2, 4}, {1, 3}]
+        assert len(list(read_lines(together / "record"))) == 15
 
 
 def test_two_processes_share_the_documents_and_give_the_results_of_one(tmp_path: Path) -> None:
     model = models.save_model(tmp_path / "model", "llama", max_position_embeddings=4096)
     make_vector().save(tmp_path / "v.pt")
-    compare(tmp_path, model)
+    compare(tmp_path, model, [PROCESSES])
 
 
 def test_what_a_launcher_says() -> None:

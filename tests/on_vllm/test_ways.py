@@ -106,10 +106,12 @@ def test_suffix_decoding_drafts_what_other_strengths_wrote(tmp_path: Path) -> No
 def test_two_processes_share_the_documents_and_give_the_results_of_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of one machine and of two, for which two launchers stand in here."""
     monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND")  # each takes its part of the cores
     make_vector(width=WIDTH).save(tmp_path / "v.pt")
     folder = save(tmp_path / "model", "llama", max_position_embeddings=4096)
-    test_ranks.compare(tmp_path, Path(folder), "steered-vllm", dtype="float32", max_length=2048)
+    ways = [test_ranks.PROCESSES, test_ranks.MACHINES]
+    test_ranks.compare(tmp_path, Path(folder), ways, "steered-vllm", dtype="float32", max_length=2048)
 
 
 def test_a_sweep_on_vllm_ends_as_one_on_hf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
