@@ -11,6 +11,7 @@ from typing import Any
 
 import lm_eval
 import pytest
+from lm_eval.tasks import TaskManager
 
 from conftest import make_vector
 from lm_eval_steer.cli import main
@@ -65,31 +66,27 @@ def test_lm_eval_tells_bad_input_in_one_sentence(tiny_folder: Path, tmp_path: Pa
     assert "Traceback" not in failed.stderr
 
 
-def test_accelerate_launch(tiny_folder: Path, vector_file: Path, tmp_path: Path) -> None:
-    done = run(
-        str(BIN / "accelerate"), "launch", "--cpu", "--num_processes", "1", "-m", "lm_eval", "--model", "steered-hf",
-        "--model_args", f"pretrained={tiny_folder},vectors={vector_file},alpha=0.04,max_length=4096",
-        "--tasks", "arith_steer", "--limit", "1", "--output_path", "out",
-        cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert results(tmp_path / "out")["config"]["steering"]["alpha"] == 0.04
-
-
 def evaluate(model_args: Any, **arguments: Any) -> Any:
     return lm_eval.simple_evaluate(
-        model="steered-hf", model_args=model_args, tasks=["arith_steer"], limit=2, bootstrap_iters=0, **arguments
+        model="steered-hf",
+        model_args=model_args,
+        tasks=["arith_steer"],
+        limit=2,
+        gen_kwargs="max_gen_toks=16",
+        bootstrap_iters=0,
+        **arguments,
     )
 
 
 def test_simple_evaluate_with_a_string_and_with_a_dict(tiny_folder: Path, vector_file: Path) -> None:
     text = f"pretrained={tiny_folder},vectors={vector_file},alpha=2,max_length=4096"
     arguments = {"pretrained": str(tiny_folder), "vectors": str(vector_file), "alpha": 2, "max_length": 4096}
-    first, second = evaluate(text), evaluate(arguments)
+    manager = TaskManager()
+    first, second = evaluate(text, task_manager=manager), evaluate(arguments, task_manager=manager)
     responses = [[sample["resps"] for sample in r["samples"]["arith_steer"]] for r in (first, second)]
     assert responses[0] == responses[1]
     assert first["config"]["steering"]["alpha"] == 2
-    other = evaluate(arguments | {"alpha": 0})
+    other = evaluate(arguments | {"alpha": 0}, task_manager=manager)
     assert [sample["resps"] for sample in other["samples"]["arith_steer"]] != responses[0]
 
 

@@ -13,6 +13,7 @@ import torch
 import transformers
 
 import models
+from lm_eval_steer.cli import main
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.capture import capture_differences
 from lm_eval_steer.extraction.extract import ExtractionArgs, extract, load_parent, load_source
@@ -209,18 +210,14 @@ def test_the_batch_size_does_not_matter(tiny_folder: Path) -> None:
     assert np.all((one.directions * many.directions).sum(axis=1) > 0.99999)
 
 
-def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lm_eval_steer.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
-
 def test_extract_command(tiny_folder: Path, tmp_path: Path) -> None:
     pairs = write_pairs(tmp_path / "pairs.jsonl", [(f"Yes, {i} is right.", f"{i}") for i in range(8)])
     out = tmp_path / "v.pt"
-    done = run_cli(
-        "extract", "--model_args", f"pretrained={tiny_folder},dtype=float32", "--pairs", str(pairs), "--out", str(out),
-        "--method", "mean", "--device", "cpu",
-    )  # fmt: skip
+    command = [
+        sys.executable, "-m", "lm_eval_steer.cli", "extract", "--model_args", f"pretrained={tiny_folder},dtype=float32",
+        "--pairs", str(pairs), "--out", str(out), "--method", "mean", "--device", "cpu",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "explained" in done.stdout
     assert f"vectors={out},alpha=0.04" in done.stdout
@@ -229,7 +226,9 @@ def test_extract_command(tiny_folder: Path, tmp_path: Path) -> None:
     assert vector.passport["method"]["method"] == "mean"
 
 
-def test_extract_command_tells_bad_input_in_one_sentence(tiny_folder: Path, tmp_path: Path) -> None:
+def test_extract_command_tells_bad_input_in_one_sentence(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["extract", "--model_args", f"pretrained={tiny_folder}", "--task", "arith_steer", "--out"]
     (tmp_path / "pairs.pt").mkdir()
     (tmp_path / "pairs.pt" / "file").write_text("")
@@ -240,8 +239,10 @@ def test_extract_command_tells_bad_input_in_one_sentence(tiny_folder: Path, tmp_
         ("pairs.pt", [], "is a folder: name a file"),
         ("pairs.pt/file/v.pt", [], "cannot be written ("),
     ]:
-        failed = run_cli(*arguments, str(tmp_path / out), *more)
-        assert failed.returncode == 2
-        assert sentence in failed.stderr
-        assert "Traceback" not in failed.stderr
+        with pytest.raises(SystemExit) as stopped:
+            sys.exit(main([*arguments, str(tmp_path / out), *more]))
+        assert stopped.value.code == 2
+        told = capsys.readouterr().err
+        assert sentence in told
+        assert "Traceback" not in told
         assert not (tmp_path / out).is_file()

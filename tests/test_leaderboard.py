@@ -612,14 +612,11 @@ def test_filters_choose_rows_and_leave_the_family(grid: Path) -> None:
 
 
 def test_sort(grid: Path) -> None:
-    def order(sort: str) -> list[tuple[str, str]]:
-        return [(row["child"], row["parent"]) for row in entries(grid, task="toy", sort=sort)]
-
-    assert order("best_alpha") == [("b", "one"), ("a", "two"), ("a", "one")]
-    assert order("best")[-1] == order("change")[-1] == order("holm_p")[-1] == ("b", "one")
-    assert order("parent") == [("a", "one"), ("b", "one"), ("a", "two")]
-    for name in SORTS:
-        assert len(order(name)) == 3
+    order = {sort: [(row["child"], row["parent"]) for row in entries(grid, task="toy", sort=sort)] for sort in SORTS}
+    assert order["best_alpha"] == [("b", "one"), ("a", "two"), ("a", "one")]
+    assert order["best"][-1] == order["change"][-1] == order["holm_p"][-1] == ("b", "one")
+    assert order["parent"] == [("a", "one"), ("b", "one"), ("a", "two")]
+    assert {len(rows) for rows in order.values()} == {3}
     with pytest.raises(SteeringError, match="--sort colour is no column: use one of child, "):
         read(grid, sort="colour")
 
