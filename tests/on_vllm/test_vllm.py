@@ -30,8 +30,10 @@ from lm_eval_steer.models.vllm import VLLM, SteeredVLLM
 from lm_eval_steer.record import Line, read_lines
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-# Tiny models gain nothing from several cores, and vLLM's scheduler wants one for itself.
-os.environ["VLLM_CPU_OMP_THREADS_BIND"] = str(max(os.sched_getaffinity(0)))
+# Tiny models gain nothing from several cores: each process of the tests runs its engines on one.
+CORES = sorted(os.sched_getaffinity(0))
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw1").removeprefix("gw"))
+os.environ["VLLM_CPU_OMP_THREADS_BIND"] = str(CORES[WORKER % len(CORES)])
 torch.set_num_threads(1)
 WIDTH = 64
 SHAPE = {"hidden_size": WIDTH, "num_attention_heads": 2}
@@ -360,8 +362,7 @@ def test_preemption_and_chunks_change_nothing(pair: Any, tmp_path: Path, monkeyp
 
 
 def test_tensor_parallel_ranks_steer_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cores = sorted(os.sched_getaffinity(0))
-    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", f"{cores[0]}|{cores[-1]}")
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", f"{CORES[0]}|{CORES[-1]}")
     folder = str(models.save_model(tmp_path / "model", "llama", **SHAPE, num_key_value_heads=2))
     lm = start(folder, tensor_parallel_size=2)
     try:
