@@ -66,6 +66,17 @@ def test_lm_eval_tells_bad_input_in_one_sentence(tiny_folder: Path, tmp_path: Pa
     assert "Traceback" not in failed.stderr
 
 
+def test_accelerate_launch(tiny_folder: Path, vector_file: Path, tmp_path: Path) -> None:
+    done = run(
+        str(BIN / "accelerate"), "launch", "--cpu", "--num_processes", "1", "-m", "lm_eval", "--model", "steered-hf",
+        "--model_args", f"pretrained={tiny_folder},vectors={vector_file},alpha=0.04,max_length=4096",
+        "--tasks", "arith_steer", "--limit", "1", "--output_path", "out",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert results(tmp_path / "out")["config"]["steering"]["alpha"] == 0.04
+
+
 def evaluate(model_args: Any, **arguments: Any) -> Any:
     return lm_eval.simple_evaluate(
         model="steered-hf",

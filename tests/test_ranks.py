@@ -50,8 +50,12 @@ def run(
         )
         for number, launch in enumerate(launches)
     ]
-    for number, process in enumerate(started):
-        assert process.wait() == 0, (folder.parent / f"{folder.name}-{number}.log").read_text()[-3000:]
+    try:
+        for number, process in enumerate(started):
+            assert process.wait(timeout=600) == 0, (folder.parent / f"{folder.name}-{number}.log").read_text()[-3000:]
+    finally:
+        for process in started:  # one that waits for another that failed
+            process.terminate()
     (result,) = folder.rglob("results_*.json")
     (samples,) = folder.rglob("samples_*.jsonl")
     rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").split("\n") if line]
