@@ -94,14 +94,20 @@ def test_what_a_launcher_says() -> None:
     assert Ranks.found({}) == Ranks(0, 1, 0, 1)
     told = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
     assert Ranks.found(told) == Ranks(5, 8, 1, 4)
-    with pytest.raises(SteeringError, match=r"8 processes .* unset VLLM_ENABLE_V1_MULTIPROCESSING"):
-        Ranks.found(told | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
+    assert Ranks.found(told).engine(1, 3) == Ranks(16, 24, 4, 12)
+    assert Ranks().engine(0, 1) == Ranks()
+    inside = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    with pytest.raises(SteeringError, match=r"8 engines .* unset VLLM_ENABLE_V1_MULTIPROCESSING"):
+        Ranks.found(told | inside)
+    with pytest.raises(SteeringError, match=r"2 engines .* unset VLLM_ENABLE_V1_MULTIPROCESSING"):
+        Ranks.found(inside, 2)
+    assert Ranks.found(inside) == Ranks()
 
 
 def test_every_process_has_gpus_of_its_own() -> None:
     assert [Ranks(5, 8, rank, 4).devices(None, 8, 2) for rank in range(4)] == ["0,1", "2,3", "4,5", "6,7"]
     assert Ranks(1, 2, 1, 2).devices("7,3,5", 3, 1) == "3"
-    with pytest.raises(SteeringError, match="2 processes of 2 GPUs each want 4, and this machine shows 3: start fewer"):
+    with pytest.raises(SteeringError, match="2 engines of 2 GPUs each want 4, and this machine shows 3: start fewer"):
         Ranks(1, 2, 1, 2).devices("7,3,5", 3, 2)
 
 

@@ -91,7 +91,7 @@ def test_every_token_gets_its_own_strength(
     steering = steer(model, normalize=normalize, share=share)
     assert all(torch.equal(a, b) for a, b in zip(model(hidden), plain, strict=True))  # no pass was announced
     steering.probing = True
-    steering.begin(INDEX)
+    steering.begin(INDEX, {0, 1})
     outputs = model(hidden)
     steering.end()
     for got, expected in zip(outputs, wanted, strict=True):
@@ -126,7 +126,7 @@ def test_blocks_that_ask_for_it_are_steered_in_place(kind: type[nn.Module], norm
     steering = steer(model, normalize=normalize, traced=True)
     assert all(torch.equal(a, b) for a, b in zip(model(hidden), plain, strict=True))
     steering.probing = True
-    steering.begin(INDEX)
+    steering.begin(INDEX, {0, 1})
     outputs = model(hidden)
     steering.end()
     for got, expected in zip(outputs, wanted, strict=True):
@@ -141,7 +141,7 @@ def test_the_probe_sees_what_another_hook_takes_away() -> None:
     steering = steer(model)
     model.layers[0].register_forward_hook(lambda module, args, output: (output[0].clone(), output[1]))
     steering.probing = True
-    steering.begin(INDEX)
+    steering.begin(INDEX, {0, 1})
     model(torch.randn(TOKENS, WIDTH))
     assert steering.probes[0].passed_on is False
     assert steering.probes[1].passed_on is True
@@ -150,7 +150,7 @@ def test_the_probe_sees_what_another_hook_takes_away() -> None:
 def test_blocks_of_other_ranks_are_left_out() -> None:
     model = Model(Pair, missing=2)
     steering = steer(model)
-    steering.begin(INDEX)
+    steering.begin(INDEX, {0, 1})
     model(torch.randn(TOKENS, WIDTH))
     steering.end()
     assert steering.applied == {2: 1}
@@ -160,7 +160,7 @@ def test_a_block_that_runs_twice_in_a_pass_is_counted_twice() -> None:
     model = Model(Pair)
     steering = steer(model)
     for expected in ({0: 3, 1: 3, 2: 1}, {0: 9, 1: 6, 2: 2}):
-        steering.begin(INDEX)
+        steering.begin(INDEX, {0, 1})
         model(torch.randn(TOKENS, WIDTH))
         if expected[0] == 9:
             model.layers[0](torch.randn(TOKENS, WIDTH), None)
@@ -171,7 +171,7 @@ def test_a_block_that_runs_twice_in_a_pass_is_counted_twice() -> None:
 def test_doses_are_told_apart_by_row() -> None:
     model = Model(Pair)
     steering = steer(model)
-    steering.begin(INDEX)
+    steering.begin(INDEX, {0, 1})
     model(torch.randn(TOKENS, WIDTH))
     first, second = steering.doses.report()
     assert {block: seen["positions"] for block, seen in first.items()} == {"0": 2, "1": 2}
@@ -179,12 +179,23 @@ def test_doses_are_told_apart_by_row() -> None:
     assert all(seen["survival"] == pytest.approx(1.0, abs=1e-3) for row in (first, second) for seen in row.values())
 
 
+def test_every_strength_is_measured_when_it_first_occurs_and_seldom_from_then_on() -> None:
+    model = Model(Pair)
+    steering = steer(model)
+    counts = []
+    for row in (0, 0, 1, *[0] * 12, 1, 0, 0):
+        steering.begin(torch.full((TOKENS,), row + 1), {row})
+        model(torch.randn(TOKENS, WIDTH))
+        counts.append([seen["1"]["positions"] if seen else 0 for seen in steering.doses.report()])
+    assert [counts[passed] for passed in (0, 1, 2, 15, 16, 17)] == [[5, 0], [5, 0], [5, 5], [5, 5], [10, 5], [10, 5]]
+
+
 def test_doses_of_a_long_prompt_are_measured_on_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_blocks, "SAMPLED", 4)
     model = Model(Pair)
     steering = steer(model)
     hidden = torch.randn(11, WIDTH)
-    steering.begin(torch.tensor([0, *[1] * 10]))
+    steering.begin(torch.tensor([0, *[1] * 10]), {0})
     model(hidden)
     plain = torch.tanh(hidden) * 2 + hidden
     (seen,) = (row["0"] for row in steering.doses.report() if row)
@@ -197,7 +208,7 @@ def test_doses_of_a_long_prompt_are_measured_on_a_sample(monkeypatch: pytest.Mon
 def test_a_batch_of_another_size_is_refused() -> None:
     model = Model(Pair)
     steering = steer(model)
-    steering.begin(INDEX)
+    steering.begin(INDEX, {0, 1})
     with pytest.raises(RuntimeError, match=r"block 0 gives \[7, 8\] for 5 tokens"):
         model(torch.randn(7, WIDTH))
 

@@ -19,7 +19,7 @@ from lm_eval_steer.steering.doses import Doses
 from lm_eval_steer.steering.operators import add, add_keep_norm, share_of_norm
 
 MEASURED = 16
-"""Doses are measured on every so many passes, the first among them."""
+"""Doses are measured on every so many passes, and on the first of each strength."""
 SAMPLED = 256
 """Of the tokens that such a pass steers so many at most are measured, evenly spread: those of a prompt are many."""
 
@@ -127,6 +127,7 @@ class BlockSteering:
         empty = np.zeros((1, strengths.shape[1]), dtype=np.float32)
         self._table = torch.from_numpy(np.concatenate([empty, strengths]).T.copy()).to(device)
         self.doses = Doses(len(strengths), list(self._directions), pure=not self._normalize)
+        self._unmeasured = set(range(len(strengths)))
         self._applied.zero_()
         self._passes = 0
 
@@ -140,18 +141,20 @@ class BlockSteering:
         while self._handles:
             self._handles.pop().remove()
 
-    def begin(self, index: Tensor) -> None:
+    def begin(self, index: Tensor, rows: set[int]) -> None:
         """Announce a pass.
 
         Args:
             index: 1 + row of the table of each token, 0 where nothing is steered [tokens].
+            rows: those that occur in it.
         """
         global announced
         strengths = self._table[:, index]
         self._passes += 1
         announced = self
         measured = None
-        if self._passes % MEASURED == 1:
+        if self._passes % MEASURED == 1 or not rows.isdisjoint(self._unmeasured):
+            self._unmeasured -= rows
             steered = (index > 0).nonzero()[:, 0]
             measured = steered[:: max(1, -(-len(steered) // SAMPLED))]
         runs = [0] * len(strengths)

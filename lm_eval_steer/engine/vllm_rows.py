@@ -6,7 +6,7 @@ cache's keys and values of different steerings apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +18,7 @@ from vllm import LLM, RequestOutput, SamplingParams, TokensPrompt
 from lm_eval_steer.engine.spans import FOREVER
 from lm_eval_steer.engine.vllm_worker import ARGUMENT
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.steering.doses import Sums
 from lm_eval_steer.steering.positions import steered_interval
 
 
@@ -53,6 +54,10 @@ class Finished:
     stop: str
 
 
+Steps = Generator[None, None, None]
+"""A run in pieces: it begins when the first is asked for, and waits for vLLM once in each."""
+
+
 class RowRunner:
     """Runs rows on one vLLM engine, under the steering that was loaded last.
 
@@ -62,12 +67,13 @@ class RowRunner:
         compiled: the model was compiled.
 
     Attributes:
-        compiled: as given.
+        llm, compiled: as given.
         tokens, salts: of the steering that was loaded last (`load`).
     """
 
     def __init__(self, llm: LLM, lora: Any = None, compiled: bool = False) -> None:
-        self._llm, self._lora, self.compiled = llm, lora, compiled
+        self.llm, self.compiled = llm, compiled
+        self._lora = lora
         self._steers = False
 
     def load(self, settings: dict[str, Any], tokens: str, salts: Sequence[str | None]) -> None:
@@ -81,7 +87,7 @@ class RowRunner:
         Raises:
             SteeringError: where the blocks of the model cannot be found.
         """
-        for wrong in self._llm.collective_rpc("steer_load", args=(settings,)):
+        for wrong in self.llm.collective_rpc("steer_load", args=(settings,)):
             if wrong:
                 raise SteeringError(wrong)
         self.tokens, self.salts = tokens, list(salts)
@@ -92,34 +98,31 @@ class RowRunner:
 
     def unload(self) -> None:
         """Steer nothing."""
-        self._llm.collective_rpc("steer_unload")
+        self.llm.collective_rpc("steer_unload")
         self._steers = False
 
     def load_strengths(self, strengths: np.ndarray, salts: Sequence[str | None]) -> None:
         """Take another table of strengths [rows, blocks], and begin to count anew."""
-        self._llm.collective_rpc("steer_strengths", args=(strengths.tolist(),))
+        self.llm.collective_rpc("steer_strengths", args=(strengths.tolist(),))
         self.salts, self._strengths = list(salts), strengths
         self._forget()
 
     def run_uncompiled(self, on: bool) -> None:
         """Begin or end to run a compiled model as it was before."""
-        self._llm.collective_rpc("steer_uncompiled", args=(on,))
+        self.llm.collective_rpc("steer_uncompiled", args=(on,))
 
     def probe(self, on: bool) -> list[dict[int, dict[str, Any]]]:
         """Begin or end to look closely (`vllm_worker.SteeringWorker.steer_probe`), per worker."""
-        return self._llm.collective_rpc("steer_probe", args=(on,))
+        return self.llm.collective_rpc("steer_probe", args=(on,))
 
-    def doses(self) -> list[dict[str, dict[str, Any]]]:
-        """What was measured, per row of the table; of pipeline stages each its blocks."""
-        if not self._steers:
-            return []
-        found: list[dict[str, dict[str, Any]]] = [{} for _ in self.salts]
-        for worker in self._llm.collective_rpc("steer_doses"):
-            for row, blocks in zip(found, worker, strict=True):
-                row.update(blocks)
+    def doses(self) -> Sums:
+        """What was measured; of pipeline stages each its blocks."""
+        found: Sums = {}
+        for worker in self.llm.collective_rpc("steer_doses"):
+            found |= {int(block): sums for block, sums in worker.items()}
         return found
 
-    def application(self) -> dict[str, Any] | None:
+    def application(self) -> dict[str, dict[int, int]]:
         """Proof that the steering was applied: rows and positions per steered block.
 
         Returns:
@@ -127,8 +130,6 @@ class RowRunner:
                 out, what its cache held is added.
             implied: block -> what lengths of prompts and responses, and `tokens`, say.
         """
-        if not self._steers:
-            return None
         steers = self._strengths != 0
         steered = {block: count + int(self._corrections @ steers[:, column]) for block, count, column in self._counts()}
         implied = {block: int(self._implied @ steers[:, column]) for block, _, column in self._counts()}
@@ -136,7 +137,7 @@ class RowRunner:
 
     # Rows
 
-    def generate(self, rows: Sequence[VllmRow], finish: Callable[[int, Finished], None]) -> None:
+    def generate(self, rows: Sequence[VllmRow], finish: Callable[[int, Finished], None]) -> Steps:
         """Continue every row; `finish` is called with its number as soon as it is done."""
         needed = [0] * len(rows)
 
@@ -151,17 +152,22 @@ class RowRunner:
             finish(number, Finished(tokens, came.cumulative_logprob, stop))
 
         params = [row.params or SamplingParams() for row in rows]
-        self._run(rows, params, [FOREVER] * len(rows), done, needed)
+        return self._run(rows, params, [FOREVER] * len(rows), done, needed)
 
-    def score(self, rows: Sequence[VllmRow], finish: Callable[[int, tuple[float, bool]], None]) -> None:
+    def run_plainly(self, rows: Sequence[VllmRow], finish: Callable[[int, RequestOutput], None]) -> Steps:
+        """Hand on what vLLM makes of every row, while nothing is steered."""
+        params = [row.params or SamplingParams() for row in rows]
+        return self._run(rows, params, [FOREVER] * len(rows), finish, [])
+
+    def score(self, rows: Sequence[VllmRow], finish: Callable[[int, tuple[float, bool]], None]) -> Steps:
         """Log-probability of every continuation, and whether greedy decoding would have written it.
 
         The beginnings that contexts share are read from the prefix cache, which vLLM does not do by itself here, since
         it then lacks the log-probabilities of what it read. Only those of the continuation are wanted: a row of which
         vLLM read more than the context is run again without.
         """
-        again = self._score(rows, list(range(len(rows))), finish, cached=True)
-        self._score(rows, again, finish, cached=False)
+        again = yield from self._score(rows, list(range(len(rows))), finish, cached=True)
+        yield from self._score(rows, again, finish, cached=False)
 
     def _score(
         self,
@@ -169,7 +175,7 @@ class RowRunner:
         numbers: list[int],
         finish: Callable[[int, tuple[float, bool]], None],
         cached: bool,
-    ) -> list[int]:
+    ) -> Generator[None, None, list[int]]:
         """Score some rows; gives those that have to be run again."""
         again: list[int] = []
         needed = [0] * len(numbers)
@@ -189,7 +195,7 @@ class RowRunner:
         chosen = [rows[number] for number in numbers]
         # The last token predicts nothing that is asked for: no engine steers it.
         ends = [len(row.tokens) - 1 for row in chosen]
-        self._run(chosen, [params] * len(chosen), ends, done, needed)
+        yield from self._run(chosen, [params] * len(chosen), ends, done, needed)
         return again
 
     def _run(
@@ -199,7 +205,7 @@ class RowRunner:
         ends: Sequence[int],
         done: Callable[[int, RequestOutput], None],
         needed: list[int],
-    ) -> None:
+    ) -> Steps:
         """Run rows, grouped by strength so that those that share a prompt's beginning follow each other.
 
         Args:
@@ -212,7 +218,7 @@ class RowRunner:
         if not rows:
             return
         if self._steers:
-            self._llm.collective_rpc("steer_begin", args=(len(rows),))
+            self.llm.collective_rpc("steer_begin", args=(len(rows),))
         order = sorted(range(len(rows)), key=lambda number: rows[number].strength)
         salts = self._row_salts(rows)
         prompts, asked = [], []
@@ -227,12 +233,13 @@ class RowRunner:
                 prompt["cache_salt"] = str(salts[number])
             prompts.append(prompt)
             asked.append(one)
-        engine = self._llm.llm_engine
-        names = self._llm.enqueue(prompts, asked, lora_request=self._lora, use_tqdm=False)
+        engine = self.llm.llm_engine
+        names = self.llm.enqueue(prompts, asked, lora_request=self._lora, use_tqdm=False)
         # A name inside the engine is the one outside, a dash and random characters.
         numbers = {name.split("-")[0]: number for name, number in zip(names, order, strict=True)}
         try:
             while engine.has_unfinished_requests():
+                yield
                 for output in engine.step():
                     if output.finished:
                         done(numbers.pop(output.request_id), output)
@@ -254,7 +261,7 @@ class RowRunner:
         salts = [self.salts[row.strength] for row in rows]
         if self.tokens == "all":
             return salts
-        self._llm.reset_prefix_cache()
+        self.llm.reset_prefix_cache()
         prompts = sorted({tuple(row.tokens[: row.prompt]) for row in rows})
         inner = {short for short, longer in pairwise(prompts) if longer[: len(short)] == short}
         return [
@@ -283,7 +290,7 @@ class RowRunner:
         self._corrections[row.strength] += max(0, min(cached, cached if end is None else end) - first)
 
     def _end(self, needed: list[int]) -> None:
-        reports = self._llm.collective_rpc("steer_end", args=(needed,))
+        reports = self.llm.collective_rpc("steer_end", args=(needed,))
         self._corrections -= np.asarray(reports[0]["again"]) + np.asarray(reports[0]["beyond"])
         counts: dict[int, int] = {}
         for one in reports:

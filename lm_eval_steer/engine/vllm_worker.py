@@ -19,6 +19,7 @@ from vllm.forward_context import get_forward_context
 from lm_eval_steer.engine.spans import NOTHING, Spans
 from lm_eval_steer.engine.vllm_blocks import BlockSteering, find_layers
 from lm_eval_steer.engine.vllm_compiled import is_traced
+from lm_eval_steer.steering.doses import Sums
 
 ARGUMENT = "lm_eval_steer"
 """Key in `SamplingParams.extra_args` of a request's `spans.FIELDS`."""
@@ -75,10 +76,10 @@ class SteeringWorker:
         assert self.__steered is not None
         return self.__steered.end(needed)
 
-    def steer_doses(self) -> list[dict[str, dict[str, Any]]]:
-        """What was measured (steering/doses.py)."""
+    def steer_doses(self) -> Sums:
+        """What was measured."""
         assert self.__steered is not None
-        return self.__steered.blocks.doses.report()
+        return self.__steered.blocks.doses.sums()
 
     def steer_uncompiled(self, on: bool) -> None:
         """Begin or end to run a compiled model as it was before."""
@@ -156,20 +157,23 @@ class _SteeredRunner:
         if self.uncompiled:
             get_forward_context().skip_compiled = True
         positions = kwargs["positions"] if "positions" in kwargs else args[1]
-        index = self._index(positions)
-        if index is None:
+        found = self._index(positions)
+        if found is None:
             return self._forward(*args, **kwargs)
-        self.blocks.begin(index)
+        self.blocks.begin(*found)
         try:
             return self._forward(*args, **kwargs)
         finally:
             self.blocks.end()
 
-    def _index(self, positions: torch.Tensor) -> torch.Tensor | None:
-        """1 + row of the table of each token of this batch, 0 where nothing is steered; None where none is.
+    def _index(self, positions: torch.Tensor) -> tuple[torch.Tensor, set[int]] | None:
+        """1 + row of the table of each token of this batch, 0 where nothing is steered, and the rows that occur.
 
         Args:
             positions: of the tokens in their texts [tokens], with padding at the end; or [3, tokens], equal for text.
+
+        Returns:
+            both, or None where no request is steered.
         """
         batch = self._runner.input_batch
         count = batch.num_reqs
@@ -180,11 +184,13 @@ class _SteeredRunner:
         width = np.diff(self._runner.query_start_loc.np[: count + 1])
         start = batch.num_computed_tokens_cpu[:count].astype(np.int64)
         self._spans.add(asked[steered], start[steered], width[steered])
+        occurs = steered & (asked[:, 2] < start + width) & (asked[:, 3] > start)
         positions = positions if positions.dim() == 1 else positions[0]
         tokens = np.zeros((3, len(positions)), dtype=np.int64)
         tokens[:, : int(width.sum())] = np.repeat(asked[:, 1:], width, axis=0).T
         row, first, end = torch.from_numpy(tokens).to(positions.device, non_blocking=True)
-        return torch.where((positions >= first) & (positions < end), row + 1, 0)
+        index = torch.where((positions >= first) & (positions < end), row + 1, 0)
+        return index, set(asked[occurs, 1].tolist())
 
     def _asked(self, name: str) -> tuple[int, ...]:
         found = self._known.get(name)

@@ -1,4 +1,4 @@
-"""Several processes of one run on vLLM, as `accelerate launch` and torchrun start them, each with an engine of its own.
+"""Several processes of one run on vLLM, as `accelerate launch` and torchrun start them, each with engines of its own.
 
 The harness gives every rank documents of its own and gathers their results through its model (lm_eval/api/model.py:
 `rank`, `world_size`, `all_gather`, `gather_object`, `barrier`). HFLM brings these, its VLLM does not.
@@ -26,11 +26,11 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of the run.
+    """This process among those of the run, or an engine among theirs.
 
     Attributes:
         rank, size: its number, of how many.
-        local_rank, local_size: the same among the processes of this machine.
+        local_rank, local_size: the same among those of this machine.
     """
 
     rank: int = 0
@@ -39,29 +39,40 @@ class Ranks:
     local_size: int = 1
 
     @classmethod
-    def found(cls, environment: Mapping[str, str]) -> Ranks:
+    def found(cls, environment: Mapping[str, str], engines: int = 1) -> Ranks:
         """What a launcher says; one process where there is none.
 
+        Args:
+            environment: of this process.
+            engines: how many each process has.
+
         Raises:
-            SteeringError: where vLLM would run its engine inside this process, which belongs to another group then.
+            SteeringError: where vLLM would run an engine inside this process, which belongs to another group then.
         """
         rank, size, local_rank, local_size = (
             int(environment.get(name, default))
             for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
         )
-        if size > 1 and environment.get("VLLM_ENABLE_V1_MULTIPROCESSING", "1") == "0":
+        if size * engines > 1 and environment.get("VLLM_ENABLE_V1_MULTIPROCESSING", "1") == "0":
             raise SteeringError(
-                f"{size} processes share the documents, and each needs its engine beside it: unset "
+                f"{size * engines} engines share the documents, and each needs a process of its own: unset "
                 "VLLM_ENABLE_V1_MULTIPROCESSING"
             )
         return cls(rank, size, local_rank, local_size)
+
+    def engine(self, number: int, count: int) -> Ranks:
+        """One of the `count` engines of this process, among those of all."""
+        return Ranks(
+            *(self.rank * count + number, self.size * count),
+            *(self.local_rank * count + number, self.local_size * count),
+        )
 
     @contextmanager
     def alone(self, devices: int) -> Iterator[None]:
         """Start an engine that takes itself for the only one.
 
         Args:
-            devices: how many GPUs it takes; where the machine has any, each of its processes gets others.
+            devices: how many GPUs it takes; where the machine has any, each of its engines gets others.
         """
         if self.size == 1:
             yield
@@ -80,12 +91,12 @@ class Ranks:
             os.environ.update(before)
 
     def devices(self, visible: str | None, count: int, each: int) -> str:
-        """This process's share of the GPUs.
+        """This engine's share of the GPUs.
 
         Args:
             visible: names of those that may be used, as in CUDA_VISIBLE_DEVICES; None for all.
             count: how many there are.
-            each: how many a process takes.
+            each: how many an engine takes.
 
         Raises:
             SteeringError: where they do not suffice.
@@ -93,7 +104,7 @@ class Ranks:
         names = visible.split(",") if visible else [str(number) for number in range(count)]
         if self.local_size * each > len(names):
             raise SteeringError(
-                f"{self.local_size} processes of {each} GPUs each want {self.local_size * each}, and this machine "
+                f"{self.local_size} engines of {each} GPUs each want {self.local_size * each}, and this machine "
                 f"shows {len(names)}: start fewer"
             )
         return ",".join(names[self.local_rank * each : (self.local_rank + 1) * each])

@@ -21,8 +21,9 @@ ON_CPU = "cpu" in VERSION
 
 from lm_eval.models.utils import maybe_truncate, postprocess_generated_text  # noqa: E402
 from lm_eval.models.vllm_causallms import VLLM  # noqa: E402
-from vllm import SamplingParams  # noqa: E402
+from vllm import LLM, SamplingParams  # noqa: E402
 
+from lm_eval_steer.engine.vllm_replicas import Replicas, Together  # noqa: E402
 from lm_eval_steer.engine.vllm_rows import Finished, RowRunner, VllmRow  # noqa: E402
 from lm_eval_steer.engine.vllm_worker import pack  # noqa: E402
 from lm_eval_steer.models.axis import Asked, Scores, Written  # noqa: E402
@@ -46,8 +47,9 @@ class SteeredVLLM(Steered, VLLM):
     Takes every argument of the harness's `vllm` and those of `steered-hf`, which mean the same (models/plan.py,
     SteeredHF). alpha=0 alone takes VLLM's own path. All strengths of a set run in the same batches; the prefix cache
     keeps keys and values of different steerings apart. vLLM forms the batches itself, whatever batch_size says. It runs
-    eagerly unless enforce_eager=False asks for a compiled model. Processes started together (`accelerate launch`) have
-    an engine and documents each (models/ranks.py).
+    eagerly unless enforce_eager=False asks for a compiled model. data_parallel_size engines share the rows of a run
+    (engine/vllm_replicas.py); processes started together (`accelerate launch`) have engines and documents of their own
+    (models/ranks.py).
 
     Args:
         pretrained: as in VLLM.
@@ -58,17 +60,12 @@ class SteeredVLLM(Steered, VLLM):
             that steering does not act as it should.
     """
 
+    model: Any  # VLLM's engine, or what stands for several
+
     def __init__(self, pretrained: str, **kwargs: Any) -> None:
         plan = take_plan(kwargs)
         if not isinstance(pretrained, str):
             raise SteeringError("steered-vllm loads models by name or folder: give pretrained as text")
-        copies = int(kwargs.get("data_parallel_size", 1))
-        if copies > 1:
-            raise SteeringError(
-                f"data_parallel_size={copies} makes the harness start new engines at every call, which nothing could "
-                f"steer: leave it out and start {copies} processes, accelerate launch --num_processes {copies} -m "
-                "lm_eval ..., which share the documents"
-            )
         if kwargs.get("distributed_executor_backend") == "external_launcher":
             raise SteeringError(
                 "steered-vllm does not run inside an external launcher's processes: leave out "
@@ -80,19 +77,23 @@ class SteeredVLLM(Steered, VLLM):
         if ON_CPU and "max_num_batched_tokens" not in kwargs:
             kwargs.setdefault("enable_chunked_prefill", False)  # see _refuse_to_draw
         workers = int(kwargs.get("tensor_parallel_size", 1)) * int(kwargs.get("pipeline_parallel_size", 1))
-        self._ranks = Ranks.found(os.environ)
-        prepare_environment(VERSION, workers, self._ranks.local_rank, self._ranks.local_size)
+        engines = _engines(kwargs)
+        self._ranks = Ranks.found(os.environ, engines)
         self._model_settings = _model_settings(pretrained, kwargs)
         compiled = not kwargs.setdefault("enforce_eager", True)
         if compiled:
             kwargs |= compiled_arguments(kwargs, plan.blocks, cpu=ON_CPU)
             load_plugin()
         try:
-            with self._ranks.alone(workers):
+            with _place(self._ranks.engine(0, engines), workers):
                 super().__init__(pretrained, **kwargs)
         except OSError as error:  # transformers' word for: no such model, no such file, no hub
             reason = str(error).strip().split("\n")[0]
             raise SteeringError(f"the model {pretrained!r} cannot be loaded: {reason}") from None
+        models = [self.model]
+        for number in range(1, engines):
+            with _place(self._ranks.engine(number, engines), workers):
+                models.append(LLM(**self.model_args))
         self._ranks.join()
         self._rank, self._world_size = self._ranks.rank, self._ranks.size
         config = self.model.llm_engine.model_config
@@ -106,7 +107,9 @@ class SteeredVLLM(Steered, VLLM):
                 "harness's vllm and steered-vllm do not: give it with --gen_kwargs to have the same on both",
                 *(pretrained, penalty),
             )
-        self._rows = RowRunner(self.model, self.lora_request, compiled)
+        self._rows = Replicas([RowRunner(model, self.lora_request, compiled) for model in models])
+        if engines > 1:
+            self.model = Together(self._rows)
         self.steer(plan)
 
     def steer(self, plan: SteeringPlan) -> None:
@@ -131,7 +134,8 @@ class SteeredVLLM(Steered, VLLM):
             )
             self._rows.load(settings, plan.tokens, [self._salt(plan, row) for row in strengths])
             tokens = self.tok_encode("The sum of two and three is five, and the sun rises in the east.")
-            check_steering(self._rows, directions, strengths, tokens, share=plan.dose, normalize=plan.normalize)
+            for engine in self._rows.engines:
+                check_steering(engine, directions, strengths, tokens, share=plan.dose, normalize=plan.normalize)
         else:
             self._rows.unload()
         self._adopt(plan, child.report if child else None)
@@ -305,6 +309,31 @@ class SteeredVLLM(Steered, VLLM):
         return {"model_dtype": self._dtype(), "model_revision": self.model_args["revision"], "vllm": VERSION} | (
             super().get_model_info()
         )
+
+
+def _engines(kwargs: dict[str, Any]) -> int:
+    """How many engines share the rows, taken out of VLLM's arguments: the harness would start new ones at every call.
+
+    Raises:
+        SteeringError: where that is no number of engines, or they would have to work as one.
+    """
+    given = kwargs.pop("data_parallel_size", 1)
+    if not str(given).isdecimal() or not int(given):
+        raise SteeringError(f"data_parallel_size={given} is no number of engines: give 1 or more")
+    if int(given) > 1 and kwargs.get("enable_expert_parallel"):
+        raise SteeringError(
+            f"data_parallel_size={given} starts engines that know nothing of each other, and enable_expert_parallel "
+            "wants one over all devices: give tensor_parallel_size instead"
+        )
+    return int(given)
+
+
+@contextmanager
+def _place(engine: Ranks, workers: int) -> Iterator[None]:
+    """Start an engine of so many workers on devices, or cores, of its own."""
+    prepare_environment(VERSION, workers, engine.local_rank, engine.local_size)
+    with engine.alone(workers):
+        yield
 
 
 def _placed(places: list[T], finish: Callable[[T, Any], None]) -> Callable[[int, Any], None]:

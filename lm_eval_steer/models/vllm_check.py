@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from vllm import SamplingParams
 
+from lm_eval_steer.engine.vllm_replicas import take_turns
 from lm_eval_steer.engine.vllm_rows import RowRunner, VllmRow
 from lm_eval_steer.errors import SteeringError
 
@@ -55,7 +56,7 @@ def check_steering(
     found: list[tuple[float, bool]] = []
 
     def run(row: int) -> None:
-        rows.score([VllmRow(text, CONTEXT, row)], lambda number, score: found.append(score))
+        take_turns([rows.score([VllmRow(text, CONTEXT, row)], lambda number, score: found.append(score))])
 
     rows.load_strengths(np.zeros((2, len(directions)), dtype=np.float32), [None, "self-check: 0"])
     run(0)
@@ -115,10 +116,8 @@ def check_steering(
 def _write(rows: RowRunner, text: list[int]) -> dict[str, dict[int, int]]:
     """Write a few tokens; gives how many positions were steered, and how many should have been."""
     params = SamplingParams(temperature=0, max_tokens=WRITTEN, ignore_eos=True, detokenize=False)
-    rows.generate([VllmRow(text[:CONTEXT], CONTEXT, 0, params)], lambda number, output: None)
-    counts = rows.application()
-    assert counts is not None  # there is a steering
-    return counts
+    take_turns([rows.generate([VllmRow(text[:CONTEXT], CONTEXT, 0, params)], lambda number, output: None)])
+    return rows.application()
 
 
 def _by_block(workers: list[dict[int, dict[str, float]]]) -> dict[int, dict[str, float]]:

@@ -6,11 +6,15 @@ positions, for each strength apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+Sums = dict[int, list[list[float]]]
+"""Block -> [4, strengths]: positions, ‖α·v‖ / ‖h‖, ⟨Δ, v⟩ and α·‖v‖² (see `report`), summed over the positions."""
 
 
 class Doses:
@@ -48,23 +52,42 @@ class Doses:
         sums = self._sums[block] = self._sums[block].to(rows.device)
         sums.index_add_(1, index.to(rows.device), rows.double())
 
-    def report(self) -> list[dict[str, dict[str, Any]]]:
-        """For each strength, block -> means over its measured positions; blocks where nothing was steered are left out.
+    def sums(self) -> Sums:
+        """The sums so far."""
+        return {block: sums.tolist() for block, sums in self._sums.items()}
 
-        Returns:
-            positions: how many were measured.
-            dose: mean of ‖α·v‖ / ‖h‖.
-            survival: ⟨Δ, v⟩ / (α·‖v‖²) with Δ what was really added: 1 when the dtype kept all of it. None under
-                `normalize`, where Δ is more than α·v.
-        """
-        found: list[dict[str, dict[str, Any]]] = [{} for _ in range(self._strengths)]
-        for block, sums in self._sums.items():
-            for number, (positions, ratio, kept, wanted) in enumerate(sums.T.tolist()):
-                if positions:
-                    survival = kept / wanted if wanted and self._pure else None
-                    found[number][str(block)] = {
-                        "positions": int(positions),
-                        "dose": ratio / positions,
-                        "survival": survival,
-                    }
-        return found
+    def report(self) -> list[dict[str, dict[str, Any]]]:
+        """What the sums come to (`report`)."""
+        return report(self.sums(), self._strengths, self._pure)
+
+
+def add(parts: Iterable[Sums]) -> Sums:
+    """The sums of several engines, each of which ran some of the rows."""
+    found: dict[int, np.ndarray] = {}
+    for part in parts:
+        for block, sums in part.items():
+            found[block] = found.get(block, 0) + np.asarray(sums)
+    return {block: sums.tolist() for block, sums in found.items()}
+
+
+def report(sums: Sums, strengths: int, pure: bool) -> list[dict[str, dict[str, Any]]]:
+    """For each strength, block -> means over its measured positions; blocks where nothing was steered are left out.
+
+    Args:
+        sums: per block.
+        strengths: how many there are.
+        pure: whether nothing but α·v is added.
+
+    Returns:
+        positions: how many were measured.
+        dose: mean of ‖α·v‖ / ‖h‖.
+        survival: ⟨Δ, v⟩ / (α·‖v‖²) with Δ what was really added: 1 when the dtype kept all of it. None under
+            `normalize`, where Δ is more than α·v.
+    """
+    found: list[dict[str, dict[str, Any]]] = [{} for _ in range(strengths)]
+    for block, of_block in sums.items():
+        for of_strength, (count, ratio, kept, wanted) in zip(found, zip(*of_block, strict=True), strict=True):
+            if count:
+                survival = kept / wanted if wanted and pure else None
+                of_strength[str(block)] = {"positions": int(count), "dose": ratio / count, "survival": survival}
+    return found

@@ -22,6 +22,7 @@ import models
 import templates
 from conftest import make_vector
 from lm_eval_steer.engine.reference import Reference
+from lm_eval_steer.engine.vllm_rows import Steps
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models import vllm_check
 from lm_eval_steer.models.hf import SteeredHF
@@ -77,7 +78,8 @@ def start(folder: str, **arguments: Any) -> SteeredVLLM:
 
 
 def stop(lm: SteeredVLLM) -> None:
-    lm.model.llm_engine.engine_core.shutdown()
+    for engine in lm._rows.engines:
+        engine.llm.llm_engine.engine_core.shutdown()
 
 
 def start_hf(folder: str, **arguments: Any) -> SteeredHF:
@@ -176,7 +178,7 @@ def test_shared_beginnings_come_from_the_cache(pair: Any, tokens: str, tmp_path:
     """Also where a prompt is the beginning of another one, whose steering ends or begins elsewhere."""
     contexts = [SHARED + text for text in CONTEXTS] + [SHARED, SHARED + SHARED]
     compare(*pair, tmp_path, {"alpha": ALPHAS, "tokens": tokens}, contexts, SHARED)
-    assert pair[0]._rows._corrections.sum() > 0 or tokens in ("generated", "last")
+    assert pair[0]._rows.engines[0]._corrections.sum() > 0 or tokens in ("generated", "last")
 
 
 def test_nothing_is_shared_between_steerings(pair: Any) -> None:
@@ -377,10 +379,9 @@ def test_tensor_parallel_ranks_steer_alike(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (
-            {"data_parallel_size": 2},
-            "data_parallel_size=2 .* start 2 processes, accelerate launch --num_processes 2 -m",
-        ),
+        ({"data_parallel_size": "two"}, "data_parallel_size=two is no number of engines: give 1 or more"),
+        ({"data_parallel_size": 0}, "data_parallel_size=0 is no number of engines"),
+        ({"data_parallel_size": 2, "enable_expert_parallel": True}, "give tensor_parallel_size instead"),
         ({"distributed_executor_backend": "external_launcher"}, "leave out distributed_executor_backend"),
         ({"worker_extension_cls": "a.b"}, "for itself"),
         ({"alpha": "papers"}, "alpha='papers' is not understood"),
@@ -413,10 +414,12 @@ class Faulty:
 
     def load_strengths(self, strengths: np.ndarray, salts: Any) -> None: ...
 
-    def score(self, rows: Any, finish: Any) -> None:
+    def score(self, rows: Any, finish: Any) -> Steps:
         finish(0, (next(self._scores), True))
+        yield
 
-    def generate(self, rows: Any, finish: Any) -> None: ...
+    def generate(self, rows: Any, finish: Any) -> Steps:
+        yield
 
     def run_uncompiled(self, on: bool) -> None: ...
 

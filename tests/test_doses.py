@@ -1,0 +1,38 @@
+"""What was measured of a steering: sums over positions, added over engines, reported as means."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lm_eval_steer.steering.doses import Doses, add, report
+
+BEFORE = torch.tensor([[[3.0, 4.0], [0.0, 10.0]], [[5.0, 0.0], [6.0, 8.0]]])  # lengths 5, 10; 5, 10
+DIRECTION = torch.tensor([2.0, 0.0])
+LENGTHS = torch.tensor([[[0.5], [0.5]], [[1.0], [0.0]]])  # of the shift, in lengths of v; the last position has none
+
+
+def measured(rows: list[int], pure: bool = True) -> Doses:
+    """Of some of two rows, whose strengths are numbers 0 and 2 of three; half of the second's shift is rounded away."""
+    doses = Doses(3, [4], pure)
+    kept = torch.tensor([1.0, 0.5])[:, None, None]
+    after = BEFORE + kept * LENGTHS * DIRECTION
+    doses.add(4, torch.tensor([0, 2])[rows], LENGTHS[rows], BEFORE[rows], after[rows], DIRECTION)
+    return doses
+
+
+def test_means_over_the_steered_positions() -> None:
+    first, none, last = measured([0, 1]).report()
+    assert first == {"4": {"positions": 2, "dose": pytest.approx((1 / 5 + 1 / 10) / 2), "survival": pytest.approx(1)}}
+    assert none == {}
+    assert last == {"4": {"positions": 1, "dose": pytest.approx(2 / 5), "survival": pytest.approx(0.5)}}
+    assert measured([0], pure=False).report()[0]["4"]["survival"] is None
+
+
+def test_parts_add_up_to_the_whole() -> None:
+    """Also where the positions of one strength weigh differently, as under `dose`."""
+    whole = measured([0, 1, 1])
+    parts = [measured(rows).sums() for rows in ([1], [0], [1], [])]
+    assert add(parts) == whole.sums()
+    assert report(add(parts), 3, pure=True) == whole.report()
+    assert add([{1: [[1.0]]}, {2: [[2.0]]}, {1: [[3.0]]}]) == {1: [[4.0]], 2: [[2.0]]}
