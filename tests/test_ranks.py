@@ -107,6 +107,8 @@ def test_what_a_launcher_says() -> None:
 def test_every_process_has_gpus_of_its_own() -> None:
     assert [Ranks(5, 8, rank, 4).devices(None, 8, 2) for rank in range(4)] == ["0,1", "2,3", "4,5", "6,7"]
     assert Ranks(1, 2, 1, 2).devices("7,3,5", 3, 1) == "3"
+    two = [Ranks(5, 8, 1, 2).engine(number, 2) for number in range(2)]
+    assert [engine.devices(None, 8, 2) for engine in two] == ["4,5", "6,7"]
     with pytest.raises(SteeringError, match="2 engines of 2 GPUs each want 4, and this machine shows 3: start fewer"):
         Ranks(1, 2, 1, 2).devices("7,3,5", 3, 2)
 
@@ -119,6 +121,8 @@ def test_an_engine_is_started_as_if_it_were_the_only_one(monkeypatch: pytest.Mon
         assert os.environ == {"CUDA_VISIBLE_DEVICES": "2,3", "OTHER": "x"}
     assert os.environ == told
     monkeypatch.setattr(os, "environ", {})
+    with Ranks().engine(1, 2).alone(1):
+        assert os.environ == {"CUDA_VISIBLE_DEVICES": "1"}
     with Ranks().alone(2):
         os.environ["MASTER_PORT"] = "1"  # what one engine sets for itself stays
     assert os.environ == {"MASTER_PORT": "1"}

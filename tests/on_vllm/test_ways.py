@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from lm_eval.api.instance import Instance
 from rich.console import Console
-from test_vllm import (
-    ALPHAS,
-    CONTEXTS,
-    SHARED,
-    TOKENS,
-    WIDTH,
-    choices,
-    compare,
-    plan,
-    requests,
-    save,
-    start,
-    start_hf,
-    stop,
-)
+from test_vllm import ALPHAS, CONTEXTS, SHARED, TOKENS, WIDTH, compare, plan, requests, save, start, start_hf, stop
 from torch import nn
 from vllm.compilation.backends import split_graph
 from vllm.config import CUDAGraphMode
@@ -35,11 +19,9 @@ import sweeps
 import test_ranks
 from conftest import make_vector
 from lm_eval_steer.engine import vllm_compiled
-from lm_eval_steer.engine.vllm_replicas import deal, take_turns
-from lm_eval_steer.engine.vllm_rows import Steps, VllmRow
 from lm_eval_steer.engine.vllm_support import OPERATOR
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.record import Line, read_lines
+from lm_eval_steer.record import read_lines
 from lm_eval_steer.sweep import SweepArgs, run_sweep
 
 DRAFTS = {"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_min": 1, "prompt_lookup_max": 3}
@@ -121,95 +103,6 @@ def test_suffix_decoding_drafts_what_other_strengths_wrote(tmp_path: Path) -> No
         stop(lm)
 
 
-def test_rows_are_dealt_out_by_strength() -> None:
-    rows = [VllmRow([1], 1, strength) for strength in (2, 0, 1, 0, 2, 1, 0)]
-    assert deal(rows, 1) == [[1, 3, 6, 2, 5, 0, 4]]
-    assert deal(rows, 3) == [[1, 3], [6, 2], [5, 0, 4]]
-    assert deal(rows[:1], 3) == [[], [], [0]]
-
-
-def test_runs_take_turns_and_end_together() -> None:
-    told: list[str] = []
-
-    def run(name: str, steps: int) -> Steps:
-        try:
-            for step in range(steps):
-                told.append(f"{name}{step}")
-                yield
-            if steps == 2:
-                raise RuntimeError(name)
-        finally:
-            told.append(f"end {name}")
-
-    take_turns([run("a", 1), run("b", 3)])
-    assert told == ["a0", "b0", "end a", "b1", "b2", "end b"]
-    told.clear()
-    with pytest.raises(RuntimeError, match="c"):
-        take_turns([run("a", 9), run("c", 2), run("b", 9)])
-    assert told[-3:] == ["end c", "end b", "end a"]
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Two engines that share the rows, and steered-hf."""
-    folder = save(tmp_path_factory.mktemp("shared"), "llama")
-    lm = start(folder, data_parallel_size=2)
-    yield lm, start_hf(folder)
-    stop(lm)
-
-
-@pytest.mark.parametrize("tokens", TOKENS)
-def test_two_engines_share_the_rows_of_a_set(shared: Any, tokens: str, tmp_path: Path) -> None:
-    compare(*shared, tmp_path, {"alpha": ALPHAS, "tokens": tokens}, CONTEXTS, SHARED)
-    first, second = (engine.application()["implied"] for engine in shared[0]._rows.engines)
-    assert sum(first.values()) > 0 < sum(second.values())
-
-
-def test_two_engines_give_the_results_of_one(shared: Any, tmp_path: Path) -> None:
-    one = start(str(shared[1].pretrained))
-    plans: list[dict[str, Any]] = [
-        {"alpha": 0},
-        {"alpha": 1.5},
-        {"dose": [0.1, 0.5], "normalize": True},
-        {"alpha": ALPHAS, "control": "self-consistency"},
-    ]
-    for chosen in plans:
-        texts, counts, measures = [], [], []
-        for name, lm in (("two", shared[0]), ("one", one)):
-            record = str(tmp_path / name) if len(chosen) > 1 else None  # alpha=0 alone is VLLM's own path
-            lm.steer(plan(**chosen, record=record))
-            texts.append([lm.generate_until(requests()), lm.generate_until(requests(CONTEXTS[:1]))])
-            scores = []
-            if not lm.plan.samples:
-                rolled = lm.loglikelihood_rolling if len(lm.plan.variants) == 1 else None
-                scores = [score for score, _ in lm.loglikelihood(choices())]
-                scores += rolled([Instance("loglikelihood_rolling", {}, (SHARED,), 0, ("toy", 0, 1))]) if rolled else []
-            steering = lm.get_model_info()["steering"]
-            counts.append([steering[key] for key in ("votes", "application", "responses")])
-            doses = [measured for blocks in steering["doses"].values() for measured in blocks.values()]
-            measures.append(scores + [one["dose"] for one in doses] + [one["survival"] or 0 for one in doses])
-        assert texts[0] == texts[1]
-        assert counts[0] == counts[1]
-        assert measures[0] == pytest.approx(measures[1], abs=1e-3)
-    stop(one)
-
-
-def test_a_run_that_fails_leaves_nothing_in_any_engine(shared: Any) -> None:
-    lm, _ = shared
-    lm.steer(plan(alpha=2.0))
-    texts = lm.generate_until(requests())
-
-    def fail(line: Line) -> None:
-        raise KeyboardInterrupt
-
-    lm.watch = fail
-    with pytest.raises(KeyboardInterrupt):
-        lm.generate_until(requests())
-    lm.watch = None
-    assert not any(engine.llm.llm_engine.has_unfinished_requests() for engine in lm._rows.engines)
-    assert lm.generate_until(requests()) == texts
-
-
 def test_two_processes_share_the_documents_and_give_the_results_of_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,10 +119,11 @@ def test_a_sweep_on_vllm_ends_as_one_on_hf(tmp_path: Path, monkeypatch: pytest.M
     folder = save(tmp_path / "model", "llama")
     vector = make_vector(width=WIDTH).save(tmp_path / "v.pt")
     states: list[dict[str, Any]] = []
-    for engine in ("steered-vllm", "steered-hf"):
+    both = {"pretrained": folder, "vectors": str(vector), "dtype": "float32", "max_length": 2048}
+    for engine, more in (("steered-vllm", {"data_parallel_size": 2}), ("steered-hf", {})):
         args = SweepArgs(
             model=engine,
-            model_args={"pretrained": folder, "vectors": str(vector), "dtype": "float32", "max_length": 2048},
+            model_args=both | more,
             tasks=["parity_steer"],
             output_path=str(tmp_path / engine),
             alpha=[0.5, 2.0],
