@@ -330,10 +330,26 @@ def _engines(kwargs: dict[str, Any]) -> int:
 
 @contextmanager
 def _place(engine: Ranks, workers: int) -> Iterator[None]:
-    """Start an engine of so many workers on devices, or cores, of its own."""
+    """Start an engine of so many workers on devices, or cores, of its own.
+
+    Raises:
+        SteeringError: where it does not start.
+    """
     prepare_environment(VERSION, workers, engine.local_rank, engine.local_size)
-    with engine.alone(workers):
-        yield
+    try:
+        with engine.alone(workers):
+            yield
+    except RuntimeError as error:
+        if "initialization failed" not in str(error):  # vllm/v1/engine/utils.py, `wait_for_engine_startup`
+            raise
+        memory = (
+            f"VLLM_CPU_KVCACHE_SPACE, now {os.environ['VLLM_CPU_KVCACHE_SPACE']} GiB for each engine"
+            if ON_CPU
+            else "gpu_memory_utilization, or max_length"
+        )
+        raise SteeringError(
+            f"vLLM did not start, for the reason that it gives above; if that is memory, change {memory}"
+        ) from None
 
 
 def _placed(places: list[T], finish: Callable[[T, Any], None]) -> Callable[[int, Any], None]:

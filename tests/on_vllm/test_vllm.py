@@ -392,6 +392,12 @@ def test_refused_before_the_model_is_loaded(changes: dict[str, Any], words: str)
         start("nowhere", **changes)
 
 
+def test_an_engine_that_does_not_start_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "9999")
+    with pytest.raises(SteeringError, match=r"reason that it gives above; .* VLLM_CPU_KVCACHE_SPACE, now 9999 GiB"):
+        start(save(tmp_path / "model", "llama"))
+
+
 def test_blocks_that_are_not_there_are_refused(pair: Any) -> None:
     with pytest.raises(SteeringError, match=r"0 lists fit; set blocks= to one of: model\.layers"):
         pair[0].steer(plan(alpha=1.0, blocks="model.nothing"))
