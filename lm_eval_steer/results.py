@@ -14,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.record import digest
 
 
@@ -250,12 +251,11 @@ def sum_up_doses(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-_NO_CONDITION = {
+_NO_CONDITION = NEUTRAL | {
     *("pretrained", "vectors", "alpha", "dose", "alpha_per_layer", "control", "layers", "tokens", "normalize"),
     *("width_map", "system_role", "blocks", "allow_leak", "vote", "vote_filter", "vote_answer", "vote_metric"),
-    *("vote_early_stop", "record", "seed", "dtype", "revision", "batch_size", "max_batch_size", "device", "device_map"),
-    *("parallelize", "device_map_option", "max_memory_per_gpu", "offload_folder", "trust_remote_code", "token"),
-    *("cache_dir", "tensor_parallel_size", "data_parallel_size", "gpu_memory_utilization", "swap_space"),
+    *("vote_early_stop", "record", "seed", "dtype", "revision", "trust_remote_code"),
+    *("device_map_option", "swap_space"),  # of older releases
 }
 """Model arguments that say what is steered and where it runs, or that stand elsewhere among the conditions."""
 

@@ -119,7 +119,7 @@ def test_a_run_goes_on_from_its_record(tmp_path: Path) -> None:
     first = lm.generate_until(requests())
     found = lm.loglikelihood(choices())
     lines = {line.fingerprint: line for line in read_lines(tmp_path / "record")}
-    again = a_set(tmp_path)
+    again = a_set(tmp_path, token="a secret", max_batch_size=2)  # neither changes a response
     again._rows = None  # everything comes from the record
     assert again.generate_until(requests()) == first
     assert again.loglikelihood(choices()) == found
@@ -127,6 +127,7 @@ def test_a_run_goes_on_from_its_record(tmp_path: Path) -> None:
     single = make(vectors=make_vector(), alpha=1.5, record=str(tmp_path / "record"))
     single._rows = None  # a run of one strength, too
     assert single.generate_until(requests()) == by_alpha(tmp_path)[1.5]
+    assert not any(b"a secret" in path.read_bytes() for path in (tmp_path / "record").iterdir())
 
 
 KILLED = """

@@ -435,7 +435,8 @@ def test_a_finished_sweep_is_told_again_without_a_model(
 ) -> None:
     folder, state = done
     monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
-    assert sweep(child, folder, controls=CONTROLS, batch_size=2) == json.loads(json.dumps(state))
+    elsewhere = child | {"device_map": "auto", "data_parallel_size": 2}
+    assert sweep(elsewhere, folder, controls=CONTROLS, batch_size=2) == json.loads(json.dumps(state))
 
 
 @pytest.mark.parametrize(

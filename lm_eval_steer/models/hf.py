@@ -19,6 +19,7 @@ from lm_eval_steer.engine.rows import Row, RowEngine
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.axis import Asked, Scores, Written
 from lm_eval_steer.models.chat import Messages
+from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.models.slow_dtype import warn_of_slow_dtype
 from lm_eval_steer.models.steered import Steered, gather, take_plan
@@ -288,9 +289,8 @@ class _Collector:
 
 
 def _model_settings(lm: HFLM, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What else of HFLM's arguments changes a response; sizes of batches and places of weights do not."""
-    neutral = {"batch_size", "max_batch_size", "device", "parallelize", "offload_folder"}
-    named = {key: str(value) for key, value in kwargs.items() if key not in neutral}
+    """What else of HFLM's arguments changes a response."""
+    named = {key: str(value) for key, value in kwargs.items() if key not in NEUTRAL}
     name = lm.pretrained if isinstance(lm.pretrained, str) else lm.model.config.name_or_path
     model = {"pretrained": name, "dtype": str(lm.model.dtype), "revision": str(lm.revision)}
     return named | model | {"weights": _sample_of_weights(lm.model)}

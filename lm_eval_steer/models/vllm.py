@@ -28,6 +28,7 @@ from lm_eval_steer.engine.vllm_rows import Finished, RowRunner, VllmRow  # noqa:
 from lm_eval_steer.engine.vllm_worker import pack  # noqa: E402
 from lm_eval_steer.models.axis import Asked, Scores, Written  # noqa: E402
 from lm_eval_steer.models.chat import Messages  # noqa: E402
+from lm_eval_steer.models.neutral import NEUTRAL  # noqa: E402
 from lm_eval_steer.models.plan import SteeringPlan  # noqa: E402
 from lm_eval_steer.models.ranks import Ranks  # noqa: E402
 from lm_eval_steer.models.steered import Steered, gather, take_plan  # noqa: E402
@@ -357,12 +358,6 @@ def _placed(places: list[T], finish: Callable[[T, Any], None]) -> Callable[[int,
 
 
 def _model_settings(name: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What else of VLLM's arguments changes a response; sizes and places do not. The dtype is known later."""
-    neutral = {
-        *("batch_size", "max_batch_size", "device", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization"),
-        *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "distributed_executor_backend"),
-        *("enforce_eager", "worker_extension_cls", "enable_prefix_caching", "enable_chunked_prefill"),
-        *("disable_log_stats", "speculative_config"),
-    }
-    named = {key: str(value) for key, value in kwargs.items() if key not in neutral | {"dtype", "revision"}}
+    """What else of VLLM's arguments changes a response. The dtype is known later."""
+    named = {key: str(value) for key, value in kwargs.items() if key not in NEUTRAL | {"dtype", "revision"}}
     return named | {"engine": "vllm", "pretrained": name, "revision": str(kwargs.get("revision"))}

@@ -13,6 +13,7 @@ from lm_eval_steer.alphas import read_alphas
 from lm_eval_steer.controls import Control, read_controls
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import refuse_unwritable
+from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.search import check_search
 
@@ -26,8 +27,6 @@ _OPTIONS = {
     "batch_size": "--batch_size",
     "device": "--device",
 }
-_NEUTRAL = ("vectors", "max_batch_size", "parallelize", "offload_folder")
-"""Keys of --model_args that change no response; `vectors` does so by its content."""
 
 
 @dataclass(frozen=True)
@@ -153,10 +152,10 @@ class SweepArgs:
         return {self.unit: list(self.alphas), "seed": self.seed, "record": str(self.folder / "record")}
 
     def settings(self, plan: SteeringPlan, twins: Mapping[str, str]) -> dict[str, Any]:
-        """All that the outcome depends on, JSON-ready; batch size and device are free to change between two starts."""
+        """All that the outcome depends on, JSON-ready; sizes and places are free to change between two starts."""
         return {
             "model": self.model,
-            "model_args": {key: value for key, value in self.model_args.items() if key not in _NEUTRAL},
+            "model_args": {key: value for key, value in self.model_args.items() if key not in NEUTRAL | {"vectors"}},
             "vector": plan.vector.fingerprint if plan.vector else None,
             self.unit: list(self.alphas),
             "limit": self.limit,

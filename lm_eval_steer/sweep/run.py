@@ -50,8 +50,8 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1:
         raise SteeringError(
-            f"a sweep is one process, and {processes} were started: start it without a launcher, or run its strengths "
-            "with lm_eval, which shares documents between processes"
+            f"a sweep is one process, and {processes} were started: start it without a launcher (on several GPUs "
+            "--model steered-vllm with data_parallel_size), or run its strengths with lm_eval"
         )
     model = _model_class(args.model)
     plan = args.plan()

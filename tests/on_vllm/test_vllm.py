@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CacheHook, CachingLM
+from lm_eval.models.huggingface import HFLM
 from vllm import LLM
+from vllm.engine.arg_utils import EngineArgs
 
 import models
 import templates
@@ -26,6 +30,7 @@ from lm_eval_steer.engine.vllm_rows import Steps
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models import vllm_check
 from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.models.vllm import VLLM, SteeredVLLM
 from lm_eval_steer.record import Line, read_lines
@@ -371,6 +376,13 @@ def test_tensor_parallel_ranks_steer_alike(tmp_path: Path, monkeypatch: pytest.M
         compare(lm, start_hf(folder), tmp_path, {"alpha": ALPHAS}, CONTEXTS)
     finally:
         stop(lm)
+
+
+def test_what_changes_no_response_is_known_to_the_harness_or_to_what_it_calls() -> None:
+    known = {field.name for field in fields(EngineArgs)} | {"device_map", "cache_dir", "token"}  # transformers' own
+    for model in (HFLM, VLLM):
+        known |= set(signature(model.__init__).parameters)
+    assert known >= NEUTRAL
 
 
 # What is refused
