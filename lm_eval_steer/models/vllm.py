@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from lm_eval.api.instance import Instance
 from torch import Tensor
+from transformers import AutoConfig
 
 from lm_eval_steer.engine.vllm_support import compiled_arguments, load_plugin, prepare_environment, require_vllm
 from lm_eval_steer.errors import SteeringError
@@ -22,6 +23,7 @@ ON_CPU = "cpu" in VERSION
 from lm_eval.models.utils import maybe_truncate, postprocess_generated_text  # noqa: E402
 from lm_eval.models.vllm_causallms import VLLM  # noqa: E402
 from vllm import LLM, SamplingParams  # noqa: E402
+from vllm.transformers_utils.model_arch_config_convertor import ModelArchConfigConvertorBase  # noqa: E402
 
 from lm_eval_steer.engine.vllm_replicas import Replicas, Together  # noqa: E402
 from lm_eval_steer.engine.vllm_rows import Finished, RowRunner, VllmRow  # noqa: E402
@@ -46,11 +48,11 @@ class SteeredVLLM(Steered, VLLM):
     """VLLM plus steering: h' = h + α·v at the output of every chosen block.
 
     Takes every argument of the harness's `vllm` and those of `steered-hf`, which mean the same (models/plan.py,
-    SteeredHF). alpha=0 alone takes VLLM's own path. All strengths of a set run in the same batches; the prefix cache
-    keeps keys and values of different steerings apart. vLLM forms the batches itself, whatever batch_size says. It runs
-    eagerly unless enforce_eager=False asks for a compiled model. data_parallel_size engines share the rows of a run
-    (engine/vllm_replicas.py); processes started together (`accelerate launch`) have engines and documents of their own
-    (models/ranks.py).
+    SteeredHF); dtype=auto is the checkpoint's, as in HFLM, where VLLM rounds float32 to bfloat16. alpha=0 alone takes
+    VLLM's own path. All strengths of a set run in the same batches; the prefix cache keeps keys and values of different
+    steerings apart. vLLM forms the batches itself, whatever batch_size says. It runs eagerly unless enforce_eager=False
+    asks for a compiled model. data_parallel_size engines share the rows of a run (engine/vllm_replicas.py); processes
+    started together (`accelerate launch`) have engines and documents of their own (models/ranks.py).
 
     Args:
         pretrained: as in VLLM.
@@ -86,6 +88,8 @@ class SteeredVLLM(Steered, VLLM):
             kwargs |= compiled_arguments(kwargs, plan.blocks, cpu=ON_CPU)
             load_plugin()
         try:
+            if kwargs.get("dtype", "auto") == "auto":
+                kwargs["dtype"] = _auto_dtype(pretrained, kwargs)
             with _place(self._ranks.engine(0, engines), workers):
                 super().__init__(pretrained, **kwargs)
         except OSError as error:  # transformers' word for: no such model, no such file, no hub
@@ -327,6 +331,27 @@ def _engines(kwargs: dict[str, Any]) -> int:
             "wants one over all devices: give tensor_parallel_size instead"
         )
     return int(given)
+
+
+def _auto_dtype(pretrained: str, kwargs: dict[str, Any]) -> str:
+    """What dtype=auto means: `float32` for a checkpoint in it, as in HFLM, and `auto` for all others.
+
+    vLLM 0.32 would round such a checkpoint to bfloat16 (vllm/config/model.py, `_resolve_auto_dtype`).
+    """
+    revision = kwargs.get("revision")
+    config = AutoConfig.from_pretrained(
+        pretrained, revision=revision, trust_remote_code=kwargs.get("trust_remote_code", False)
+    )
+    if kwargs.get("quantization") or hasattr(config, "quantization_config"):
+        return "auto"
+    if ModelArchConfigConvertorBase.get_torch_dtype(config, pretrained, revision, "hf") != torch.float32:
+        return "auto"
+    logger.info(
+        "%s is in float32 and is run so, as by hf and steered-hf; vLLM by itself would take bfloat16, which is faster "
+        "and rounds more of a shift away: dtype=bfloat16",
+        pretrained,
+    )
+    return "float32"
 
 
 @contextmanager

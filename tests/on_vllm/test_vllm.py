@@ -6,6 +6,7 @@ want them, in float32.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import fields
@@ -32,7 +33,7 @@ from lm_eval_steer.models import vllm_check
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.plan import SteeringPlan
-from lm_eval_steer.models.vllm import VLLM, SteeredVLLM
+from lm_eval_steer.models.vllm import VLLM, SteeredVLLM, _auto_dtype
 from lm_eval_steer.record import Line, read_lines
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
@@ -78,7 +79,7 @@ def save(folder: Path, family: str, **changes: Any) -> str:
 
 
 def start(folder: str, **arguments: Any) -> SteeredVLLM:
-    given = {"alpha": 0, "dtype": "float32", "max_length": 1024, "batch_size": "auto"}
+    given = {"alpha": 0, "max_length": 1024, "batch_size": "auto"}  # as for the other, dtype is the checkpoint's
     return SteeredVLLM(folder, **(given | arguments))
 
 
@@ -88,7 +89,7 @@ def stop(lm: SteeredVLLM) -> None:
 
 
 def start_hf(folder: str, **arguments: Any) -> SteeredHF:
-    given = {"alpha": 0, "dtype": "float32", "max_length": 1024, "batch_size": 8, "device": "cpu"}
+    given = {"alpha": 0, "max_length": 1024, "batch_size": 8, "device": "cpu"}
     # sdpa leaves out gemma2's soft-capping of the attention.
     return SteeredHF(folder, **(given | arguments), attn_implementation="eager")
 
@@ -376,6 +377,19 @@ def test_tensor_parallel_ranks_steer_alike(tmp_path: Path, monkeypatch: pytest.M
         compare(lm, start_hf(folder), tmp_path, {"alpha": ALPHAS}, CONTEXTS)
     finally:
         stop(lm)
+
+
+def test_dtype_is_that_of_the_checkpoint(pair: Any, tmp_path: Path) -> None:
+    assert [one.get_model_info()["model_dtype"] for one in pair] == ["float32", torch.float32]
+    half = str(tmp_path / "half")
+    models.make_model("llama", **SHAPE, num_key_value_heads=1).bfloat16().save_pretrained(half)
+    silent = Path(save(tmp_path / "silent", "gpt2"))
+    written = json.loads((silent / "config.json").read_text())
+    assert written.pop("dtype") == "float32"
+    (silent / "config.json").write_text(json.dumps(written))
+    found = [_auto_dtype(folder, {}) for folder in (str(pair[1].pretrained), half, str(silent))]
+    assert found == ["float32", "auto", "float32"]
+    assert _auto_dtype(str(silent), {"quantization": "fp8"}) == "auto"
 
 
 def test_what_changes_no_response_is_known_to_the_harness_or_to_what_it_calls() -> None:
