@@ -157,6 +157,8 @@ class SteeredHF(Steered, HFLM):
                 "lower it with --gen_kwargs, or set max_length"
             )
         if self.plan.variants[first.variant].sample is not None:
+            # From all tokens, whatever the generation config or transformers (top_k=50) would leave out.
+            arguments = {"top_k": 0, "top_p": 1.0} | arguments
             arguments |= {"do_sample": True, "temperature": self.plan.temperature}
         elif arguments.get("temperature") == 0.0 and not arguments.get("do_sample"):
             arguments |= {"do_sample": False}

@@ -105,13 +105,7 @@ class SteeredVLLM(Steered, VLLM):
         self._depth = int(config.hf_text_config.num_hidden_layers)
         self._width = int(config.get_hidden_size())
         self._model_settings["dtype"] = self._dtype()
-        penalty = config.try_get_generation_config().get("repetition_penalty", 1.0)
-        if penalty != 1.0:
-            logger.warning(
-                "The generation config of %s asks for repetition_penalty=%s, which hf and steered-hf follow, and the "
-                "harness's vllm and steered-vllm do not: give it with --gen_kwargs to have the same on both",
-                *(pretrained, penalty),
-            )
+        self._penalty = float(config.try_get_generation_config().get("repetition_penalty", 1.0))
         self._rows = Replicas([RowRunner(model, self.lora_request, compiled) for model in models])
         if engines > 1:
             self.model = Together(self._rows)
@@ -167,6 +161,13 @@ class SteeredVLLM(Steered, VLLM):
         self._ranks.barrier()
 
     # What the axis asks for
+
+    def modify_gen_kwargs(self, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], list[str], int]:
+        """VLLM's, and a repetition_penalty that the model's generation config asks for, which HFLM follows."""
+        arguments, until, new_tokens = super().modify_gen_kwargs(*args, **kwargs)
+        if self._penalty != 1.0:
+            arguments = {"repetition_penalty": self._penalty} | arguments
+        return arguments, until, new_tokens
 
     def write(
         self, requests: Sequence[Instance], asked: Sequence[Asked], finish: Callable[[int, Written], None]

@@ -20,6 +20,7 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CacheHook, CachingLM
 from lm_eval.models.huggingface import HFLM
+from transformers import GenerationConfig
 from vllm import LLM
 from vllm.engine.arg_utils import EngineArgs
 
@@ -244,6 +245,19 @@ def test_alpha_0_alone_is_the_harness_own_vllm(pair: Any, tmp_path: Path) -> Non
     lm.steer(plan(control="identity", alpha=1.0))
     assert lm.generate_until(requests()) == VLLM.generate_until(lm, requests())
     assert lm.batch_size == "auto"
+
+
+def test_a_repetition_penalty_of_the_model_is_followed_as_hf_does(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", "llama")
+    GenerationConfig(repetition_penalty=1.8, eos_token_id=257, pad_token_id=258).save_pretrained(folder)
+    lm, hf = start(folder), start_hf(folder)
+    try:
+        compare(lm, hf, tmp_path, {"alpha": ALPHAS}, CONTEXTS)
+        lm.steer(plan(alpha=0))  # VLLM's own path
+        assert lm.generate_until(requests()) == lm.generate_until(requests(repetition_penalty=1.8))
+        assert lm.generate_until(requests()) != lm.generate_until(requests(repetition_penalty=1.0))
+    finally:
+        stop(lm)
 
 
 def test_rolling_loglikelihoods_equal_those_of_steered_hf(pair: Any) -> None:
