@@ -206,7 +206,7 @@ class RowRunner:
         done: Callable[[int, RequestOutput], None],
         needed: list[int],
     ) -> Steps:
-        """Run rows, grouped by strength so that those that share a prompt's beginning follow each other.
+        """Run rows in their order: those of one strength follow each other (`vllm_replicas.deal`), to share beginnings.
 
         Args:
             rows: with their parameters.
@@ -219,11 +219,9 @@ class RowRunner:
             return
         if self._steers:
             self.llm.collective_rpc("steer_begin", args=(len(rows),))
-        order = sorted(range(len(rows)), key=lambda number: rows[number].strength)
         salts = self._row_salts(rows)
         prompts, asked = [], []
-        for number in order:
-            row = rows[number]
+        for number, row in enumerate(rows):
             prompt = TokensPrompt(prompt_token_ids=row.tokens)
             one = copy(params[number])
             if salts[number] is not None:
@@ -236,7 +234,7 @@ class RowRunner:
         engine = self.llm.llm_engine
         names = self.llm.enqueue(prompts, asked, lora_request=self._lora, use_tqdm=False)
         # A name inside the engine is the one outside, a dash and random characters.
-        numbers = {name.split("-")[0]: number for name, number in zip(names, order, strict=True)}
+        numbers = {name.split("-")[0]: number for number, name in enumerate(names)}
         try:
             while engine.has_unfinished_requests():
                 yield

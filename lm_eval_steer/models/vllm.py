@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,9 +11,8 @@ import numpy as np
 import torch
 from lm_eval.api.instance import Instance
 from torch import Tensor
-from transformers import AutoConfig
 
-from lm_eval_steer.engine.vllm_support import compiled_arguments, load_plugin, prepare_environment, require_vllm
+from lm_eval_steer.engine.vllm_support import compiled_arguments, load_plugin, require_vllm
 from lm_eval_steer.errors import SteeringError
 
 VERSION = require_vllm()
@@ -23,21 +21,18 @@ ON_CPU = "cpu" in VERSION
 from lm_eval.models.utils import maybe_truncate, postprocess_generated_text  # noqa: E402
 from lm_eval.models.vllm_causallms import VLLM  # noqa: E402
 from vllm import LLM, SamplingParams  # noqa: E402
-from vllm.transformers_utils.model_arch_config_convertor import ModelArchConfigConvertorBase  # noqa: E402
 
 from lm_eval_steer.engine.vllm_replicas import Replicas, Together  # noqa: E402
 from lm_eval_steer.engine.vllm_rows import Finished, RowRunner, VllmRow  # noqa: E402
 from lm_eval_steer.engine.vllm_worker import pack  # noqa: E402
 from lm_eval_steer.models.axis import Asked, Scores, Written  # noqa: E402
 from lm_eval_steer.models.chat import Messages  # noqa: E402
-from lm_eval_steer.models.neutral import NEUTRAL  # noqa: E402
 from lm_eval_steer.models.plan import SteeringPlan  # noqa: E402
 from lm_eval_steer.models.ranks import Ranks  # noqa: E402
 from lm_eval_steer.models.steered import Steered, gather, take_plan  # noqa: E402
 from lm_eval_steer.models.vllm_check import check_steering  # noqa: E402
+from lm_eval_steer.models.vllm_start import auto_dtype, model_settings, starting, take_engines  # noqa: E402
 from lm_eval_steer.record import digest  # noqa: E402
-
-logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
 T = TypeVar("T")
 
@@ -80,24 +75,24 @@ class SteeredVLLM(Steered, VLLM):
         if ON_CPU and "max_num_batched_tokens" not in kwargs:
             kwargs.setdefault("enable_chunked_prefill", False)  # see _refuse_to_draw
         workers = int(kwargs.get("tensor_parallel_size", 1)) * int(kwargs.get("pipeline_parallel_size", 1))
-        engines = _engines(kwargs)
+        engines = take_engines(kwargs)
         self._ranks = Ranks.found(os.environ, engines)
-        self._model_settings = _model_settings(pretrained, kwargs)
+        self._model_settings = model_settings(pretrained, kwargs)
         compiled = not kwargs.setdefault("enforce_eager", True)
         if compiled:
             kwargs |= compiled_arguments(kwargs, plan.blocks, cpu=ON_CPU)
             load_plugin()
         try:
             if kwargs.get("dtype", "auto") == "auto":
-                kwargs["dtype"] = _auto_dtype(pretrained, kwargs)
-            with _place(self._ranks.engine(0, engines), workers):
+                kwargs["dtype"] = auto_dtype(pretrained, kwargs)
+            with starting(VERSION, self._ranks.engine(0, engines), workers):
                 super().__init__(pretrained, **kwargs)
         except OSError as error:  # transformers' word for: no such model, no such file, no hub
             reason = str(error).strip().split("\n")[0]
             raise SteeringError(f"the model {pretrained!r} cannot be loaded: {reason}") from None
         models = [self.model]
         for number in range(1, engines):
-            with _place(self._ranks.engine(number, engines), workers):
+            with starting(VERSION, self._ranks.engine(number, engines), workers):
                 models.append(LLM(**self.model_args))
         self._ranks.join()
         self._rank, self._world_size = self._ranks.rank, self._ranks.size
@@ -106,6 +101,8 @@ class SteeredVLLM(Steered, VLLM):
         self._width = int(config.get_hidden_size())
         self._model_settings["dtype"] = self._dtype()
         self._penalty = float(config.try_get_generation_config().get("repetition_penalty", 1.0))
+        if self._penalty != 1.0:
+            self._model_settings["repetition_penalty"] = self._penalty
         self._rows = Replicas([RowRunner(model, self.lora_request, compiled) for model in models])
         if engines > 1:
             self.model = Together(self._rows)
@@ -317,73 +314,5 @@ class SteeredVLLM(Steered, VLLM):
         )
 
 
-def _engines(kwargs: dict[str, Any]) -> int:
-    """How many engines share the rows, taken out of VLLM's arguments: the harness would start new ones at every call.
-
-    Raises:
-        SteeringError: where that is no number of engines, or they would have to work as one.
-    """
-    given = kwargs.pop("data_parallel_size", 1)
-    if not str(given).isdecimal() or not int(given):
-        raise SteeringError(f"data_parallel_size={given} is no number of engines: give 1 or more")
-    if int(given) > 1 and kwargs.get("enable_expert_parallel"):
-        raise SteeringError(
-            f"data_parallel_size={given} starts engines that know nothing of each other, and enable_expert_parallel "
-            "wants one over all devices: give tensor_parallel_size instead"
-        )
-    return int(given)
-
-
-def _auto_dtype(pretrained: str, kwargs: dict[str, Any]) -> str:
-    """What dtype=auto means: `float32` for a checkpoint in it, as in HFLM, and `auto` for all others.
-
-    vLLM 0.32 would round such a checkpoint to bfloat16 (vllm/config/model.py, `_resolve_auto_dtype`).
-    """
-    revision = kwargs.get("revision")
-    config = AutoConfig.from_pretrained(
-        pretrained, revision=revision, trust_remote_code=kwargs.get("trust_remote_code", False)
-    )
-    if kwargs.get("quantization") or hasattr(config, "quantization_config"):
-        return "auto"
-    if ModelArchConfigConvertorBase.get_torch_dtype(config, pretrained, revision, "hf") != torch.float32:
-        return "auto"
-    logger.info(
-        "%s is in float32 and is run so, as by hf and steered-hf; vLLM by itself would take bfloat16, which is faster "
-        "and rounds more of a shift away: dtype=bfloat16",
-        pretrained,
-    )
-    return "float32"
-
-
-@contextmanager
-def _place(engine: Ranks, workers: int) -> Iterator[None]:
-    """Start an engine of so many workers on devices, or cores, of its own.
-
-    Raises:
-        SteeringError: where it does not start.
-    """
-    prepare_environment(VERSION, workers, engine.local_rank, engine.local_size)
-    try:
-        with engine.alone(workers):
-            yield
-    except RuntimeError as error:
-        if "initialization failed" not in str(error):  # vllm/v1/engine/utils.py, `wait_for_engine_startup`
-            raise
-        memory = (
-            f"VLLM_CPU_KVCACHE_SPACE, now {os.environ['VLLM_CPU_KVCACHE_SPACE']} GiB for each engine"
-            if ON_CPU
-            else "gpu_memory_utilization, or max_length"
-        )
-        raise SteeringError(
-            f"vLLM did not start, for the reason that it gives above; if that is memory, change {memory}"
-        ) from None
-
-
 def _placed(places: list[T], finish: Callable[[T, Any], None]) -> Callable[[int, Any], None]:
     return lambda number, came: finish(places[number], came)
-
-
-def _model_settings(name: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What else of VLLM's arguments changes a response. The dtype is known later."""
-    named = {key: str(value) for key, value in kwargs.items() if key not in NEUTRAL | {"dtype", "revision"}}
-    return named | {"engine": "vllm", "pretrained": name, "revision": str(kwargs.get("revision"))}

@@ -34,7 +34,8 @@ from lm_eval_steer.models import vllm_check
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.plan import SteeringPlan
-from lm_eval_steer.models.vllm import VLLM, SteeredVLLM, _auto_dtype
+from lm_eval_steer.models.vllm import VLLM, SteeredVLLM
+from lm_eval_steer.models.vllm_start import auto_dtype
 from lm_eval_steer.record import Line, read_lines
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
@@ -256,6 +257,7 @@ def test_a_repetition_penalty_of_the_model_is_followed_as_hf_does(tmp_path: Path
         lm.steer(plan(alpha=0))  # VLLM's own path
         assert lm.generate_until(requests()) == lm.generate_until(requests(repetition_penalty=1.8))
         assert lm.generate_until(requests()) != lm.generate_until(requests(repetition_penalty=1.0))
+        assert lm._model_settings["repetition_penalty"] == 1.8  # so a record tells it from another
     finally:
         stop(lm)
 
@@ -401,9 +403,9 @@ def test_dtype_is_that_of_the_checkpoint(pair: Any, tmp_path: Path) -> None:
     written = json.loads((silent / "config.json").read_text())
     assert written.pop("dtype") == "float32"
     (silent / "config.json").write_text(json.dumps(written))
-    found = [_auto_dtype(folder, {}) for folder in (str(pair[1].pretrained), half, str(silent))]
+    found = [auto_dtype(folder, {}) for folder in (str(pair[1].pretrained), half, str(silent))]
     assert found == ["float32", "auto", "float32"]
-    assert _auto_dtype(str(silent), {"quantization": "fp8"}) == "auto"
+    assert auto_dtype(str(silent), {"quantization": "fp8"}) == "auto"
 
 
 def test_what_changes_no_response_is_known_to_the_harness_or_to_what_it_calls() -> None:
