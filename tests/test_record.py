@@ -7,7 +7,9 @@ import errno
 import json
 import math
 import os
+import platform
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -213,7 +215,7 @@ def test_tasks_do_not_mix(tmp_path: Path) -> None:
     lines = [make_line(number, task=task) for number, task in enumerate(tasks)]
     write(tmp_path / "record", *lines)
     assert [path.name for path in tmp_path.iterdir()] == ["record"]
-    assert len(list((tmp_path / "record").iterdir())) == len(tasks)
+    assert len(list((tmp_path / "record").glob("*.jsonl"))) == len(tasks)
     assert all(len(path.name) < 220 for path in (tmp_path / "record").iterdir())
     for line in lines:
         assert list(read_lines(tmp_path / "record", line.task)) == [line]
@@ -408,6 +410,23 @@ def test_a_missing_folder_and_a_file_in_its_place(tmp_path: Path) -> None:
         Record(tmp_path / "file" / "folder")
 
 
+def test_what_is_no_regular_file_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "whole", make_line())
+    makers = {
+        "pipe": lambda place: os.mkfifo(place),
+        "folder": lambda place: place.mkdir(),
+        "device": lambda place: place.symlink_to("/dev/zero"),
+        "loop": lambda place: place.symlink_to(place),
+        "gone": lambda place: place.symlink_to(tmp_path / "none"),
+    }
+    for name, make in makers.items():
+        (tmp_path / name).mkdir()
+        make(tmp_path / name / path.name)
+        for read in (lambda folder: list(read_lines(folder)), settings_of, Record):
+            with pytest.raises(SteeringError, match=r"arith\.rank0\.jsonl (is no regular file|cannot be read)"):
+                read(tmp_path / name)
+
+
 def test_a_file_that_changes_under_a_run_is_noticed(tmp_path: Path) -> None:
     path = write(tmp_path, make_line())
     record = Record(tmp_path)
@@ -479,8 +498,9 @@ def test_a_second_run_is_refused_until_the_first_ends(tmp_path: Path) -> None:
         record = Record(tmp_path)
         record.declare(SETTINGS)
         for use in (lambda: record.append(make_line(1)), lambda: record.claim("arith")):
-            with pytest.raises(SteeringError, match=r"arith\.rank0\.jsonl is in use by another run"):
+            with pytest.raises(SteeringError, match=r"arith\.rank0\.jsonl is in use by another run") as caught:
                 use()
+            assert f"another run (process {holder.pid} on {platform.node()}): wait for its end" in str(caught.value)
         record.append(make_line(2, task="other"))  # another task and another rank are free
         write(tmp_path, make_line(3), rank=1)
         assert [line.doc_id for line in read_lines(tmp_path, "arith")] == [0, 3]
@@ -521,6 +541,43 @@ def test_a_file_system_without_locks_is_warned_of(
     write(tmp_path, make_line())
     assert "cannot be locked (No locks available)" in caplog.text
     assert list(read_lines(tmp_path)) == [make_line()]
+
+
+def test_an_interrupt_lets_go_of_the_file_and_keeps_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in a notebook, between the write of a line and the note of it; then the cell is run again."""
+    record = Record(tmp_path)
+
+    def write_and_stop(path: Path, file: Any, raw: bytes) -> int:
+        file.write(raw)
+        raise KeyboardInterrupt
+
+    record.declare(SETTINGS)
+    record.append(make_line(0))
+    monkeypatch.setattr(record, "_write", write_and_stop)
+    with pytest.raises(KeyboardInterrupt), record:
+        record.append(make_line(1))
+    monkeypatch.undo()
+    with record:  # the same object goes on
+        assert record.get(make_line(1).fingerprint) == make_line(1)
+        record.append(make_line(2))
+    write(tmp_path, make_line(3))  # and another one in this process
+    assert [line.doc_id for line in read_lines(tmp_path)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_record_that_vanishes_while_it_is_written_is_told(again: bool, tmp_path: Path) -> None:
+    record = Record(tmp_path / "record")
+    record.declare(SETTINGS)
+    record.append(make_line(0))
+    shutil.rmtree(tmp_path / "record")
+    if again:
+        write(tmp_path / "record", make_line(0), make_line(1))
+    for use in (lambda: record.append(make_line(2)), record.close):
+        with pytest.raises(SteeringError, match=r"arith\.rank0\.jsonl was removed or replaced while this run uses it"):
+            use()
+    write(tmp_path / "record", make_line(3))
 
 
 WRITE = """

@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -295,7 +296,10 @@ class AlphaAxis:
         whole = len(numbers) * variants
         if self._record and known:
             logger.info("%d of %d responses are in the record %s already", known, whole, self._record.folder)
-        with tqdm(total=whole, disable=disable_tqdm or known == whole, desc=f"Running {kind} requests") as progress:
+        with (
+            nullcontext() if self._record is None else self._record,  # whatever happens, no file stays held
+            tqdm(total=whole, disable=disable_tqdm or known == whole, desc=f"Running {kind} requests") as progress,
+        ):
             progress.update(known)
             while len(results) < len(numbers):
                 asked = []
@@ -326,8 +330,6 @@ class AlphaAxis:
                         settle(one.item, None)
 
                 ask(asked, finish)
-        if self._record:
-            self._record.close()
         return [results[number] for number in stands_for]
 
     def _next(self, item: _Item[Any], equal: Any) -> tuple[list[int], Vote | None]:

@@ -86,6 +86,10 @@ def scan(path: Path) -> Iterator[tuple[int, int, Line | Settings]]:
     declared = set()
     offset = 0
     try:
+        if path.exists() and not path.is_file():  # a named pipe would be waited for, a device has no end
+            raise SteeringError(
+                f"{path} is no regular file, as those of a record are: remove it, or name another record"
+            )
         file = path.open("rb")
     except OSError as error:
         raise SteeringError(

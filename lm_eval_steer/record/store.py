@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import refuse_unwritable
+from lm_eval_steer.locks import take
 from lm_eval_steer.record.files import list_files, path_of, scan
 from lm_eval_steer.record.line import BROKEN, VERSION, Line, decode, digest, encode, to_json
-
-logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
 
 class Record:
@@ -42,16 +42,9 @@ class Record:
         self._places: dict[str, tuple[Path, int, int]] = {}  # fingerprint -> file, offset, length: texts stay on disk
         self._headers: dict[Path, set[str]] = {}
         self._ends: dict[Path, int] = {}  # behind the last line feed that this object knows of
-        self._handles: dict[Path, int] = {}
+        self._open_files: dict[Path, tuple[io.FileIO, Callable[[], None]]] = {}  # with what lets go of their locks
         for path in list_files(self.folder):
-            headers = self._headers.setdefault(path, set())
-            for offset, length, entry in scan(path):
-                self._ends[path] = offset + length
-                if isinstance(entry, Line):
-                    self._places.setdefault(entry.fingerprint, (path, offset, length))
-                else:
-                    headers.add(entry.settings)
-                    self._contents[entry.settings] = entry.content
+            self._index(path)
 
     def __enter__(self) -> Record:
         return self
@@ -59,7 +52,8 @@ class Record:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        with contextlib.suppress(*((SteeringError,) if error else ())):  # of two errors the first is the reason
+            self.close()
 
     def __contains__(self, fingerprint: object) -> bool:
         return fingerprint in self._places
@@ -115,90 +109,124 @@ class Record:
         if line.settings not in self._contents:
             raise ValueError(f"the settings {line.settings} of a line are unknown: `declare` their content first")
         path = path_of(self.folder, line.task, self.rank)
-        handle = self._open(path)
+        file = self._open(path)
         headers = self._headers.setdefault(path, set())
         if line.settings not in headers:
             header = {"version": VERSION, "kind": "settings", "settings": line.settings}
-            self._write(path, handle, encode({**header, "content": self._contents[line.settings]}))
+            self._write(path, file, encode({**header, "content": self._contents[line.settings]}))
             headers.add(line.settings)
         raw = encode(to_json(line))
-        self._places[line.fingerprint] = (path, self._write(path, handle, raw), len(raw))
+        self._places[line.fingerprint] = (path, self._write(path, file, raw), len(raw))
 
     def flush(self) -> None:
         """Wait until all appended lines are on the disk.
 
         Raises:
-            SteeringError: where they cannot be.
+            SteeringError: where they cannot be, and where somebody removed their file.
         """
-        for path, handle in self._handles.items():
+        for path, (file, _) in self._open_files.items():
             try:
-                os.fsync(handle)
+                os.fsync(file.fileno())
             except OSError as error:
                 raise _unwritten(path, str(error.strerror)) from None
+            _refuse_lost(path, file)
 
     def close(self) -> None:
-        """Flush, and let other runs append."""
+        """Flush, and let other runs append. Whatever happens, nothing is held afterwards.
+
+        Raises:
+            SteeringError: as `flush`.
+        """
         try:
             self.flush()
         finally:
-            while self._handles:
-                os.close(self._handles.popitem()[1])
+            while self._open_files:
+                path, (file, release) = self._open_files.popitem()
+                try:
+                    if os.fstat(file.fileno()).st_size != self._ends.get(path, 0):
+                        # An interrupt (Ctrl-C in a notebook) fell between a write and the note of it. Since the file
+                        # was held, whatever is in it is this object's own.
+                        with contextlib.suppress(SteeringError):
+                            self._index(path)
+                finally:
+                    file.close()
+                    release()
 
-    def _open(self, path: Path) -> int:
-        """The handle of a file of this rank, locked, with its half line cut off."""
-        if path in self._handles:
-            return self._handles[path]
+    def _index(self, path: Path) -> None:
+        """Note what a file holds."""
+        headers = self._headers.setdefault(path, set())
+        for offset, length, entry in scan(path):
+            self._ends[path] = offset + length
+            if isinstance(entry, Line):
+                self._places.setdefault(entry.fingerprint, (path, offset, length))
+            else:
+                headers.add(entry.settings)
+                self._contents[entry.settings] = entry.content
+
+    def _open(self, path: Path) -> io.FileIO:
+        """A file of this rank to append to, held, with its half line cut off."""
+        if path in self._open_files:
+            return self._open_files[path][0]
         try:
-            handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+            file = io.FileIO(path, "ab+")
         except OSError as error:
             raise _unwritten(path, str(error.strerror)) from None
+        release = None
         try:
-            _lock(path, handle)
+            # A file of its own: on Windows nobody could read one that is locked.
+            release = take(path.with_name(f".{path.name}.lock"), str(path), "wait for its end, or name another record")
             end = self._ends.get(path, 0)
-            size = os.fstat(handle).st_size
-            half = os.pread(handle, size - end, end) if size > end else b""
+            size = file.seek(0, os.SEEK_END)
+            file.seek(min(end, size))
+            half = file.readall() if size > end else b""
             if size < end or b"\n" in half:
                 raise SteeringError(
                     f"{path} has other lines than when this run opened it, another run wrote to it: start this run "
                     "again, it goes on from them"
                 )
-            os.ftruncate(handle, end)
+            file.truncate(end)
             _sync_folder(self.folder)
-        except BaseException:
-            os.close(handle)
+            self._open_files[path] = (file, release)
+        except BaseException as error:
+            self._open_files.pop(path, None)
+            file.close()
+            if release:
+                release()
+            if isinstance(error, OSError):
+                raise _unwritten(path, str(error.strerror or error)) from None
             raise
-        self._handles[path] = handle
-        return handle
+        return file
 
-    def _write(self, path: Path, handle: int, raw: bytes) -> int:
+    def _write(self, path: Path, file: io.FileIO, raw: bytes) -> int:
         """Append `raw` with one call, all of it or nothing, and return where it begins."""
-        start = os.fstat(handle).st_size
+        _refuse_lost(path, file)
+        start = os.fstat(file.fileno()).st_size
         try:
-            written = os.write(handle, raw)
+            written = file.write(raw)
             reason = f"only {written} of {len(raw)} bytes found room"
         except OSError as error:
             written, reason = 0, str(error.strerror)
         if written != len(raw):
             with contextlib.suppress(OSError):  # where even that fails, the next run cuts the half line off
-                os.ftruncate(handle, start)
+                file.truncate(start)
             raise _unwritten(path, reason)
         self._ends[path] = start + len(raw)
         return start
 
 
-def _lock(path: Path, handle: int) -> None:
-    """Hold the file until the handle is closed, by this process or its death.
-
-    flock, not lockf: a lockf is lost as soon as the process closes any other handle of the file, as `get` does.
-    """
-    import fcntl  # not at the top: Windows has none, and can still read records
-
+def _refuse_lost(path: Path, file: io.FileIO) -> None:
+    """Refuse to go on where a file that is open is not at its path any more: nobody would find its lines."""
+    mine = os.fstat(file.fileno())
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise SteeringError(f"{path} is in use by another run: wait for its end, or name another record") from None
-    except OSError as error:  # some network file systems have no locks
-        logger.warning("%s cannot be locked (%s): see that no other run writes to this record", path, error.strerror)
+        there = os.stat(path)
+    except OSError:
+        there = None
+    # Some network file systems number a file anew, so its size has a say.
+    if there is None or not mine.st_nlink or not (os.path.samestat(mine, there) or mine.st_size == there.st_size):
+        raise SteeringError(
+            f"{path} was removed or replaced while this run uses it, and the responses in it are lost: leave the "
+            "record where it is until the run ends, and start again"
+        )
 
 
 def _sync_folder(folder: Path) -> None:
