@@ -6,9 +6,17 @@ import os
 import sys
 from types import TracebackType
 
+from lm_eval_steer.text import printable
+
 
 class SteeringError(ValueError):
-    """Bad input, told in one sentence: what was wrong, both values, what to do."""
+    """Bad input, told in one sentence: what was wrong, both values, what to do.
+
+    Names and damaged files may bring line breaks and control characters into it; they are shown escaped.
+    """
+
+    def __init__(self, sentence: object) -> None:
+        super().__init__(printable(str(sentence)))
 
 
 def is_lm_eval_command() -> bool:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lm_eval_steer.similarity import LEVEL, Cosines, Null, least_p, p_value, share_beyond
+from lm_eval_steer.text import printable
 from lm_eval_steer.transfer.mapping import span
 from lm_eval_steer.vector import SteeringVector
 
@@ -119,11 +120,6 @@ def comparison_notes(cosines: Cosines, null: Null, vectors: tuple[SteeringVector
     else:
         notes.append(f"No evidence that they are more alike than chance ({told}).")
     return notes
-
-
-def printable(text: str) -> str:
-    """Text with everything escaped that could steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def flat_items(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

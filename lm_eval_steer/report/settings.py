@@ -11,7 +11,8 @@ from lm_eval_steer.leaderboard.entries import short
 from lm_eval_steer.leaderboard.flat import strength
 from lm_eval_steer.leaderboard.rows import Row
 from lm_eval_steer.results import sum_up_doses
-from lm_eval_steer.vector_report import flat_items, printable
+from lm_eval_steer.text import printable
+from lm_eval_steer.vector_report import flat_items
 
 _APART = ("passport", "doses", "application", "votes", "transfer")
 """What a result file holds in `steering` beside its settings."""
