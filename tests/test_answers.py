@@ -12,7 +12,15 @@ from lm_eval.api.instance import Instance
 from lm_eval.filters import build_filter_ensemble
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from lm_eval_steer.answers import arith_answer, canonical, gsm8k_answer, visible
+from lm_eval_steer.answers import (
+    arc_answer,
+    arith_answer,
+    canonical,
+    gsm8k_answer,
+    math_answer,
+    opened_thought,
+    visible,
+)
 
 PAPER = "#### Step-by-step derivation:\n1. She has 16 eggs.\n2. She sells 16 - 3 - 4 = 9.\n"
 CASES = [
@@ -225,6 +233,96 @@ def test_long_babble_takes_no_time(unit):
 
 def test_visible_keeps_what_stands_around_a_thought():
     assert visible("a<think>b</think>c") == "a c"
+
+
+HARMONY = "<|channel|>analysis<|message|>It is 3.<|end|><|start|>assistant"
+MARKS = [
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<Thought>\n", "</Thought>"),
+    ("<thoughts>", "</thoughts>"),
+    ("<seed:think>", "</seed:think>"),
+    ("<mm:think>", "</mm:think>"),
+    ("<|think|>", "<|/think|>"),
+    ('<think effort="low">', "</think>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<scratchpad>", "</scratchpad>"),
+    ("Here is my thought process: ", "Here is my response:"),
+    ("<|channel>thought\n", "<channel|>"),
+    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+    ("<|channel|>commentary to=python<|message|>", "<|channel|>final <|constrain|>json<|message|>"),
+    ("analysis", "assistantfinal"),
+    ("analysisassistantcommentary", "assistantanalysisassistantfinal"),
+]
+
+
+@pytest.mark.parametrize(("opening", "closing"), MARKS)
+def test_nothing_inside_a_thought_is_an_answer(opening, closing):
+    for reader in (gsm8k_answer, math_answer, lambda text: arc_answer(text, "12345", "vwxyz")):
+        thought = f"{opening}We see. The answer is 3. \\boxed{{3}}\n#### 3"
+        assert reader(thought) is None
+        assert reader(f"{thought}\n{closing}\n\nThe answer is 5.") == "5"
+        assert reader(f"{thought}\n{closing}") is None
+        # the prompt opened the thought: alone its end ends it, and without its end nothing was said
+        assert reader(f"Let us see, 3. The answer is 3.\n{closing}\nThe answer is 5.") == "5"
+    if not opening.startswith("analysis"):
+        prompt = f"<|im_start|>user\n2 + 3?<|im_end|>\n<|im_start|>assistant\n{opening}"
+        assert visible("The answer is 3.", prompt) is None
+        assert visible("The answer is 3.", prompt + " \n") is None
+        assert visible(f"It is 3.{closing}The answer is 5.", prompt).strip() == "The answer is 5."
+        assert visible("The answer is 3.", f"{prompt}\n\n{closing}\n\n") == "The answer is 3."
+        assert visible(f"3{closing}5 {opening}6{closing}7", prompt).split() == ["5", "7"]
+
+
+@pytest.mark.parametrize(
+    ("response", "said"),
+    [
+        ("<think>a <think> tag</think>b", " b"),  # a mark in a thought opens no other
+        ("<think>a<reflection>b</reflection>c", None),  # and another kind's end does not end it
+        ("<think>a<reflection>b</reflection>c</think>d", " d"),
+        ("<think>a</thinking>b", " b"),
+        ("analysis of the problem: 5", "analysis of the problem: 5"),
+        ("The analysis: 5", "The analysis: 5"),
+        ("The final answer of the assistant is 5", "The final answer of the assistant is 5"),
+        ("5 < 7 and 7 > think", "5 < 7 and 7 > think"),
+        ("I think [think of it] 5", "I think [think of it] 5"),
+        (HARMONY + "<|channel|>commentary<|message|>4", None),
+        (HARMONY + "<|channel|>final<|message|>5", " 5"),
+        ("<|channel|>final<|message|>5", "5"),
+        (HARMONY, None),
+        ("analysis", "analysis"),
+    ],
+)
+def test_visible_of_marks_that_meet(response, said):
+    assert visible(response) == said
+
+
+@pytest.mark.parametrize(
+    ("prompt", "mark"),
+    [
+        ("Q: 1 + 1\nA:", ""),
+        ("<|im_start|>assistant\n<think>\n", "<think>"),
+        ("<|im_start|>assistant\n<think>\n\n</think>\n\n", ""),
+        ("<｜Assistant｜><think>\n", "<think>"),
+        ("[INST] 1 + 1 [/INST][THINK]", "[THINK]"),
+        ("<|im_start|>assistant\n<think>\nOkay, let me", "<think>"),
+        ("<|start|>assistant<|channel|>analysis<|message|>", "<|channel|>analysis<|message|>"),
+        ("<|start|>assistant", ""),
+        ("<|start|>assistant<|channel|>analysis<|message|>1<|end|><|start|>assistant<|channel|>final<|message|>", ""),
+        ("Think between <think> and </think>.\n\nQ: 1 + 1\nA:", ""),
+        ("Write your thoughts behind <think> first.\n\nQ: 1 + 1\nA:", ""),
+        ("<|im_start|>system\n<think> comes first.<|im_end|>\n<|im_start|>assistant\n", ""),
+        ("What does the tag <think> mean in a prompt?", ""),
+        ("Q: 1 + 1\nA: <think>1 is 1</think> 2\n\nQ: 1 + 2\nA: <think>", "<think>"),
+        ("", ""),
+    ],
+)
+def test_a_prompt_opens_a_thought_where_it_ends_in_one(prompt, mark):
+    assert opened_thought(prompt) == mark
 
 
 def harness_answers(response: str) -> dict[str, str]:

@@ -27,6 +27,8 @@ from lm_eval_steer import known_tasks, plugin
 from lm_eval_steer.answers import NO_ANSWER, math_answer, math_equal
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.vote_key import VoteKey
+from lm_eval_steer.sweep.score import Scorer
+from lm_eval_steer.sweep.tasks import Requests
 
 REGEX = {"function": "regex", "regex_pattern": r"answer is (\w+)"}
 FIRST = {"function": "take_first"}
@@ -125,6 +127,91 @@ def test_the_key_is_what_the_tasks_filter_gives(ours: dict[str, Task], name: str
     assert None in answers
     assert key.answers(responses, [doc for doc, _ in results]) == answers
     assert key.answers([], []) == []
+
+
+class Thinks(LM):
+    """A model whose chat template opens a thought; it says the right answer in it, behind it, or never ends it."""
+
+    tokenizer_name = ""
+
+    def __init__(self, opens: str, said: list[str]) -> None:
+        super().__init__()
+        self.opens, self.said, self.asked = opens, said, [None]
+
+    def chat_template(self, chat_template: Any = False) -> str:
+        return "thinks"
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        return "".join(f"<|{m['role']}|>{m['content']}" for m in chat_history) + "<|assistant|>" + self.opens
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        key = VoteKey.of(requests[0].task_name)
+        said = [form.format(requests[0].doc["answer"][-2:].strip()) for form in self.said]
+        self.asked = [
+            key.answer(text, request.doc, request.args[0]) for text, request in zip(said, requests, strict=True)
+        ]
+        return said
+
+    loglikelihood = loglikelihood_rolling = None  # type: ignore[assignment]
+
+
+SAID = ["The answer is {}.", "So {}.</think>The answer is 77.", "So 77. </think>The answer is 78."]
+
+
+@pytest.mark.parametrize(
+    ("opens", "answers"),
+    [("", [None, "77", "78"]), ("<think>\n", ["[no answer]", "77", "78"]), ("<think>\n</think>", [None, "77", "78"])],
+)
+def test_a_thought_that_the_prompt_opened_and_that_never_ended_says_nothing(
+    ours: dict[str, Task], opens: str, answers: list[str | None]
+) -> None:
+    """In the score of any model, and in the vote; the log keeps what the model wrote."""
+    out = simple_evaluate(
+        lm := Thinks(opens, SAID),
+        tasks=["arith_steer"],
+        task_manager=manager(),
+        limit=3,
+        bootstrap_iters=0,
+        apply_chat_template=True,
+    )
+    samples = out["samples"]["arith_steer"]
+    filtered_answers = [sample["filtered_resps"][0] for sample in samples]
+    assert [answer or NO_ANSWER for answer in lm.asked] == filtered_answers
+    assert filtered_answers[1:] == answers[1:]
+    assert filtered_answers[0] == (answers[0] or samples[0]["target"])
+    assert samples[0]["resps"] == [[f"The answer is {samples[0]['target']}."]]
+    assert samples[0]["exact_match"] == float(answers[0] is None)
+
+
+def test_every_task_knows_what_its_prompt_opened(ours: dict[str, Task], monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "The answer is 1. \\boxed{1}"
+    for name, task in ours.items():
+        instance, key = copy.copy(task.instances[0]), VoteKey.of(name)
+        monkeypatch.setattr(task, "_instances", [instance])
+        for end, read in (("<think>\n", False), ("<think>\n\n</think>\n\n", True), ("[THINK]", False)):
+            prompt = f"{instance.args[0]}{end}"
+            instance.arguments, instance.resps = (prompt, instance.args[1]), [said]
+            task.apply_filters()
+            assert (instance.filtered_resps["answer"] != NO_ANSWER) is read
+            assert (key.answer(said, instance.doc, prompt) is not None) is read
+            assert instance.resps == [said]
+        # a function that is named for the vote reads as much; a model that cuts thoughts itself has cut their ends
+        named = VoteKey.of(name, vote_answer="lm_eval_steer.answers:math_answer")
+        assert named.answer(said, {}, "<think>") is None
+        assert named.answer(said, {}, "A:") == "1"
+        monkeypatch.setitem(known_tasks.find(name).config.metadata, "think_end_token", "</think>")
+        assert key.answer(said, instance.doc, "<think>") is not None
+
+
+def test_a_sweep_scores_with_what_the_prompt_opened(ours: dict[str, Task]) -> None:
+    task = ours["arith_steer"]
+    instance = copy.copy(task.instances[0])
+    target = task.doc_to_target(instance.doc)
+    for end, value in (("", 1.0), ("<think>\n", 0.0)):
+        instance.arguments = (task.instances[0].args[0] + end, {})
+        scorer = Scorer(Requests(task, "arith_steer", [instance], "generate_until"))
+        measured = scorer._measure([instance.doc_id], {0: f"The answer is {target}."})
+        assert measured[instance.doc_id]["exact_match,answer"] == value
 
 
 def test_right_answers_have_one_key_and_the_task_scores_it_right(ours: dict[str, Task]) -> None:

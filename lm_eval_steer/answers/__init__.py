@@ -8,7 +8,8 @@ from lm_eval_steer.answers._equality import math_equal, math_unfinished
 from lm_eval_steer.answers._math import math_answer
 from lm_eval_steer.answers._numbers import arith_answer, canonical, gsm8k_answer
 from lm_eval_steer.answers._options import arc_answer
-from lm_eval_steer.answers._text import NO_ANSWER, boxes, visible
+from lm_eval_steer.answers._text import NO_ANSWER, boxes
+from lm_eval_steer.answers._thoughts import opened_thought, visible
 
 __all__ = [
     "NO_ANSWER",
@@ -20,5 +21,6 @@ __all__ = [
     "math_answer",
     "math_equal",
     "math_unfinished",
+    "opened_thought",
     "visible",
 ]

@@ -2,7 +2,8 @@ r"""Mathematical expressions: MATH and MATH-500."""
 
 import re
 
-from lm_eval_steer.answers._text import boxes, visible
+from lm_eval_steer.answers._text import boxes
+from lm_eval_steer.answers._thoughts import visible
 
 _MATHS = r"(?<!\\)\$\$?(?P<dollars>(?:\\.|[^$\\])+)\$|\\\((?P<round>.+?)\\\)|\\\[(?P<square>.+?)\\\]"
 # Outside of LaTeX: one bracket, or one word with a digit, that ends its sentence.

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from fractions import Fraction
 
-from lm_eval_steer.answers._text import visible
+from lm_eval_steer.answers._thoughts import visible
 
 LONGEST_NUMBER = 100
 """Characters; a longer run of digits is the babble of a broken model and no number."""

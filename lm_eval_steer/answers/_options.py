@@ -3,7 +3,8 @@ r"""One of several options: ARC."""
 import re
 from collections.abc import Sequence
 
-from lm_eval_steer.answers._text import boxes, visible
+from lm_eval_steer.answers._text import boxes
+from lm_eval_steer.answers._thoughts import visible
 
 # Emphasis, and LaTeX around words.
 _NOISE = re.compile(

@@ -1,4 +1,4 @@
-r"""What every kind of answer shares: what a response says aloud, and what it puts into boxes."""
+r"""What every kind of answer shares: the word for none, and boxes."""
 
 import re
 
@@ -8,15 +8,6 @@ NO_ANSWER = "[no answer]"
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])[ \t]*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace, and the second backslash of a line break, open nothing
 _BARE = re.compile(r"[^\s${}]+")
-
-
-def visible(response: str) -> str | None:
-    """The response without its `<think>…</think>` parts; None where thinking never ends, so that nothing was said.
-
-    A closing tag alone ends a thought that the chat template opened in the prompt.
-    """
-    text = re.sub(r"<think>.*?</think>", " ", response, flags=re.DOTALL).rpartition("</think>")[2]
-    return None if "<think>" in text else text
 
 
 def boxes(text: str) -> list[tuple[int, str]]:

@@ -184,7 +184,9 @@ class AlphaAxis:
         before = max((key.unfinished for key in keys.values()), default=0)  # the count is the process's
 
         def read(item: _Item[str], line: Line) -> str | None:
-            return keys[item.task].answer(line.response or "", item.request.doc) if item.task in keys else None
+            if item.task not in keys:
+                return None
+            return keys[item.task].answer(line.response or "", item.request.doc, item.request.args[0])
 
         def ask(asked: Sequence[Asked], finish: Callable[[int, Written], None]) -> None:
             engine.write(requests, asked, finish)

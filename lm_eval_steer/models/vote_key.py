@@ -20,6 +20,7 @@ from lm_eval.filters.transformation import LowercaseFilter, MapFilter, Uppercase
 from lm_eval_steer.answers import NO_ANSWER, math_equal, math_unfinished
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.known_tasks import find
+from lm_eval_steer.tasks.thinking import SteerTask, whole
 
 Reader = Callable[[Sequence[str], Sequence[Any]], list[str | None]]
 """Responses and their documents to answers."""
@@ -39,11 +40,13 @@ class VoteKey:
         equal: whether an answer (second) equals that of a class (first); None where equal answers are equal strings.
             It need not be symmetric or transitive.
         read: see `answers`.
+        whole: a response as it is read where the prompt is known: with the thought that the prompt opened.
     """
 
     name: str
     equal: Callable[[str, str], bool] | None
     read: Reader
+    whole: Callable[[Any, str], str] | None = None
 
     @classmethod
     def of(cls, task_name: str | None, vote_filter: str | None = None, vote_answer: str | None = None) -> VoteKey:
@@ -65,7 +68,7 @@ class VoteKey:
                 "give one of them"
             )
         if vote_answer is not None:
-            return cls(vote_answer, None, _reader_of_function(vote_answer))
+            return cls(vote_answer, None, _reader_of_function(vote_answer), partial(whole, find(task_name)))
         task = find(task_name)
         if task is None:
             raise SteeringError(
@@ -76,14 +79,21 @@ class VoteKey:
         metadata = task.config.metadata
         equality = metadata.get("answer_equality") if isinstance(metadata, dict) else None
         equal = None if equality is None else _load(f"answer_equality={equality!r} of {task_name}", equality)
-        return cls(f"filter {pipeline.name!r} of {task_name}", equal, _reader_of_filter(task, task_name, pipeline))
+        reader = _reader_of_filter(task, task_name, pipeline)
+        # A task of the harness reads a response alone, and a vote counts what the task scores.
+        shown = partial(whole, task) if isinstance(task, SteerTask) else None
+        return cls(f"filter {pipeline.name!r} of {task_name}", equal, reader, shown)
 
-    def answer(self, response: str, doc: Any) -> str | None:
+    def answer(self, response: str, doc: Any, prompt: Any = None) -> str | None:
         """The answer in a response to `doc`; None for no answer."""
-        return self.answers([response], [doc])[0]
+        return self.answers([response], [doc], [prompt])[0]
 
-    def answers(self, responses: Sequence[str], docs: Sequence[Any]) -> list[str | None]:
+    def answers(
+        self, responses: Sequence[str], docs: Sequence[Any], prompts: Sequence[Any] | None = None
+    ) -> list[str | None]:
         """As `answer`, for many at once: some filters of the harness prepare for long at every call."""
+        if prompts is not None and self.whole is not None:
+            responses = [self.whole(*both) for both in zip(prompts, responses, strict=True)]
         return self.read(responses, docs) if responses else []
 
     @property
@@ -108,7 +118,7 @@ def _pipeline(task: Task, task_name: str | None, vote_filter: str | None) -> Fil
 def _reader_of_filter(task: Task, task_name: str | None, pipeline: FilterEnsemble) -> Reader:
     steps = [step() for step in pipeline.filters]
     tidies = all(type(step) in _TIDY for step in steps)
-    if type(task).apply_filters not in (Task.apply_filters, ConfigurableTask.apply_filters):
+    if type(task).apply_filters not in (Task.apply_filters, ConfigurableTask.apply_filters, SteerTask.apply_filters):
         where = "in a way of its own (apply_filters)"
     elif tidies and _scores_in_its_own_way(task):
         where = f"only while it scores (process_results), since its filter {pipeline.name!r} extracts nothing"
