@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from lm_eval_steer.controls import apply_control, read_control
 from lm_eval_steer.engine.reference import Reference
 from lm_eval_steer.engine.rows import Row, ScoredRow
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.axis import AlphaAxis, Asked, Written
 from lm_eval_steer.models.hf import SteeredHF
-from lm_eval_steer.record import read_lines
+from lm_eval_steer.models.plan import SteeringPlan
+from lm_eval_steer.record import Record, read_lines
 from lm_eval_steer.steering.blocks import find_blocks
 from test_hf import GREEDY, make
 
@@ -231,6 +234,87 @@ def test_the_log_probability_is_that_of_the_model() -> None:
     assert (len(found[0].tokens), found[0].stop) == (12, "length")
     lm._rows.score([ScoredRow(prompt, found[0].tokens, 0)], 4, lambda row, score: found.append(score))
     assert found[1] == (pytest.approx(found[0].logprob, abs=1e-3), True)
+
+
+# An engine that says what it is told
+
+
+class Told:
+    """Says something per variant: a text, or the scores of a document's requests.
+
+    Attributes:
+        asked: what it was asked.
+    """
+
+    def __init__(self, *says: Any, lost: int = 0, waits: float = 0.0) -> None:
+        self.says, self.lost, self.waits = says, lost, waits
+        self.asked: list[Asked] = []
+
+    def write(self, requests: Any, asked: Any, finish: Any) -> None:
+        self.score(requests, asked, lambda place, text: finish(place, Written(text, 2, -1.0)))
+
+    def score(self, documents: Any, asked: Any, finish: Any) -> None:
+        self.asked += asked
+        for place, one in enumerate(asked[: len(asked) - self.lost]):
+            time.sleep(self.waits)
+            finish(place, self.says[one.variant])
+
+    def length(self, request: Instance) -> int:
+        return len(request.args[1])
+
+
+def told(tmp_path: Path, engine: Told, asked: list[Instance], **arguments: Any) -> tuple[list[Any], AlphaAxis]:
+    """What an axis makes of what the engine says, and the axis."""
+    given = {"vectors": make_vector(), "alpha": ORDER, "record": str(tmp_path), "vote_answer": KEY}
+    plan = SteeringPlan.build(**(given | arguments))  # type: ignore[arg-type]
+    axis = AlphaAxis(plan, Record(plan.record), {})  # type: ignore[arg-type]
+    with_axis = axis.write if asked[0].request_type == "generate_until" else lambda r, *rest: axis.score([r], *rest)
+    return with_axis(asked, engine, lambda request, came: None, True), axis  # type: ignore[operator]
+
+
+def test_a_vote_is_the_same_with_a_record_as_without(tmp_path: Path) -> None:
+    """Three equal answers decide among five; what a record holds beyond them is counted neither way."""
+    says = Told("a", "a", "a", "b", "b")
+    told(tmp_path / "full", says, requests(["x"]))
+    assert len(list(read_lines(tmp_path / "full"))) == 5
+    tallies = []
+    for folder in ("full", "empty"):
+        texts, axis = told(tmp_path / folder, says, requests(["x"]), vote_early_stop=True)
+        assert texts == ["a"]
+        tallies.append(axis.tally)
+    assert tallies[0] == tallies[1]
+    assert (tallies[0].unanimous, tallies[0].skipped) == (1, 2)
+
+
+@pytest.mark.parametrize(("alpha", "lost"), [(ORDER, 1), (ORDER, 5), (1.0, 1)])
+def test_an_engine_that_brings_fewer_back_is_an_error(tmp_path: Path, alpha: Any, lost: int) -> None:
+    given = len(ORDER) if alpha is ORDER else 1
+    with pytest.raises(SteeringError, match=f"^of {given} generate_until requests that .* brought {given - lost} back"):
+        told(tmp_path, Told(*"aaabb", lost=lost), requests(["x"]), alpha=alpha)
+    assert len(list(read_lines(tmp_path))) == given - lost  # what came is kept
+
+
+def test_the_seconds_of_a_response_are_its_own(tmp_path: Path) -> None:
+    begun = time.perf_counter()
+    told(tmp_path, Told(*"aaabb", waits=0.01), requests(["x", "y"]))
+    seconds = [line.seconds for line in read_lines(tmp_path)]
+    assert len(seconds) == 10
+    assert min(seconds) >= 0.01
+    assert sum(seconds) <= time.perf_counter() - begun
+
+
+def test_the_weight_of_an_option_is_that_of_the_chosen_one_per_token(tmp_path: Path) -> None:
+    """By acc_norm " a" is chosen twice, at -3 for two tokens, and " bcdefghi" twice, at -4.5 and -8.1 for nine.
+
+    e^-0.5 + e^-0.9 = 1.01 stands against e^-1.5 + e^-1.5 = 0.45; by their totals it would lose.
+    """
+    options = [
+        Instance("loglikelihood", {}, ("Q", text), i, ("mc", 0, 1)) for i, text in enumerate((" a", " bcdefghi"))
+    ]
+    a, b, other = [(-3.0, True), (-99.0, False)], [(-4.0, False), (-4.5, True)], [(-9.0, False), (-8.1, True)]
+    chosen = {"vote_metric": "acc_norm", "vote": "weighted", "alpha": [1, 2, 3, 4]}
+    (found,), _ = told(tmp_path, Told(a, a, b, other), options, **chosen)
+    assert found == b
 
 
 # Proof of application, doses

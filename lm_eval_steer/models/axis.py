@@ -18,6 +18,7 @@ from lm_eval.api.instance import Instance
 from tqdm import tqdm
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.options import Options
 from lm_eval_steer.models.plan import SteeringPlan, Variant
 from lm_eval_steer.models.vote_key import VoteKey
 from lm_eval_steer.record import Line, Record, digest
@@ -74,6 +75,9 @@ class Engine(Protocol):
     ) -> None:
         """Score the continuations of the loglikelihood requests of documents."""
 
+    def length(self, request: Instance) -> int:
+        """How many tokens the continuation of a loglikelihood request has."""
+
 
 @dataclass
 class Tally:
@@ -82,10 +86,10 @@ class Tally:
     Attributes:
         keys: task -> what read its answers.
         requests: how many were voted on.
-        unanimous: of them, those on which all answers agree.
+        unanimous: of them, those on which all answers that were counted agree.
         no_answer: of them, those without any answer.
         responses: how many votes there could have been.
-        skipped: how many of them could not change their vote any more and were left out.
+        skipped: how many of them could not change their vote any more and were left out, in the record or not.
         unfinished: comparisons of answers that had no verdict in time and counted as unequal.
     """
 
@@ -115,6 +119,7 @@ class _Item(Generic[T]):
         prints: fingerprint per variant.
         lines: what is there, by variant.
         answers: read from the lines, by variant.
+        voted: how many variants, from the first on, the vote counts so far.
     """
 
     def __init__(self, request: Instance, prompt: list[str], arguments: Any, choices: Sequence[Instance] = ()) -> None:
@@ -127,6 +132,7 @@ class _Item(Generic[T]):
         self.prints: list[str] = []
         self.lines: dict[int, Line] = {}
         self.answers: dict[int, str | None] = {}
+        self.voted = 0
 
 
 class AlphaAxis:
@@ -191,8 +197,16 @@ class AlphaAxis:
         def ask(asked: Sequence[Asked], finish: Callable[[int, Written], None]) -> None:
             engine.write(requests, asked, finish)
 
-        def line(item: _Item[str], one: Asked, came: Written, begun: float) -> Line:
-            return self._line(item, one, begun, response=came.text, tokens=came.tokens, logprob=came.logprob,
+        def weight(item: _Item[str], line: Line) -> float:
+            if line.logprob is None or not line.tokens:
+                raise SteeringError(
+                    f"vote=weighted needs the log-probabilities of the responses, which those of {item.task} lack "
+                    "here: use vote=mode"
+                )
+            return weigh(line.logprob / line.tokens)
+
+        def line(item: _Item[str], one: Asked, came: Written, seconds: float) -> Line:
+            return self._line(item, one, seconds, response=came.text, tokens=came.tokens, logprob=came.logprob,
                               stop=came.stop)  # fmt: skip
 
         def close(item: _Item[str], chosen: Line) -> str:
@@ -200,7 +214,7 @@ class AlphaAxis:
             return chosen.response or ""
 
         equal = {task: key.equal for task, key in keys.items()}
-        texts = self._run(items, "generate_until", ask, line, read, equal, close, disable_tqdm)
+        texts = self._run(items, "generate_until", ask, line, read, weight, equal, close, disable_tqdm)
         self.tally.unfinished += max((key.unfinished for key in keys.values()), default=0) - before
         return texts
 
@@ -226,9 +240,10 @@ class AlphaAxis:
             _Item[Scores](requests[0], [part for request in requests for part in request.args], None, requests)
             for requests in documents
         ]
+        options = {id(item): Options.of(item.choices) for item in items}
         if len(self.plan.variants) > 1:
             for item in items:
-                if len(item.choices) < 2:
+                if options[id(item)].count < 2:
                     raise SteeringError(
                         f"{item.task} scores a single continuation per document, on which a set of "
                         f"{len(self.plan.variants)} strengths cannot vote: give one alpha"
@@ -236,13 +251,17 @@ class AlphaAxis:
                 self.tally.keys[item.task] = f"option chosen by {self.plan.vote_metric}"
 
         def read(item: _Item[Scores], line: Line) -> str | None:
-            return str(_best_option(item.choices, line.scores or (), self.plan.vote_metric))
+            return str(options[id(item)].choose(line.scores or (), self.plan.vote_metric))
+
+        def weight(item: _Item[Scores], line: Line) -> float:
+            chosen = int(line.answer or 0)
+            return weigh((line.scores or ())[chosen][0] / engine.length(item.choices[chosen]))
 
         def ask(asked: Sequence[Asked], finish: Callable[[int, Scores], None]) -> None:
             engine.score(documents, asked, finish)
 
-        def line(item: _Item[Scores], one: Asked, came: Scores, begun: float) -> Line:
-            return self._line(item, one, begun, scores=tuple((float(score), bool(best)) for score, best in came))
+        def line(item: _Item[Scores], one: Asked, came: Scores, seconds: float) -> Line:
+            return self._line(item, one, seconds, scores=tuple((float(score), bool(best)) for score, best in came))
 
         def close(item: _Item[Scores], chosen: Line) -> Scores:
             scores = list(chosen.scores or ())
@@ -250,7 +269,7 @@ class AlphaAxis:
                 settle(request, score)
             return scores
 
-        return self._run(items, "loglikelihood", ask, line, read, {}, close, disable_tqdm)
+        return self._run(items, "loglikelihood", ask, line, read, weight, {}, close, disable_tqdm)
 
     # The way that both take
 
@@ -261,6 +280,7 @@ class AlphaAxis:
         ask: Callable[[Sequence[Asked], Callable[[int, Any], None]], None],
         make_line: Callable[[_Item[T], Asked, Any, float], Line],
         read: Callable[[_Item[T], Line], str | None],
+        weight: Callable[[_Item[T], Line], float],
         equal: Mapping[str, Any],
         close: Callable[[_Item[T], Line], T],
         disable_tqdm: bool,
@@ -309,7 +329,7 @@ class AlphaAxis:
                     if number in results:
                         continue
                     item = items[number]
-                    missing, vote = self._next(item, equal.get(item.task))
+                    missing, vote = self._next(item, weight, equal.get(item.task))
                     asked += [Asked(number, variant, int(item.prints[variant][:12], 16)) for variant in missing]
                     if not missing:
                         progress.update(variants - len(item.lines))
@@ -319,35 +339,60 @@ class AlphaAxis:
                 if self._record:
                     for task in dict.fromkeys(item.task for item in items):
                         self._record.claim(task)  # another run that holds the file is told now
-                begun = time.time()
+                came_back = set[int]()
+                clock = _Clock()
 
-                def finish(place: int, came: Any, asked: Sequence[Asked] = asked, begun: float = begun) -> None:
+                def finish(
+                    place: int,
+                    came: Any,
+                    asked: Sequence[Asked] = asked,
+                    came_back: set[int] = came_back,
+                    clock: _Clock = clock,
+                ) -> None:
                     one = asked[place]
-                    line = take(one.item, one.variant, make_line(items[one.item], one, came, begun))
+                    line = take(one.item, one.variant, make_line(items[one.item], one, came, clock.lap()))
                     if self._record:
                         self._record.append(line)
+                    came_back.add(place)
                     self.counts["run"] += 1
                     progress.update()
                     if variants == 1:
                         settle(one.item, None)
 
                 ask(asked, finish)
+                if len(came_back) < len(asked):
+                    raise SteeringError(
+                        f"of {len(asked)} {kind} requests that the engine was given it brought {len(came_back)} back: "
+                        "the results of this run are void; start it again"
+                    )
         return [results[number] for number in stands_for]
 
-    def _next(self, item: _Item[Any], equal: Any) -> tuple[list[int], Vote | None]:
-        """The variants that an item needs next; once that is none, the vote over those that are there in order."""
+    def _next(
+        self, item: _Item[T], weight: Callable[[_Item[T], Line], float], equal: Any
+    ) -> tuple[list[int], Vote | None]:
+        """The variants that an item needs next; once that is none, the vote over those that it needed, in their order.
+
+        Lines that are there beyond those change nothing: a vote is the same with a record as without.
+        """
         variants = len(self.plan.variants)
-        ready = next((variant for variant in range(variants) if variant not in item.lines), variants)
         if variants == 1:
-            return ([] if ready else [0]), None
-        answers = [item.answers[variant] for variant in range(ready)]
-        weights = None
-        if self.plan.vote == "weighted":
-            weights = [_weight(item, item.lines[variant]) for variant in range(ready)]
-        least = needed(answers, variants, weights, equal) if self.plan.vote_early_stop else variants - ready
-        if not least:
-            return [], count(answers, weights, equal)
-        return [variant for variant in range(ready, ready + least) if variant not in item.lines], None
+            return ([] if item.lines else [0]), None
+        while True:
+            answers = [item.answers[variant] for variant in range(item.voted)]
+            weights = None
+            if self.plan.vote == "weighted":  # that of no answer is not looked at
+                weights = [
+                    1.0 if answer is None else weight(item, item.lines[variant])
+                    for variant, answer in enumerate(answers)
+                ]
+            left = variants - item.voted
+            least = needed(answers, variants, weights, equal) if self.plan.vote_early_stop else left
+            if not least:
+                return [], count(answers, weights, equal)
+            missing = [v for v in range(item.voted, item.voted + least) if v not in item.lines]
+            if missing:
+                return missing, None
+            item.voted += least
 
     def _name(self, items: Sequence[_Item[Any]]) -> None:
         """Give each item its fingerprints, the repeats of one request apart."""
@@ -363,13 +408,12 @@ class AlphaAxis:
                     "arguments": item.arguments}  # fmt: skip
             item.prints = [digest(what | {"settings": sha}) for sha in self.shas]
 
-    def _line(self, item: _Item[Any], one: Asked, begun: float, **came: Any) -> Line:
+    def _line(self, item: _Item[Any], one: Asked, seconds: float, **came: Any) -> Line:
         variant = self.plan.variants[one.variant]
         label = self.plan.control.name if self.plan.control else ""
         if variant.sample is not None:
             label += f" {variant.sample}"
         empty = {"response": None, "scores": None, "tokens": None, "logprob": None, "stop": None}
-        now = time.time()
         return Line(
             fingerprint=item.prints[one.variant],
             settings=self.shas[one.variant],
@@ -381,8 +425,8 @@ class AlphaAxis:
             alpha=float(variant.alpha),
             variant=label,
             answer=None,
-            time=now,
-            seconds=now - begun,
+            time=time.time(),
+            seconds=seconds,
             **(empty | came),
         )
 
@@ -401,12 +445,11 @@ class AlphaAxis:
         return keys
 
     def _count(self, item: _Item[Any], vote: Vote) -> None:
-        votes = len(item.answers)
         self.tally.requests += 1
-        self.tally.unanimous += bool(vote.counts) and len(vote.counts[0].members) == votes
+        self.tally.unanimous += bool(vote.counts) and len(vote.counts[0].members) == item.voted
         self.tally.no_answer += vote.answer is None
         self.tally.responses += len(self.plan.variants)
-        self.tally.skipped += len(self.plan.variants) - votes
+        self.tally.skipped += len(self.plan.variants) - item.voted
 
 
 def group_documents(requests: Sequence[Instance]) -> Iterator[list[int]]:
@@ -440,28 +483,16 @@ def _settings(plan: SteeringPlan, variant: Variant, model: Mapping[str, Any]) ->
     return {"model": dict(model), "steering": steering, "sample": sample, "seed": plan.seed}
 
 
-def _weight(item: _Item[Any], line: Line) -> float:
-    """What a response weighs: the geometric mean of its tokens' probabilities, or the probability of its option."""
-    if line.answer is None:
-        return 1.0  # not looked at
-    if line.scores is not None:
-        return weigh(min(0.0, max(score for score, _ in line.scores)))
-    if line.logprob is None or not line.tokens:
-        raise SteeringError(
-            f"vote=weighted needs the log-probabilities of the responses, which those of {item.task} lack here: use "
-            "vote=mode"
-        )
-    return weigh(line.logprob / line.tokens)
+class _Clock:
+    """Tells the seconds between one response and the next, so that those of all add up to the time that they took."""
 
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
 
-def _best_option(requests: Sequence[Instance], scores: Sequence[tuple[float, bool]], metric: str) -> int:
-    """The option of the highest log-likelihood, the first of equal ones; per character of its text for `acc_norm`."""
-    values = []
-    for request, (score, _) in zip(requests, scores, strict=True):
-        # The harness divides by the length of the choice, which stands in the request behind a delimiter.
-        length = len(request.args[1].lstrip()) or 1
-        values.append(score / length if metric == "acc_norm" else score)
-    return values.index(max(values))
+    def lap(self) -> float:
+        """Since the lap before, or since the clock was made."""
+        last, self._last = self._last, time.perf_counter()
+        return self._last - last
 
 
 def report(tally: Tally) -> dict[str, Any] | None:

@@ -54,7 +54,7 @@ class SteeredHF(Steered, HFLM):
         vote: how the responses of a set become one: `mode`, `weighted` or `none`, which refuses a set.
         vote_filter: the filter of the task whose output is the answer that counts (default: its first).
         vote_answer: a function that reads the answer instead, `package.module:function`.
-        vote_metric: how an option is chosen in multiple choice: `acc` or `acc_norm`.
+        vote_metric: how an option is chosen in multiple choice: `acc`, `acc_norm`, `acc_bytes` or `acc_mutual_info`.
         vote_early_stop: leave out strengths that can no longer change a vote.
         record: folder to which responses go and from which a run goes on (default: none for one alpha,
             `./steer_records` for a set).

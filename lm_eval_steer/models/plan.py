@@ -13,6 +13,7 @@ from lm_eval_steer.alphas import alpha_name, read_alphas
 from lm_eval_steer.catalog import find_vector
 from lm_eval_steer.controls import CONTROL_TEMPERATURE, Control, apply_control, read_control
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.options import METRICS
 from lm_eval_steer.profiles import check_profile, read_profile
 from lm_eval_steer.transfer.layers import read_layers
 from lm_eval_steer.transfer.mapping import ChildVector, span, transfer
@@ -24,7 +25,6 @@ logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the chil
 TOKENS = ("all", "prompt", "generated", "last")
 SYSTEM_ROLES = ("merge", "drop")
 VOTES = ("mode", "weighted", "none")
-VOTE_METRICS = ("acc", "acc_norm")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class SteeringPlan:
         vote: how a set becomes one response: `mode`, `weighted` or `none`, which refuses a set.
         vote_filter: filter of the task whose output is the answer.
         vote_answer: function that reads the answer instead, `package.module:function`.
-        vote_metric: how a multiple-choice option is chosen, `acc` or `acc_norm`.
+        vote_metric: how a multiple-choice option is chosen (models/options.py): `acc`, `acc_norm`, ...
         vote_early_stop: skip strengths that can no longer change a vote.
         record: folder of the record; None for none.
         seed: of sampled tokens.
@@ -133,7 +133,7 @@ class SteeringPlan:
         _check_choice("system_role", system_role, SYSTEM_ROLES)
         vote = "none" if vote is None else vote  # as which the harness reads vote=none
         _check_choice("vote", vote, VOTES)
-        _check_choice("vote_metric", vote_metric, VOTE_METRICS)
+        _check_choice("vote_metric", vote_metric, METRICS)
         for argument, value in (
             ("normalize", normalize),
             ("allow_leak", allow_leak),

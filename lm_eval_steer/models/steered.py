@@ -172,6 +172,11 @@ class Steered(Base):
         if self.plan.steers and not self.plan.allow_leak:
             refuse_leaks(extraction_rows(self.plan.vector), requests)
 
+    def length(self, request: Instance) -> int:
+        """How many tokens the continuation of a loglikelihood request has (axis.Engine)."""
+        context, continuation = request.args[:2]
+        return len(self._encode_choice(context, continuation)[1])
+
     def _encode_choice(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Tokens of a context and its continuation, one of each at least."""
         if context:
