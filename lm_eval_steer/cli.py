@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         "--model_args",
         nargs="+",
         required=True,
-        action=_ModelArgs,
+        action=_Pairs,
         metavar="key=value,...",
         help="the parent: pretrained=ID_OR_DIR and any other argument of the harness's `hf` model",
     )
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         "--apply_chat_template",
     )
     sub.add_argument("--model", default="hf", help="a model class of the harness, API models included (default: hf)")
-    sub.add_argument("--model_args", nargs="+", action=_ModelArgs, metavar="key=value,...", help="as for lm_eval")
+    sub.add_argument("--model_args", nargs="+", action=_Pairs, metavar="key=value,...", help="as for lm_eval")
     sub.add_argument("--task", required=True, help="task whose extraction rows need reasoning (arc_challenge_steer)")
     sub.add_argument("--out", required=True, metavar="FILE", help="JSONL to write or to go on with")
     sub.add_argument("--n", type=int, default=160, help="how many rows to ask for (default: 160)")
@@ -110,21 +110,26 @@ def _parser() -> argparse.ArgumentParser:
         "--model_args",
         nargs="+",
         required=True,
-        action=_ModelArgs,
+        action=_Pairs,
         metavar="key=value,...",
         help="as for lm_eval, without alpha, dose, control, record, seed",
     )
-    sub.add_argument("--tasks", required=True, type=_names, metavar="TASK,...", help="test tasks")
+    sub.add_argument("--tasks", required=True, nargs="+", action=_Names, metavar="TASK,...", help="test tasks")
+    sub.add_argument(
+        "--val_task",
+        nargs="+",
+        default=[],
+        action=_Names,
+        metavar="TASK,...",
+        help="validation tasks, one per task (default: TASK_val)",
+    )
     sub.add_argument("--alpha", metavar="SET", help="the strengths: paper, [0.04,0.5] or 0.01:0.09:0.01")
     sub.add_argument("--dose", metavar="SET", help="in place of --alpha, strengths as shares of ‖h‖")
     sub.add_argument("--output_path", required=True, metavar="DIR", help="where results go, and from where it goes on")
     sub.add_argument("--limit", type=float, metavar="N", help="documents of a test task, or a share below 1")
     sub.add_argument("--val_limit", type=float, metavar="N", help="documents of a validation task, or a share below 1")
     sub.add_argument(
-        "--apply_chat_template", nargs="?", const=True, default=False, metavar="NAME", help="as for lm_eval"
-    )
-    sub.add_argument(
-        "--batch_size", type=_batch_size, default=8, metavar="N", help="rows of a batch, or auto (default: 8)"
+        "--batch_size", type=_batch_size, default="auto", metavar="N", help="rows of a batch, or auto (default: auto)"
     )
     sub.add_argument("--device", help="as for lm_eval")
     sub.add_argument(
@@ -134,14 +139,13 @@ def _parser() -> argparse.ArgumentParser:
         "--per-layer", "--per_layer", metavar="HOW", help="search strengths by block, too: coordinate or optuna"
     )
     sub.add_argument("--budget", type=int, default=20, help="the most profiles that --per-layer tries (default: 20)")
-    sub.add_argument("--seed", type=int, default=0, help="of sampled tokens, and of --per-layer (default: 0)")
     sub.add_argument(
-        "--val_task",
-        type=_names,
-        default=[],
-        metavar="TASK,...",
-        help="validation tasks, one per task (default: TASK_val)",
+        "--seed",
+        type=_seeds,
+        metavar="N[,N,N,N]",
+        help="as for lm_eval (default: 0,1234,1234,1234); the first is that of sampled tokens and of --per-layer, too",
     )
+    _add_prompting(sub)
 
     sub = _command(
         group,
@@ -180,6 +184,35 @@ def _parser() -> argparse.ArgumentParser:
     _add_rows(sub)
     _add_vectors(group)
     return parser
+
+
+def _add_prompting(sub: argparse.ArgumentParser) -> None:
+    """How tasks are asked: options of `lm_eval` with its meanings and defaults."""
+    group = sub.add_argument_group("as for lm_eval, on test and validation rows alike")
+    group.add_argument(
+        "--apply_chat_template", nargs="?", const=True, default=False, metavar="NAME", help="use a chat template"
+    )
+    group.add_argument(
+        "--fewshot_as_multiturn",
+        nargs="?",
+        type=lambda text: text.lower() in ("true", "1", "yes"),
+        const=True,
+        metavar="BOOL",
+        help="shots as turns of a conversation (default: with --apply_chat_template)",
+    )
+    group.add_argument("--system_instruction", metavar="TEXT", help="a system prompt")
+    group.add_argument("--num_fewshot", type=int, metavar="N", help="shots, in place of the task's own number")
+    group.add_argument(
+        "--gen_kwargs", nargs="+", action=_Pairs, metavar="key=value,...", help="as in max_gen_toks=2048,until=[]"
+    )
+    group.add_argument("--include_path", metavar="DIR", help="folder of tasks of your own")
+    group.add_argument(
+        "--metadata", nargs="+", action=_Pairs, metavar="key=value,...", help="for tasks that ask for some"
+    )
+    group.add_argument("--trust_remote_code", action="store_true", help="run code that comes with a model or data set")
+    group.add_argument(
+        "--confirm_run_unsafe_code", action="store_true", help="run tasks that execute what the model writes"
+    )
 
 
 def _add_rows(sub: argparse.ArgumentParser) -> None:
@@ -232,17 +265,30 @@ def _command(group: Any, run: Any, text: str, example: str) -> argparse.Argument
     return sub
 
 
-class _ModelArgs(argparse.Action):
-    """Reads --model_args exactly as `lm_eval` does."""
+class _Pairs(argparse.Action):
+    """Reads key=value pairs or a JSON object exactly as `lm_eval` does."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         from lm_eval._cli.utils import MergeDictAction
 
-        MergeDictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
+        try:
+            MergeDictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
+        except ValueError as error:  # of its JSON
+            parser.error(f"argument {option_string}: {error}")
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+class _Names(argparse.Action):
+    """Reads names that commas or spaces part, as `lm_eval` reads its tasks."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        names = [name.strip() for value in values for name in value.split(",") if name.strip()]
+        setattr(namespace, self.dest, [*(getattr(namespace, self.dest, None) or []), *names])
+
+
+def _seeds(text: str) -> list[int | None]:
+    from lm_eval._cli.utils import _int_or_none_list_arg_type
+
+    return _int_or_none_list_arg_type(3, 4, "0,1234,1234,1234", text)
 
 
 def _batch_size(text: str) -> int | str:

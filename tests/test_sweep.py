@@ -18,6 +18,8 @@ from typing import Any
 
 import lm_eval
 import pytest
+from lm_eval._cli.harness import HarnessCLI
+from lm_eval.tasks import TaskManager
 from rich.console import Console
 
 import data
@@ -26,7 +28,7 @@ import sweeps
 from conftest import make_vector
 from fixtures.parity.rule import answer, target
 from lm_eval_steer.answers import NO_ANSWER
-from lm_eval_steer.cli import main
+from lm_eval_steer.cli import _parser, main
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.record import VOLATILE, Line, read_lines
@@ -35,6 +37,7 @@ from lm_eval_steer.stats import mcnemar
 from lm_eval_steer.sweep import SweepArgs, run_sweep
 from lm_eval_steer.sweep.arms import Arm, write_arm
 from lm_eval_steer.sweep.board import Board
+from lm_eval_steer.sweep.harness import HarnessArgs, read_seeds
 from lm_eval_steer.sweep.score import Scorer, choose
 from lm_eval_steer.sweep.state import without_volatile
 from lm_eval_steer.sweep.tasks import build, find_twins
@@ -281,6 +284,108 @@ def test_ties_go_to_the_smallest_strength(scores: dict[float, float], higher: bo
     assert choose(scores, higher) == best
 
 
+# The arguments of lm_eval
+
+OWN = Path(__file__).parent / "fixtures" / "own"
+TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"
+
+
+@pytest.fixture(scope="module")
+def talker(child: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The same with a chat template that has a name."""
+    folder = models.save_model(tmp_path_factory.mktemp("talker") / "m", "llama")
+    models.make_tokenizer({"default": TEMPLATE, "tools": TEMPLATE}).save_pretrained(folder)  # type: ignore[arg-type]
+    return child | {"pretrained": str(folder)}
+
+
+def own_manager(metadata: dict[str, Any], include_path: str | None = None) -> TaskManager:
+    """As the harness's command makes it, without the harness's own tasks, whose scan takes seconds."""
+    paths = [*sweeps.manager().include_path, *([include_path] if include_path else [])]
+    return TaskManager(include_path=paths, include_defaults=False, metadata=metadata)
+
+
+SHOTS = {"num_fewshot": 3, "seed": [0, 1, 2, 7], "system_instruction": "Think.", "metadata": {"length": 3}}
+PROMPTED: dict[str, dict[str, Any]] = {
+    "own task, other shots, limits": SHOTS | {"gen_kwargs": {"max_gen_toks": 9, "until": ["e"]}},
+    "no shots": {"num_fewshot": 0, "gen_kwargs": {"max_gen_toks": 3}, "limit": 0.02},
+    "chat": SHOTS | {"apply_chat_template": True},
+    "chat, shots in one turn": SHOTS | {"apply_chat_template": "default", "fewshot_as_multiturn": False, "seed": 3},
+}
+
+
+@pytest.mark.parametrize("name", PROMPTED)
+def test_arms_are_what_lm_eval_gives_with_the_same_arguments(
+    name: str, child: dict[str, Any], talker: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, chat = PROMPTED[name], "chat" in name
+    monkeypatch.setattr("lm_eval_steer.sweep.run.TaskManager", own_manager)
+    sizes = {"alpha": [1, 2], "limit": 2.0, "val_limit": 2.0, "tasks": ["own_steer"], "include_path": str(OWN)}
+    args = make_args(talker if chat else child, tmp_path, **(sizes | given))
+    found = run_sweep(args, None, QUIET)["tasks"]["own_steer"]
+
+    def alone(task: str, limit: float | None, **model_args: Any) -> dict[str, Any]:
+        seeds = given.get("seed", [0, 1234, 1234, 1234])
+        seeds = [seeds] * 4 if isinstance(seeds, int) else seeds
+        names = ("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed")
+        several = given.get("fewshot_as_multiturn", True if chat else None)
+        model_args = dict(args.model_args) | model_args | ({"seed": seeds[0]} if seeds[0] else {})
+        results: Any = lm_eval.simple_evaluate(
+            model="steered-hf", model_args=model_args, tasks=[task], limit=limit, batch_size=32, device="cpu",
+            num_fewshot=given.get("num_fewshot"), gen_kwargs=given.get("gen_kwargs", {}),
+            system_instruction=given.get("system_instruction"), fewshot_as_multiturn=several,
+            apply_chat_template=given.get("apply_chat_template", False), **dict(zip(names, seeds, strict=True)),
+            task_manager=own_manager(model_args | given.get("metadata", {}), str(OWN)),
+        )  # fmt: skip
+        return results
+
+    best = found["validation"]["best"]["vector"]
+    checked = alone("own_steer_val", args.val_limit, alpha=best)["results"]["own_steer_val"]["exact_match,remainder"]
+    assert found["validation"]["scores"]["vector"][f"{best:g}"] == checked
+    for arm, alpha in (("baseline", 0.0), ("best", best)):
+        (path,) = (tmp_path / "arms" / "own_steer" / arm).rglob("results_*.json")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        expected = json.loads(json.dumps(alone("own_steer", args.limit, alpha=alpha), default=str))
+        asked = expected.pop("samples")["own_steer"]
+        for one in (content, expected):
+            del one["date"], one["config"]["steering"]
+        assert {key: content[key] for key in expected} == expected
+        assert content["system_instruction"] == given.get("system_instruction")
+        prompts = [sample["arguments"]["gen_args_0"] for sample in samples(tmp_path, arm, "own_steer")]
+        assert [[one["arg_0"], one["arg_1"]] for one in prompts] == [sample["arguments"][0] for sample in asked]
+        assert [sample["resps"] for sample in samples(tmp_path, arm, "own_steer")] == [one["resps"] for one in asked]
+    settings = json.loads((tmp_path / "sweep.json").read_text(encoding="utf-8"))["settings"]
+    for key in given.keys() - {"seed", "limit"}:
+        assert settings[key] == given[key]
+
+
+def test_other_seeds_draw_other_shots(tmp_path: Path) -> None:
+    manager = own_manager({}, str(OWN))
+    drawn = {
+        seed: build("own_steer", manager, None, 2, False, HarnessArgs(num_fewshot=2, seeds=read_seeds(seed)))
+        for seed in (None, 7, (0, 1234, 1234, 1234))
+    }
+    prompts = {seed: [one.args[0] for one in requests.instances] for seed, requests in drawn.items()}
+    assert prompts[None] == prompts[0, 1234, 1234, 1234] != prompts[7]
+
+
+def test_the_command_reads_what_lm_eval_reads() -> None:
+    words = shlex.split(
+        '--model_args pretrained=m --tasks a,b c --gen_kwargs \'max_gen_toks=9,until=["e","f,g"]\' temperature=0.5 '
+        "--num_fewshot 0 --system_instruction 'Think, first.' --include_path own --fewshot_as_multiturn false "
+        "--seed 1,None,3 --metadata '{\"lengths\": [1, 2]}' --limit 0.5 --apply_chat_template rag --device cuda:1 "
+        "--trust_remote_code --confirm_run_unsafe_code --output_path out"
+    )
+    ours = vars(_parser().parse_args(["sweep", *words, "--alpha", "1"]))
+    theirs = vars(HarnessCLI()._parser.parse_args(["run", *words]))
+    names = [word.removeprefix("--") for word in words if word.startswith("--")]
+    assert {name: ours[name] for name in names} == {name: theirs[name] for name in names}
+    assert ours["seed"] == [1, None, 3, 1234]
+    bare = vars(_parser().parse_args(["sweep", "--model_args", "pretrained=m", "--tasks", "a", "--output_path", "out"]))
+    assert bare["batch_size"] == "auto"
+    with pytest.raises(SystemExit):
+        _parser().parse_args(["sweep", *words, "--gen_kwargs", "{'until': 1}"])
+
+
 # Strengths by block
 
 
@@ -345,12 +450,11 @@ def test_twins(tmp_path: Path) -> None:
         assert find_twins(["arith_steer"], ["gsm8k_steer_val"], sweeps.manager()) == {"arith_steer": "gsm8k_steer_val"}
 
 
-def test_chat_templates_reach_passes_and_replays_alike(child: dict[str, Any], tmp_path: Path) -> None:
-    template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"
-    chat = child | {"pretrained": str(models.save_model(tmp_path / "m", "llama", template))}
-    sweep(chat, tmp_path / "out", alpha=1, limit=2.0, val_limit=2.0, apply_chat_template=True)
-    (run, *_) = read_runs([tmp_path / "out" / "arms"])
-    assert run.chat
+def test_chat_templates_that_a_model_lacks_are_refused(
+    child: dict[str, Any], talker: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(SteeringError, match=r"--apply_chat_template rag: .*'rag' is not available.*default"):
+        sweep(talker, tmp_path / "named", apply_chat_template="rag")
     with pytest.raises(SteeringError, match="no chat template: leave out --apply_chat_template"):
         sweep(child, tmp_path / "other", apply_chat_template=True)
 
@@ -370,6 +474,14 @@ def test_chat_templates_reach_passes_and_replays_alike(child: dict[str, Any], tm
         ({"limit": 0.0}, "--limit 0 leaves no document"),
         ({"val_limit": float("nan")}, "--val_limit nan leaves no document"),
         ({"batch_size": "large"}, "--batch_size large is not understood"),
+        ({"batch_size": "auto:0"}, "--batch_size auto:0 is not understood"),
+        ({"output_path": ""}, "--output_path is empty"),
+        ({"num_fewshot": -1}, "--num_fewshot -1 is no number of shots"),
+        ({"num_fewshot": 9}, r"parity_steer cannot be built with 9 shots \(.*change --num_fewshot"),
+        ({"fewshot_as_multiturn": True}, "without a chat template there are none: add --apply_chat_template"),
+        ({"include_path": "nowhere"}, "--include_path nowhere is no folder"),
+        ({"seed": [1, 2]}, r"seed=\[1, 2\] is not understood"),
+        ({"more": {"vote_filter": "no"}}, "vote_filter='no' is no filter of parity_steer"),
         ({"controls": "random"}, None),
         ({"controls": "placebo"}, "'placebo' is not understood"),
         ({"seed": -1}, "seed=-1 is not understood"),
@@ -445,7 +557,11 @@ def test_a_finished_sweep_is_told_again_without_a_model(
         ({"alpha": [0.5, 1]}, r"another alpha: it has \[0.5, 1.0, 2.0\], this one \[0.5, 1.0\]"),
         ({"limit": 9.0}, "another limit: it has 8.0, this one 9.0"),
         ({"val_limit": None}, "another val_limit: it has 6.0, this one None"),
-        ({"seed": 1}, "another seed: it has 0, this one 1"),
+        ({"seed": 1}, r"another seed: it has \[0, 1234, 1234, 1234\], this one \[1, 1, 1, 1\]"),
+        ({"num_fewshot": 0}, "another num_fewshot: it has None, this one 0"),
+        ({"gen_kwargs": {"max_gen_toks": 9}}, "another gen_kwargs: it has {}, this one {'max_gen_toks': 9}"),
+        ({"system_instruction": "Think."}, "another system_instruction: it has None, this one 'Think.'"),
+        ({"metadata": {"length": 9}}, "another metadata"),
         ({"controls": "random:1"}, "another controls"),
         ({"more": {"tokens": "last"}}, "another tokens in --model_args: it has None, this one 'last'"),
         ({"other": 7}, "another vector"),

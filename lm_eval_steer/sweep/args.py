@@ -16,6 +16,7 @@ from lm_eval_steer.files import refuse_unwritable
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.search import check_search
+from lm_eval_steer.sweep.harness import HarnessArgs, Seeds, read_seeds
 
 # What a sweep says itself: key of --model_args -> the option for it.
 _OPTIONS = {
@@ -42,11 +43,20 @@ class SweepArgs:
         dose: in place of alpha, the set as shares of each position's ‖h‖.
         limit: documents of a test task: a number, or a share below 1.
         val_limit: the same of a validation task.
-        apply_chat_template: as for lm_eval: True, or the name of a template.
-        batch_size: rows of a batch, or `auto`.
+        apply_chat_template: as for lm_eval, like the next five (sweep/harness.py): True, or the name of a template.
+        fewshot_as_multiturn: shots as turns of a conversation.
+        system_instruction: put before every prompt.
+        num_fewshot: in place of a task's own number of shots.
+        gen_kwargs: go over a task's generation_kwargs.
+        seed: one for all, or those of python, numpy, torch and few-shot samplers; the first is that of sampled tokens
+            and of the search by block, too.
+        include_path: folder of tasks of one's own.
+        metadata: for tasks that ask for some, beside model_args.
+        trust_remote_code: as for lm_eval.
+        confirm_run_unsafe_code: as for lm_eval.
+        batch_size: rows of a batch, `auto`, or `auto:N`.
         device: as for lm_eval.
         controls: as `read_controls` takes them.
-        seed: of sampled tokens.
         val_task: the validation twins, one per task, where their names do not say so.
         per_layer: how strengths by block are searched (search.py); None for not at all.
         budget: the most profiles that this search tries.
@@ -64,10 +74,18 @@ class SweepArgs:
     limit: float | None = None
     val_limit: float | None = None
     apply_chat_template: bool | str = False
-    batch_size: int | str = 8
+    fewshot_as_multiturn: bool | None = None
+    system_instruction: str | None = None
+    num_fewshot: int | None = None
+    gen_kwargs: Mapping[str, Any] | None = None
+    seed: Seeds = None
+    include_path: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    trust_remote_code: bool = False
+    confirm_run_unsafe_code: bool = False
+    batch_size: int | str = "auto"
     device: str | None = None
     controls: Any = None
-    seed: int = 0
     val_task: list[str] = field(default_factory=list)
     per_layer: str | None = None
     budget: int = 20
@@ -91,22 +109,34 @@ class SweepArgs:
         for option, limit in (("--limit", self.limit), ("--val_limit", self.val_limit)):
             if limit is not None and not 0 < limit < float("inf"):
                 raise SteeringError(f"{option} {limit:g} leaves no document: give a number above 0, or a share below 1")
-        if self.batch_size != "auto" and (not isinstance(self.batch_size, int) or self.batch_size < 1):
+        if not _is_batch_size(self.batch_size):
             raise SteeringError(f"--batch_size {self.batch_size} is not understood: give a number from 1 on, or auto")
+        if self.num_fewshot is not None and self.num_fewshot < 0:
+            raise SteeringError(f"--num_fewshot {self.num_fewshot} is no number of shots: give 0 or more")
+        if self.fewshot_as_multiturn and not self.apply_chat_template:
+            raise SteeringError(
+                "--fewshot_as_multiturn makes turns of a conversation, and without a chat template there are none: "
+                "add --apply_chat_template"
+            )
+        if self.include_path and not Path(self.include_path).is_dir():
+            raise SteeringError(f"--include_path {self.include_path} is no folder: name the folder of your tasks")
         if 0.0 in self.alphas:
             raise SteeringError(
                 f"--{self.unit} {self.strengths_given} holds 0: leave it out, a sweep adds its baseline without "
                 "steering itself"
             )
         if self.per_layer is not None:
-            check_search(self.per_layer, self.budget, self.seed)
+            check_search(self.per_layer, self.budget, self.sampling_seed)
             if "alpha_per_layer" in self.model_args:
                 raise SteeringError(
                     f"alpha_per_layer={self.model_args['alpha_per_layer']!r} is in --model_args, and --per-layer "
                     f"{self.per_layer} searches it: leave one of them out"
                 )
-        _ = self.arms_of_controls
-        refuse_unwritable(self.folder / "sweep.json")
+        _ = self.arms_of_controls, self.harness
+        if not self.output_path:
+            raise SteeringError("--output_path is empty: name the folder of the sweep")
+        for name in ("sweep.json", "record/task", "arms/task"):
+            refuse_unwritable(self.folder / name)
 
     @property
     def folder(self) -> Path:
@@ -137,6 +167,30 @@ class SweepArgs:
         """The controls, one per arm."""
         return read_controls(self.controls)
 
+    @cached_property
+    def harness(self) -> HarnessArgs:
+        """How tasks are asked."""
+        return HarnessArgs(
+            apply_chat_template=self.apply_chat_template,
+            fewshot_as_multiturn=self.fewshot_as_multiturn,
+            system_instruction=self.system_instruction or None,
+            num_fewshot=self.num_fewshot,
+            gen_kwargs=self.gen_kwargs or {},
+            seeds=read_seeds(self.seed),
+            confirm_run_unsafe_code=self.confirm_run_unsafe_code,
+        )
+
+    @property
+    def sampling_seed(self) -> int:
+        """The seed of sampled tokens and of the search by block."""
+        return self.harness.seeds[0] or 0
+
+    @cached_property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the model in every arm."""
+        trusted = {"trust_remote_code": True} if self.trust_remote_code else {}
+        return dict(self.model_args) | trusted
+
     def plan(self) -> SteeringPlan:
         """The plan of the whole set, with the vector loaded.
 
@@ -149,20 +203,29 @@ class SweepArgs:
 
     def strengths(self) -> dict[str, Any]:
         """What the sweep adds to the model's arguments for the whole set."""
-        return {self.unit: list(self.alphas), "seed": self.seed, "record": str(self.folder / "record")}
+        return {self.unit: list(self.alphas), "seed": self.sampling_seed, "record": str(self.folder / "record")}
 
     def settings(self, plan: SteeringPlan, twins: Mapping[str, str]) -> dict[str, Any]:
         """All that the outcome depends on, JSON-ready; sizes and places are free to change between two starts."""
         return {
             "model": self.model,
-            "model_args": {key: value for key, value in self.model_args.items() if key not in NEUTRAL | {"vectors"}},
+            "model_args": {key: value for key, value in self.arguments.items() if key not in NEUTRAL | {"vectors"}},
             "vector": plan.vector.fingerprint if plan.vector else None,
             self.unit: list(self.alphas),
             "limit": self.limit,
             "val_limit": self.val_limit,
-            "apply_chat_template": self.apply_chat_template,
-            "seed": self.seed,
+            **self.harness.settings(),
+            "include_path": self.include_path or None,
+            "metadata": dict(self.metadata or {}),
             "tasks": dict(twins),
             "controls": [control.name for control in self.arms_of_controls],
             "per_layer": None if self.per_layer is None else {"method": self.per_layer, "budget": self.budget},
         }
+
+
+def _is_batch_size(value: Any) -> bool:
+    """Whether the model classes of the harness take it: a number, `auto`, or `auto:N`."""
+    if isinstance(value, str):
+        word, colon, times = value.partition(":")
+        return word == "auto" and (not colon or (times.isdecimal() and int(times) > 0))
+    return type(value) is int and value > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 from lm_eval import simple_evaluate
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
+from lm_eval.tasks._factory import TaskFactory
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.plan import SteeringPlan
@@ -92,10 +94,8 @@ def write_arm(
             limit=args.limit,
             log_samples=True,
             evaluation_tracker=tracker,
-            apply_chat_template=args.apply_chat_template,
-            fewshot_as_multiturn=bool(args.apply_chat_template),
-            gen_kwargs={},
-            task_manager=manager,
+            task_manager=_manager_of(manager, model_args | dict(args.metadata or {})),
+            **args.harness.evaluating(),
         )
     results["config"]["model"] = tracker.general_config_tracker.model_source = args.model
     if measured and "steering" in results["config"]:
@@ -117,7 +117,16 @@ def write_arm(
 
 def arguments(args: SweepArgs, arm: Arm) -> dict[str, Any]:
     """The model_args with which `lm_eval` would run this arm alone."""
-    return dict(args.model_args) | arm.changes | ({"seed": args.seed} if args.seed else {})
+    return args.arguments | arm.changes | ({"seed": args.sampling_seed} if args.sampling_seed else {})
+
+
+def _manager_of(manager: TaskManager, metadata: dict[str, Any]) -> TaskManager:
+    """The manager as the harness's command would make it for an arm, whose arguments it hands to the tasks."""
+    if manager.metadata is None:  # a caller's own, which hands on nothing
+        return manager
+    of_arm = copy.copy(manager)
+    of_arm.metadata, of_arm._factory = metadata, TaskFactory(meta=metadata)
+    return of_arm
 
 
 @contextmanager

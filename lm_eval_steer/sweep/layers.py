@@ -48,7 +48,7 @@ def search_layers(
 
     blocks = transfer["child_blocks"]
     found = search_profile(
-        evaluate, blocks, transfer["steered_blocks"], args.per_layer, args.budget, args.seed, higher_is_better
+        evaluate, blocks, transfer["steered_blocks"], args.per_layer, args.budget, args.sampling_seed, higher_is_better
     )
     return {
         "alpha": plan.alphas[0],

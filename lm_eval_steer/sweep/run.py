@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
+import datasets
 from lm_eval.api.registry import get_model
+from lm_eval.evaluator_utils import get_sample_size
 from lm_eval.tasks import TaskManager
 from rich.console import Console
 
 from lm_eval_steer.alphas import alpha_name
 from lm_eval_steer.controls import Control
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.models.vote_key import VoteKey
 from lm_eval_steer.sweep.args import SweepArgs
@@ -22,9 +27,9 @@ from lm_eval_steer.sweep.arms import Arm, arguments, holds, result_file, write_a
 from lm_eval_steer.sweep.compare import describe
 from lm_eval_steer.sweep.layers import search_layers
 from lm_eval_steer.sweep.passes import Pass, add_logs, run_pass
-from lm_eval_steer.sweep.score import Answers, choose
+from lm_eval_steer.sweep.score import Answers, check_scoring, choose
 from lm_eval_steer.sweep.state import read_state, write_state
-from lm_eval_steer.sweep.tasks import Requests, build, find_twins
+from lm_eval_steer.sweep.tasks import Requests, build, find_twins, first_line
 
 VECTOR = "vector"
 """Stands for the vector itself among the controls."""
@@ -55,8 +60,10 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
         )
     model = _model_class(args.model)
     plan = args.plan()
-    manager = manager or TaskManager(metadata=dict(args.model_args))
-    twins = find_twins(args.tasks, args.val_task, manager)
+    if args.trust_remote_code:
+        datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = True  # as the harness's command does
+    manager = manager or _make_manager(args)
+    twins = find_twins(args.tasks, args.val_task, manager, args.harness, partial(_examine, args, plan))
     state = read_state(args.folder, args.settings(plan, twins))
     if state["complete"] and _is_whole(args, state):
         return state
@@ -69,7 +76,7 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
     _clean(args)
     write_state(args.folder, state)
     place = {"batch_size": args.batch_size, "device": args.device}
-    lm = model.create_from_arg_obj(dict(args.model_args) | args.strengths(), place)
+    lm = model.create_from_arg_obj(args.arguments | args.strengths(), place)
     _Sweep(args, manager, console, plan, lm, state).run(twins)
     return state
 
@@ -88,6 +95,37 @@ def _model_class(name: str) -> Any:
             f"--model {name} does not steer, so there is nothing to sweep: use steered-hf or steered-vllm"
         )
     return model
+
+
+def _examine(args: SweepArgs, plan: SteeringPlan, requests: Requests) -> None:
+    """Refuse a task on which the sweep would end after responses were asked for.
+
+    Raises:
+        SteeringError: for answers that no vote can read, scores that are no numbers, and rows that the vector knows.
+    """
+    if not requests.choices and len(args.alphas) > 1:
+        VoteKey.of(requests.name, plan.vote_filter, plan.vote_answer)
+    check_scoring(requests)
+    known = frozenset() if plan.allow_leak else extraction_rows(plan.vector)
+    if known:
+        task, limit = requests.task, args.limit if requests.name in args.tasks else args.val_limit
+        documents = task.doc_iterator(rank=0, limit=get_sample_size(task, limit), world_size=1)
+        refuse_leaks(known, [SimpleNamespace(doc=doc, task_name=requests.name) for _, doc in documents])
+
+
+def _make_manager(args: SweepArgs) -> TaskManager:
+    """Knows all tasks of the harness, ours, and those of the user.
+
+    Raises:
+        SteeringError: for files of the user that cannot be read as tasks.
+    """
+    try:
+        metadata = args.arguments | dict(args.metadata or {})  # as the harness's command joins them
+        return TaskManager(include_path=args.include_path or None, metadata=metadata)
+    except Exception as error:  # the files may be wrong in any way
+        raise SteeringError(
+            f"the tasks of --include_path {args.include_path} cannot be read ({first_line(error)}): correct the file"
+        ) from None
 
 
 def _is_whole(args: SweepArgs, state: dict[str, Any]) -> bool:
@@ -128,18 +166,21 @@ class _Sweep:
             raise SteeringError(
                 f"a sweep runs in one process, this is one of {self.lm.world_size}: start it without accelerate"
             )
-        if args.apply_chat_template and not self.lm.chat_template(args.apply_chat_template):
-            raise SteeringError("the model's tokenizer has no chat template: leave out --apply_chat_template")
+        if args.apply_chat_template:
+            try:
+                template = self.lm.chat_template(args.apply_chat_template)
+            except ValueError as error:  # no template of that name, or none that is the default
+                raise SteeringError(f"--apply_chat_template {args.apply_chat_template}: {error}") from None
+            if not template:
+                raise SteeringError("the model's tokenizer has no chat template: leave out --apply_chat_template")
         for one in args.arms_of_controls:
             self.lm.steer(self.plan.with_changes(control=one))
         asked = {}
         for name, twin in twins.items():
-            validation = build(twin, self.manager, self.lm, args.val_limit, args.apply_chat_template)
-            test = build(name, self.manager, self.lm, args.limit, args.apply_chat_template)
-            for requests in (validation, test):
-                if not requests.choices and len(args.alphas) > 1:
-                    VoteKey.of(requests.name, self.plan.vote_filter, self.plan.vote_answer)
-            asked[name] = (validation, test)
+            asked[name] = tuple(
+                build(one, self.manager, self.lm, limit, args.apply_chat_template, args.harness)
+                for one, limit in ((twin, args.val_limit), (name, args.limit))
+            )
         for name, (validation, test) in asked.items():
             found = self.state["tasks"].setdefault(
                 name,

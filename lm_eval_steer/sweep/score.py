@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lm_eval.api.metrics import mean
+from lm_eval.api.task import ConfigurableTask
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.axis import group_documents
@@ -100,16 +101,7 @@ class Scorer:
 
     def score(self, variant: Answers) -> Score | None:
         """The task's first metric over the documents that are scored; None before the first of them."""
-        values: dict[str, list[Any]] = {}
-        for document in sorted(variant.metrics):
-            for name, value in variant.metrics[document].items():
-                values.setdefault(name, []).append(value)
-        aggregations = self.requests.task.aggregation()
-        for name, items in values.items():
-            value = aggregations.get(name.split(",")[0], mean)(items)
-            if isinstance(value, int | float):
-                return Score(name, float(value), variant.n)
-        return None
+        return _aggregate(self.requests.task, variant.metrics)
 
     def value(self, variant: Answers) -> Score:
         """As `score`, once all responses are there.
@@ -119,8 +111,7 @@ class Scorer:
         """
         score = self.score(variant)
         if score is None:
-            name = self.requests.name
-            raise SteeringError(f"{name} has no metric that is one number: name another task, a sweep compares numbers")
+            raise no_number(self.requests.name)
         return score
 
     def higher_is_better(self, score: Score) -> bool:
@@ -152,6 +143,50 @@ class Scorer:
             metrics = task.process_results(group[0].doc, [one.filtered_resps[name] for one in group])
             measured[document] = {f"{metric},{name}": value for metric, value in metrics.items()}
         return measured
+
+
+def _aggregate(task: Any, metrics: Mapping[int, Mapping[str, Any]]) -> Score | None:
+    """The first metric that is a number."""
+    values: dict[str, list[Any]] = {}
+    for document in sorted(metrics):
+        for name, value in metrics[document].items():
+            values.setdefault(name, []).append(value)
+    aggregations = task.aggregation()
+    for name, items in values.items():
+        value = aggregations.get(name.split(",")[0], mean)(items)
+        if isinstance(value, int | float):
+            return Score(name, float(value), len(metrics))
+    return None
+
+
+def check_scoring(requests: Requests) -> None:
+    """Refuse a task that can give no score, before there is a response: it is tried with the right answer of one row.
+
+    Raises:
+        SteeringError: for a metric that the harness does not know, and where no metric is one number.
+    """
+    task = requests.task
+    own = type(task).process_results is not ConfigurableTask.process_results or task.config.process_results is not None
+    if not own and not requests.choices:
+        unknown = [name for name, function in task._metric_fn_list.items() if function is None]
+        if unknown:
+            raise SteeringError(
+                f"the metric {unknown[0]} of {requests.name} is unknown to the harness: correct the task"
+            )
+    first = requests.instances[0]
+    given: Any = (0.0, False) if requests.choices else str(task.doc_to_target(first.doc))
+    places = {place: given for place, one in enumerate(requests.instances) if one.doc_id == first.doc_id}
+    try:
+        score = _aggregate(task, Scorer(requests)._measure([int(first.doc_id or 0)], places))
+    except Exception:  # about a response that is none; what fails on those of a model is told then
+        return
+    if score is None:
+        raise no_number(requests.name)
+
+
+def no_number(task: str) -> SteeringError:
+    """What to say of a task without a score."""
+    return SteeringError(f"{task} has no metric that is one number: name another task, a sweep compares numbers")
 
 
 def choose(scores: dict[float, float], higher: bool) -> float:

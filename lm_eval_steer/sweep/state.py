@@ -9,6 +9,7 @@ from typing import Any
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import write_whole
+from lm_eval_steer.sweep.harness import upgrade
 
 VERSION = 1
 VOLATILE = ("passes", "result", "doses", "unfinished")
@@ -31,7 +32,7 @@ def read_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         return new
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        version, old = state["version"], state["settings"]
+        version, old = state["version"], upgrade(state["settings"])
         if version != VERSION:
             raise SteeringError(
                 f"{path} is of version {version!r}, but this lm_eval_steer reads version {VERSION}: name another "

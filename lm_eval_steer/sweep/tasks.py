@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from lm_eval.api.instance import Instance
+from lm_eval.evaluator_utils import get_sample_size
 from lm_eval.tasks import TaskManager
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.sweep.harness import HarnessArgs
 
 KINDS = {"generate_until": "generate_until", "multiple_choice": "loglikelihood"}
 """Output types on which a set can vote -> the model's method that answers them."""
 
 _TWINS = {"math500_steer": "math_steer_val"}
-# The harness's own seeds of random, numpy, torch and few-shot samplers, where its command is given none.
-_SEEDS = (0, 1234, 1234, 1234)
+_PLAIN = HarnessArgs()
 
 
 @dataclass(frozen=True)
@@ -51,22 +49,36 @@ class Requests:
         return sum((instance.repeats or 1) for instance in {i.doc_id: i for i in self.instances}.values())
 
 
-def find_twins(tasks: Sequence[str], val_tasks: Sequence[str], manager: TaskManager) -> dict[str, str]:
+def find_twins(
+    tasks: Sequence[str],
+    val_tasks: Sequence[str],
+    manager: TaskManager,
+    harness: HarnessArgs = _PLAIN,
+    examine: Callable[[Requests], object] = id,
+) -> dict[str, str]:
     """Test task -> validation task.
 
+    Args:
+        tasks: names of the test tasks.
+        val_tasks: names of their validation tasks, where they are given.
+        manager: of the tasks.
+        harness: how they are asked.
+        examine: is called with every task and the requests of its first document, which have no chat template.
+
     Raises:
-        SteeringError: for a task that is missing, is a group, has no twin, or that a set cannot vote on.
+        SteeringError: for a task that is missing, is a group, has no twin, that a set cannot vote on, or that cannot be
+            prepared.
     """
     twins = {}
     for place, name in enumerate(tasks):
-        _check(name, "--tasks", manager)
+        _check(name, "--tasks", manager, harness, examine)
         twin = val_tasks[place] if val_tasks else _TWINS.get(name, f"{name}_val")
         if not val_tasks and twin not in manager.all_subtasks:
             raise SteeringError(
                 f"the task {name} has no validation task {twin}, on whose rows a strength could be chosen: name one "
                 "with --val_task"
             )
-        _check(twin, "--val_task", manager)
+        _check(twin, "--val_task", manager, harness, examine)
         if twin == name:
             raise SteeringError(
                 f"--val_task {twin} is the test task itself: a strength that is chosen on the test rows proves "
@@ -76,47 +88,83 @@ def find_twins(tasks: Sequence[str], val_tasks: Sequence[str], manager: TaskMana
     return twins
 
 
-def _check(name: str, option: str, manager: TaskManager) -> None:
+def _check(
+    name: str, option: str, manager: TaskManager, harness: HarnessArgs, examine: Callable[[Requests], object]
+) -> None:
     if name not in manager.all_subtasks:
         kind = (
             "is a group of tasks: name its tasks" if name in manager.all_tasks else "is no task: see lm_eval ls tasks"
         )
         raise SteeringError(f"{option} {name} {kind}")
-    task = load(name, manager)
+    requests = build(name, manager, None, 1, False, harness)
+    if getattr(requests.task, "UNSAFE_CODE", False) and not harness.confirm_run_unsafe_code:
+        raise SteeringError(
+            f"{option} {name} executes what the model writes: add --confirm_run_unsafe_code if that may be"
+        )
+    examine(requests)
+
+
+def load(name: str, manager: TaskManager, harness: HarnessArgs = _PLAIN) -> Any:
+    """A fresh task, prepared as the harness's `simple_evaluate` does.
+
+    Raises:
+        SteeringError: for one that cannot be loaded, as where its data is missing, and one that a set cannot vote on.
+    """
+    try:
+        task = harness.load(name, manager)
+    except SteeringError:
+        raise
+    except Exception as error:  # data sets and tasks of others fail in ways of their own
+        raise SteeringError(
+            f"the task {name} cannot be loaded ({first_line(error)}): see that its data is in reach"
+        ) from None
     if task.OUTPUT_TYPE not in KINDS:
         raise SteeringError(
-            f"{option} {name} is of the type {task.OUTPUT_TYPE}, which has no answers to vote on: a sweep takes "
+            f"the task {name} is of the type {task.OUTPUT_TYPE}, which has no answers to vote on: a sweep takes "
             f"{' and '.join(KINDS)}"
         )
-
-
-def load(name: str, manager: TaskManager) -> Any:
-    """A fresh task, prepared as the harness's `simple_evaluate` does."""
-    import torch
-
-    random.seed(_SEEDS[0])
-    np.random.seed(_SEEDS[1])
-    torch.manual_seed(_SEEDS[2])
-    task = manager.load([name])["tasks"][name]
-    if task.get_config("num_fewshot") is None:
-        task.set_config(key="num_fewshot", value=0)
-    task.set_fewshot_seed(seed=_SEEDS[3])
     return task
 
 
-def build(name: str, manager: TaskManager, lm: Any, limit: float | None, template: bool | str) -> Requests:
-    """The requests that `simple_evaluate` would build for this model."""
-    task = load(name, manager)
-    if limit is not None:
-        limit = math.ceil(len(task.eval_docs) * limit) if limit < 1 else int(limit)
-    task.build_all_requests(
-        limit=limit,
-        rank=0,
-        world_size=1,
-        apply_chat_template=bool(template),
-        fewshot_as_multiturn=bool(template),
-        chat_template=lm.apply_chat_template if template else None,
-        tokenizer_name=lm.tokenizer_name if template else "",
-    )
+def build(
+    name: str,
+    manager: TaskManager,
+    lm: Any,
+    limit: float | None,
+    template: bool | str,
+    harness: HarnessArgs = _PLAIN,
+) -> Requests:
+    """The requests that `simple_evaluate` would build for this model.
+
+    Args:
+        name: of the task.
+        manager: of the tasks.
+        lm: the model; None for prompts without its chat template.
+        limit: documents, or a share of them below 1; None for all.
+        template: whether the model's chat template is applied, or its name.
+        harness: how else the task is asked.
+
+    Raises:
+        SteeringError: as `load`, and for prompts that cannot be built, as where shots are fewer than asked for.
+    """
+    task = load(name, manager, harness)
+    try:
+        task.build_all_requests(
+            limit=get_sample_size(task, limit), rank=0, world_size=1, **harness.building(lm if template else None)
+        )
+    except SteeringError:
+        raise
+    except Exception as error:
+        shots = task.get_config("num_fewshot")
+        raise SteeringError(
+            f"the prompts of {name} cannot be built with {shots} shots ({first_line(error)}): see that the task has "
+            "documents and as many shots, or change --num_fewshot"
+        ) from None
     instances = [instance for instance in task.instances for _ in range(instance.repeats or 1)]
     return Requests(task, name, instances, KINDS[task.OUTPUT_TYPE])
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, in one line."""
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
