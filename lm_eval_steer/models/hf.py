@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,10 +18,13 @@ from lm_eval_steer.engine.rows import Row, RowEngine
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.axis import Asked, Scores, Written
 from lm_eval_steer.models.chat import Messages
+from lm_eval_steer.models.checkpoint import checkpoint_digest
+from lm_eval_steer.models.loaded import model_digest, tokenizer_digest
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.models.slow_dtype import warn_of_slow_dtype
 from lm_eval_steer.models.steered import Steered, gather, take_plan
+from lm_eval_steer.record import digest
 from lm_eval_steer.steering.blocks import find_blocks, hidden_size
 from lm_eval_steer.steering.hooks import Steerer
 
@@ -295,13 +297,12 @@ def _model_settings(lm: HFLM, kwargs: dict[str, Any]) -> dict[str, Any]:
     named = {key: str(value) for key, value in kwargs.items() if key not in NEUTRAL}
     name = lm.pretrained if isinstance(lm.pretrained, str) else lm.model.config.name_or_path
     model = {"pretrained": name, "dtype": str(lm.model.dtype), "revision": str(lm.revision)}
-    return named | model | {"weights": _sample_of_weights(lm.model)}
+    return named | model | {"weights": _weights(lm, kwargs)}
 
 
-def _sample_of_weights(model: torch.nn.Module) -> str:
-    """SHA-256 over the first numbers of every parameter: a folder may come to hold other weights."""
-    digest_of_all = hashlib.sha256()
-    for _, parameter in sorted(model.named_parameters(), key=lambda named: named[0]):
-        if parameter.device.type != "meta":  # such lie on the disk
-            digest_of_all.update(parameter.detach().flatten()[:32].double().cpu().numpy().tobytes())
-    return digest_of_all.hexdigest()
+def _weights(lm: HFLM, kwargs: dict[str, Any]) -> str:
+    """Digest of the checkpoint; of what was handed over as an object instead, as far as that is so."""
+    digests = [checkpoint_digest({"pretrained": lm.pretrained} | kwargs) or model_digest(lm.model)]
+    if not isinstance(lm.pretrained, str) or not isinstance(kwargs.get("tokenizer") or "", str):
+        digests.append(tokenizer_digest(lm.tokenizer))
+    return digests[0] if len(digests) == 1 else digest(digests)

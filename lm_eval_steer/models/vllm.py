@@ -27,6 +27,7 @@ from lm_eval_steer.engine.vllm_rows import Finished, RowRunner, VllmRow  # noqa:
 from lm_eval_steer.engine.vllm_worker import pack  # noqa: E402
 from lm_eval_steer.models.axis import Asked, Scores, Written  # noqa: E402
 from lm_eval_steer.models.chat import Messages  # noqa: E402
+from lm_eval_steer.models.checkpoint import checkpoint_digest  # noqa: E402
 from lm_eval_steer.models.plan import SteeringPlan  # noqa: E402
 from lm_eval_steer.models.ranks import Ranks  # noqa: E402
 from lm_eval_steer.models.steered import Steered, gather, take_plan  # noqa: E402
@@ -100,6 +101,7 @@ class SteeredVLLM(Steered, VLLM):
         self._depth = int(config.hf_text_config.num_hidden_layers)
         self._width = int(config.get_hidden_size())
         self._model_settings["dtype"] = self._dtype()
+        self._model_settings["weights"] = checkpoint_digest({"pretrained": pretrained} | kwargs)
         self._penalty = float(config.try_get_generation_config().get("repetition_penalty", 1.0))
         if self._penalty != 1.0:
             self._model_settings["repetition_penalty"] = self._penalty
