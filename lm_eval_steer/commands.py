@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lm_eval_steer import plugin
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,11 +93,11 @@ def leaderboard(args: argparse.Namespace) -> None:
     """Does steering help, by how much, and is it the concept?"""
     from lm_eval_steer.leaderboard import next_command, read_leaderboard, render
 
-    board = read_leaderboard([Path(f) for f in args.folders], args.child, args.parent, args.task, args.sort)
+    board = read_leaderboard(_places(args), args.child, args.parent, args.task, args.sort)
     console = _console(120)
     sys.stdout.write(render(board, args.format, args.layout, console))
     why, command = next_command(board, args.format)
-    print(f"{why}\n  {command}", file=sys.stdout if args.format == "rich" else sys.stderr)
+    print(f"{why}\n  {printable(command)}", file=sys.stdout if args.format == "rich" else sys.stderr)
 
 
 def figures(args: argparse.Namespace) -> None:
@@ -105,24 +106,29 @@ def figures(args: argparse.Namespace) -> None:
     from lm_eval_steer.report import check_folder, write_figures
 
     check_folder(args.out)
-    board = read_leaderboard([Path(f) for f in args.folders], args.child, args.parent, args.task)
+    board = read_leaderboard(_places(args), args.child, args.parent, args.task)
     written, missing = write_figures(board, args.out)
     for path in written:
-        print(f"Wrote {path}")
+        print(printable(f"Wrote {path}"))
     for sentence in missing:
-        print(f"- {sentence}")
+        print(printable(f"- {sentence}"))
     print("See them beside the table and the responses:")
     print(f"  lm-eval-steer report {_quoted(args.folders)} --out report.html")
 
 
 def report(args: argparse.Namespace) -> None:
     """Everything about some runs on one page."""
+    from lm_eval_steer.figures import missing_matplotlib
     from lm_eval_steer.leaderboard import read_leaderboard
     from lm_eval_steer.report import check_page, write_page
 
     check_page(args.out)
-    board = read_leaderboard([Path(f) for f in args.folders], args.child, args.parent, args.task)
-    print(f"Wrote {write_page(board, args.out)}. Open it in a browser; the figures as files:")
+    board = read_leaderboard(_places(args), args.child, args.parent, args.task)
+    path = write_page(board, args.out)
+    if without := missing_matplotlib():
+        print(printable(f"Wrote {path}, without its figures ({without}). Open it in a browser; then, as files:"))
+    else:
+        print(printable(f"Wrote {path}. Open it in a browser; the figures as files:"))
     print(f"  lm-eval-steer figures {_quoted(args.folders)} --out figures")
 
 
@@ -151,7 +157,7 @@ def compare(args: argparse.Namespace) -> None:
     from lm_eval_steer.vector import SteeringVector
     from lm_eval_steer.vector_report import comparison_notes, comparison_table
 
-    if args.out:
+    if args.out is not None:
         check_figure(args.out)
     first, second = (SteeringVector.load(find_vector(name)) for name in (args.first, args.second))
     cosines = cosines_of(first, second, (Path(args.first).name, Path(args.second).name))
@@ -160,8 +166,8 @@ def compare(args: argparse.Namespace) -> None:
     console.print(comparison_table(cosines, null))
     for note in comparison_notes(cosines, null, (first, second)):
         console.print(f"- {note}", markup=False, highlight=False)
-    if args.out:
-        print(f"Wrote {save_figure(correlation(cosines, null), args.out)}. Look at the vectors:")
+    if args.out is not None:
+        print(printable(f"Wrote {save_figure(correlation(cosines, null), args.out)}. Look at the vectors:"))
         print(f"  lm-eval-steer vectors show {shlex.quote(args.first)}")
     else:
         print("Draw it:")
@@ -176,8 +182,19 @@ def _console(columns: int = UNATTENDED) -> Console:
     return Console(width=None if sys.stdout.isatty() else columns)
 
 
+def _places(args: argparse.Namespace) -> list[Path]:
+    """Where results are.
+
+    Raises:
+        SteeringError: for an empty name, which a shell makes of a variable that is not set.
+    """
+    if "" in args.folders:
+        raise SteeringError("the name of a folder of results is empty: name what --output_path named, or . for here")
+    return [Path(folder) for folder in args.folders]
+
+
 def _quoted(folders: list[str]) -> str:
-    return " ".join(map(shlex.quote, folders))
+    return printable(" ".join(map(shlex.quote, folders)))
 
 
 def _pick(kind: type[T], args: argparse.Namespace) -> T:

@@ -5,17 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.files import is_file
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.record import digest
+from lm_eval_steer.result_files import (
+    check_task,
+    find_result_files,
+    read_results,
+    read_samples,
+    samples_file,
+    stamp,
+)
+from lm_eval_steer.text import printable
 
 
 @dataclass(frozen=True)
@@ -135,76 +145,134 @@ class Run:
         return _digest([" ".join(sample.key) for sample in self.samples])
 
 
-def read_runs(folders: list[Path]) -> list[Run]:
-    """The runs below `folders`, in order of path; of runs with the same arguments in one folder, the newest.
+def read_runs(places: list[Path]) -> list[Run]:
+    """The runs below `places`, as `find_runs` finds them."""
+    return find_runs(places)[0]
+
+
+def find_runs(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """The runs of some places, in order of path, and a sentence for each that is left out.
+
+    Of runs with the same arguments and the same --output_path, the newest counts. Left out are files that are damaged
+    or foreign, and tasks without a score. A score that is NaN is one: see `is_scored`.
+
+    Args:
+        places: folders, with all that is below them; result files; or what --output_path named, as in runs/base.json.
 
     Raises:
-        SteeringError: for a folder that is missing or holds no result, and for a half-written file.
+        SteeringError: for a place that is missing or holds no result, and where nothing is left.
     """
-    newest: dict[tuple[Path, str, str], Run] = {}
-    for folder in folders:
-        if not folder.exists():
-            raise SteeringError(f"{folder}: no such folder of results")
-        found = folder.rglob("results_*.json")  # the harness puts the date into the name
-        # A sweep writes an arm into a folder of this name, and renames it when it is whole.
-        paths = sorted(path for path in found if not path.relative_to(folder).match("*.part/*/*"))
-        if not paths and (folder / "sweep.json").is_file():
-            raise SteeringError(f"the sweep in {folder} has no arm yet: start its command again, it goes on")
-        if not paths:
-            raise SteeringError(f"{folder} holds no results_*.json of lm_eval: run lm_eval with --output_path {folder}")
+    newest: dict[tuple[Path, str, str, str], tuple[str, Run]] = {}
+    left_out: dict[str, None] = {}
+    for place in places:
+        paths = find_result_files(place)
         for path in tqdm(paths, desc="results", unit="file", delay=2, leave=False, disable=None):
-            for run in _read(path):
-                newest[path.parent.resolve(), run.task, run.arguments] = run
-    return list(newest.values())
+            name, date = stamp(path)
+            runs, sentences = _read(path)
+            left_out |= dict.fromkeys(sentences)
+            for run in runs:
+                key = (path.parent.resolve(), name, run.task, run.arguments)
+                if key not in newest or newest[key][0] <= date:
+                    newest[key] = (date, run)
+    if not newest:
+        refuse_nothing(list(left_out))
+    return [run for _, run in newest.values()], list(left_out)
 
 
-def _read(path: Path) -> list[Run]:
+def refuse_nothing(left_out: Sequence[str]) -> NoReturn:
+    """End where everything was left out, with the first reason."""
+    more = f" (and {len(left_out) - 1} more that cannot be used)" if len(left_out) > 1 else ""
+    raise SteeringError(f"{left_out[0]}{more}")
+
+
+def is_scored(run: Run) -> bool:
+    """Whether a run can be compared: NaN is less and more than nothing."""
+    return not math.isnan(run.score)
+
+
+def _read(path: Path) -> tuple[list[Run], list[str]]:
+    """The runs of a file, and why others of its tasks, or all, are left out."""
+    runs: list[Run] = []
+    sentences = []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        config = content["config"]
-        tasks = content["configs"]
-        return [_read_task(path, content, config, task) for task in tasks]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SteeringError(
-            f"{path} is not a whole result file of lm_eval, or its samples are not ({error!r}): remove it or run again"
-        ) from None
+        content = read_results(path)
+    except SteeringError as error:
+        return [], [str(error)]
+    except _BROKEN as error:
+        return [], [_broken(path, error)]
+    for task in content["configs"]:
+        try:
+            check_task(content, task)
+            runs.append(_read_task(path, content, task))
+        except SteeringError as error:
+            sentences.append(str(error))
+        except _BROKEN as error:
+            sentences.append(_broken(path, error))
+    if not content["configs"]:
+        sentences.append(_broken(path, ValueError("it names no task")))
+    return runs, sentences
 
 
-def _read_task(path: Path, content: dict[str, Any], config: dict[str, Any], task: str) -> Run:
-    scores = {
-        key: value
-        for key, value in content["results"][task].items()
-        if "," in key and "_stderr" not in key and isinstance(value, int | float)
-    }
-    if not scores:
-        raise ValueError(f"no metric of {task}")
-    metric, score = next(iter(scores.items()))
+_BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
+"""What reading raises for what is no result."""
+
+
+def _broken(path: Path, error: Exception) -> str:
+    why = f"{error}" if isinstance(error, ValueError) else f"{error!r}"
+    return printable(
+        f"{path} is not a whole result file of lm_eval, or its samples are not ({why}): remove it or run again"
+    )
+
+
+def _read_task(path: Path, content: dict[str, Any], task: str) -> Run:
+    config = content["config"]
+    metric, score = _first_metric(path, task, content["results"][task])
     arguments = [config.get(key) for key in ("model", "model_args", "gen_kwargs", "limit")]
     arguments += [content.get(key) for key in ("system_instruction", "chat_template_sha", "fewshot_as_multiturn")]
     name, filter_name = metric.split(",", 1)
     n = content["n-samples"][task]["effective"]
     seconds = content.get("total_evaluation_time_seconds")
-    samples = _samples_file(path, task)
+    samples = samples_file(path, task)
+    has_samples = is_file(samples)
+    higher = (content.get("higher_is_better") or {}).get(task) or {}
     return Run(
         path=path,
         task=task,
-        child=str(content.get("model_name") or config["model"]),
+        child=printable(content.get("model_name") or config["model"]),
         arguments=json.dumps([*arguments, content["n-shot"][task]], default=str),
-        conditions=_conditions(content, config, task, metric),
-        own_conditions=_own_conditions(content, config),
+        conditions=_printable(_conditions(content, config, task, metric)),
+        own_conditions=_printable(_own_conditions(content, config)),
         steering=config.get("steering") or {},
         chat=bool(content.get("chat_template_sha")),
         metric=metric,
-        score=float(score),
+        score=score,
         n=n,
-        samples=_read_samples(samples, name, filter_name, n) if samples.is_file() else [],
-        higher_is_better=bool((content.get("higher_is_better") or {}).get(task, {}).get(name, True)),
+        samples=_read_samples(samples, name, filter_name, n) if has_samples else [],
+        higher_is_better=bool(higher.get(name, True)),
         record=str(_arguments_of(config).get("record") or ""),
-        vectors=Path(str(_arguments_of(config).get("vectors") or "")).stem,
+        vectors=printable(Path(str(_arguments_of(config).get("vectors") or "")).stem),
         seconds=None if seconds is None else float(seconds),
-        lm_eval_version=str(content.get("lm_eval_version") or ""),
-        has_samples_file=samples.is_file(),
+        lm_eval_version=printable(str(content.get("lm_eval_version") or "")),
+        has_samples_file=has_samples,
     )
+
+
+def _first_metric(path: Path, task: str, results: dict[str, Any]) -> tuple[str, float]:
+    """A task's first metric with its filter, and its value.
+
+    Raises:
+        SteeringError: where it is no number, as after --predict_only, whose metric is the constant 999.
+    """
+    metrics = {key: value for key, value in results.items() if "," in key and "_stderr" not in key}
+    metric, value = next(iter(metrics.items()), ("", None))
+    if not metric or metric.startswith("bypass,"):
+        why = "it was run with --predict_only" if metric else "it has no score"
+        raise SteeringError(f"{path}: no metric of {task} ({why}), so there is nothing to compare")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SteeringError(
+            f"{path}: no metric of {task} to compare, for the first one, {metric}, is {value!r:.60} and no number"
+        )
+    return metric, float(value)
 
 
 def read_documents(run: Run) -> list[Document]:
@@ -215,12 +283,11 @@ def read_documents(run: Run) -> list[Document]:
     """
     if not run.samples:
         return []
-    file = _samples_file(run.path, run.task)
+    file = samples_file(run.path, run.task)
     name, filter_name = run.metric.split(",", 1)
     try:
-        rows = [row for row in _rows(file) if row["filter"] == filter_name]
-        return sorted((_document(row, name) for row in rows), key=lambda one: one.number)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        return sorted((_document(row, name) for row in read_samples(file, filter_name)), key=lambda one: one.number)
+    except _BROKEN as error:
         raise SteeringError(f"{file} holds no whole samples of lm_eval ({error!r}): remove it or run again") from None
 
 
@@ -273,10 +340,29 @@ def _conditions(content: dict[str, Any], config: dict[str, Any], task: str, metr
         "system prompt": f"given ({_digest([str(system)])})" if system else "the task's",
         "system_role": "merge" if merged else "as hf has it",
         "dtype": str(config.get("model_dtype") or "unknown").removeprefix("torch."),
-        "engine": "vllm" if "vllm" in str(config.get("model")) else "transformers",
+        "engine": _engine(config),
     }
     generation = content["configs"][task].get("generation_kwargs") or {}
     return found | {f"generation {key}": _text(generation[key]) for key in sorted(generation)}
+
+
+_ENGINES = {
+    **dict.fromkeys(("hf", "hf-auto", "huggingface", "steered-hf", "steered"), "transformers"),
+    **dict.fromkeys(("hf-multimodal", "hf-mistral3", "hf-audiolm-qwen"), "transformers"),
+    **dict.fromkeys(("vllm", "vllm-vlm", "steered-vllm"), "vllm"),
+    **dict.fromkeys(("sglang", "sglang-generate"), "sglang"),
+    **{name: name for name in ("ipex", "openvino", "habana")},  # of the class of `hf`, but with engines of their own
+}
+"""Model class of the harness -> what computes; another class (an API, onnxruntime) goes by its own name."""
+
+
+def _engine(config: dict[str, Any]) -> str:
+    name = str(config.get("model") or "unknown")
+    if name in _ENGINES:
+        return _ENGINES[name]
+    if "model_num_parameters" in config:  # HFLM says it; simple_evaluate calls a model that it was handed otherwise
+        return "transformers"
+    return "vllm" if "vllm" in name.lower() else name
 
 
 def _own_conditions(content: dict[str, Any], config: dict[str, Any]) -> dict[str, str]:
@@ -296,6 +382,10 @@ def _arguments_of(config: dict[str, Any]) -> dict[str, Any]:
     return dict(given)
 
 
+def _printable(conditions: dict[str, str]) -> dict[str, str]:
+    return {printable(name): printable(value) for name, value in conditions.items()}
+
+
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)
 
@@ -304,37 +394,17 @@ def _digest(parts: list[str]) -> str | None:
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:8] if parts else None
 
 
-def _request(arguments: Any) -> str:
-    """Of a document with one request; multiple choice has several, and generates no tokens."""
-    if not isinstance(arguments, dict) or len(arguments) != 1:
-        return ""
-    (one,) = arguments.values()
-    return digest([one["arg_0"]]) if isinstance(one, dict) and "arg_0" in one else ""
-
-
-def _samples_file(path: Path, task: str) -> Path:
-    return path.with_name(f"samples_{task}_{path.stem.removeprefix('results_')}.jsonl")
-
-
 def _read_samples(file: Path, metric: str, filter_name: str, n: int) -> list[Sample]:
-    rows = [row for row in _rows(file) if row["filter"] == filter_name]
+    rows = list(read_samples(file, filter_name))
     if len(rows) < n:
         raise ValueError(f"{file.name} holds {len(rows)} of {n} documents")
     if not all(isinstance(row[metric], int | float) and math.isfinite(row[metric]) for row in rows):
         return []
+    documents = [_document(row, metric) for row in rows]  # now, so that nobody meets one that is not whole later
     return [
-        Sample(
-            (row["doc_hash"], row["prompt_hash"]),
-            json.dumps(row["resps"], ensure_ascii=False),
-            float(row[metric]),
-            _request(row.get("arguments")),
-        )
-        for row in rows
+        Sample(one.key, json.dumps(row["resps"], ensure_ascii=False), one.score, "" if one.choices else one.request)
+        for one, row in zip(documents, rows, strict=True)
     ]
-
-
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    return (json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line)
 
 
 def _document(row: dict[str, Any], metric: str) -> Document:

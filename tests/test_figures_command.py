@@ -72,7 +72,7 @@ def test_agreement_counts_the_answers_like_the_votes(sweep: Path) -> None:
 def test_a_response_that_is_missing_is_no_point(sweep: Path, tmp_path: Path) -> None:
     """One early stop leaves one strength open: its curve and the agreement would be of a chosen part."""
     folder = shutil.copytree(sweep, tmp_path / "sweep")
-    (file,) = (folder / "record").iterdir()
+    (file,) = (folder / "record").glob("*.jsonl")
     kept = [line for line in file.read_text().split("\n") if '"doc_id":3,' not in line or '"alpha":1.0' not in line]
     file.write_text("\n".join(kept))
     drawn, missing = found(folder)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import html
 import json
+import os
 import re
 import shutil
 import sys
@@ -348,12 +350,67 @@ def test_bad_input_is_one_sentence_and_leaves_no_page(
     assert "no such folder of results" in refused(str(tmp_path / "no"), "--out", out)
     assert "holds no results_*.json" in refused(str(tmp_path / "empty"), "--out", out)
     folder = shutil.copytree(sweep, tmp_path / "half")
-    (record,) = (folder / "record").iterdir()
-    record.write_text(record.read_text().replace('"version":1', '"version":2', 1))
-    assert "reads version 1" in refused(str(folder), "--out", out)
     state = folder / "sweep.json"
     state.write_text(state.read_text()[:100])
     assert "is no whole sweep.json" in refused(str(folder), "--out", out)
+    assert "the name of a folder of results is empty" in refused("", "--out", out)
     assert not (tmp_path / "x").exists()
+
+
+def test_without_matplotlib_the_page_has_no_figures_and_says_how_to_get_them(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert 'run pip install "lm_eval_steer[figures]"' in refused(str(sweep), "--out", out)
+    out = tmp_path / "report.html"
+    assert main(["report", str(sweep), "--out", str(out)]) == 0
+    wanted = 'pip install "lm_eval_steer[figures]"'
+    assert wanted in capsys.readouterr().out
+    page = out.read_text()
+    reader = read(page)
+    assert "svg" not in reader.tags
+    assert html.escape(wanted, quote=False).replace('"', "&#34;") in page
+    assert "vote of 3" in page  # the table and the documents are there
+    assert len(re.findall(r'type="application/json"', page)) >= 2
+
+
+@pytest.mark.parametrize("harm", ["gone", "empty", "of others", "of another version", "a pipe"])
+def test_without_the_record_of_a_vote_the_page_has_what_the_results_hold(harm: str, tmp_path: Path) -> None:
+    write_run(tmp_path / "a", [0.0, 1.0])
+    steering = {"vector": "5ha", "unit": "alpha", "control": None}
+    write_run(tmp_path / "b", [1.0, 0.0], alpha=[0.25, 0.5], record="record", steering=steering)  # type: ignore[arg-type]
+    record = tmp_path / "record"
+    alphas = (0.75,) if harm == "of others" else (0.25, 0.5)
+    write_record(record, {("", alpha): [("a", "2"), ("b", "3")] for alpha in alphas})
+    (file,) = record.glob("*.jsonl")
+    if harm == "of another version":
+        file.write_text(file.read_text().replace('"version":1', '"version":2', 1))
+    elif harm == "a pipe":
+        file.unlink()
+        os.mkfifo(file)
+    elif harm != "of others":
+        shutil.rmtree(record)
+        (record if harm == "empty" else tmp_path).mkdir(exist_ok=True)
+    board = board_of(tmp_path)
+    (view,) = read_sheets(board.rows)[0].views
+    assert (view.names, view.voters) == ([], [])
+    page = make_page(board)
+    assert "no agreement of votes, for that takes" in page
+    assert ("Left out: " in page and str(file) in page) == (harm in ("of another version", "a pipe"))
+
+
+def test_agreement_takes_every_strength_of_the_vote(tmp_path: Path) -> None:
+    """A record that lost one of three strengths says nothing about the share of the three."""
+    reports.write(tmp_path, record=False)
+    write_record(tmp_path / "record", {("", 0.25): [reports.said("0.25", i) for i in range(12)]})
+    sheet = sheet_of(tmp_path)
+    assert sheet.views[0].names == ["0.25", "0.5"]
+    assert sheet.views[0].voters == []
+
+
+def test_control_characters_of_names_are_escaped(tmp_path: Path) -> None:
+    child = "org/a\x1b]0;t\x07\x9b2J\u202e"
+    reports.write(tmp_path, record=False, child=child)
+    page = make_page(board_of(tmp_path))
+    assert not set(page) & set("\x1b\x07\x9b\u202e")
+    assert "a\\x1b]0;t\\x07\\x9b2J\\u202e" in page
+    assert read(page).tags.count("svg") == 3

@@ -13,7 +13,7 @@ from lm_eval_steer.figures._accuracy import alpha_accuracy
 from lm_eval_steer.figures._correlation import correlation
 from lm_eval_steer.figures._data import Agreement, BlockDose, Count, Curve, VoteChange
 from lm_eval_steer.figures._doses import dose_by_block
-from lm_eval_steer.figures._style import check_figure, figure_bytes, need_matplotlib, save_figure
+from lm_eval_steer.figures._style import check_figure, figure_bytes, missing_matplotlib, need_matplotlib, save_figure
 from lm_eval_steer.figures._votes import agreement, vote_change
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "correlation",
     "dose_by_block",
     "figure_bytes",
+    "missing_matplotlib",
     "need_matplotlib",
     "save_figure",
     "vote_change",

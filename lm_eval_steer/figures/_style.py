@@ -82,12 +82,19 @@ def need_matplotlib() -> None:
     Raises:
         SteeringError: where it is missing, with the command that brings it.
     """
+    if without := missing_matplotlib():
+        raise SteeringError(without)
+
+
+def missing_matplotlib() -> str:
+    """Why no figure can be drawn, with the command that helps; empty where they can."""
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
-        raise SteeringError(
-            f'figures need {error.name}, which is not installed: run pip install "lm_eval_steer[figures]"'
-        ) from error
+        return f'figures need {error.name}, which is not installed: run pip install "lm_eval_steer[figures]"'
+    except ImportError as error:
+        return f'figures need matplotlib, which cannot be loaded ({error}): run pip install "lm_eval_steer[figures]"'
+    return ""
 
 
 def styled() -> AbstractContextManager[None]:
@@ -142,6 +149,8 @@ def check_figure(path: str | Path) -> None:
     Raises:
         SteeringError: for another suffix, a place that cannot be written to, and where matplotlib is missing.
     """
+    if not str(path):
+        raise SteeringError("--out names no file: name an .svg or a .png")
     figure_kind(Path(path))
     need_matplotlib()
     refuse_unwritable(path)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from lm_eval_steer.text import printable
+
 
 @dataclass
 class Block:
-    """A table.
+    """A table. All of it is shown, so nothing in it can steer a terminal: control characters are escaped.
 
     Attributes:
         title: above it.
@@ -24,6 +26,12 @@ class Block:
     rows: list[list[str]]
     keys: int = 1
     heading: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.title = printable(self.title)
+        self.columns, self.heading = list(map(printable, self.columns)), list(map(printable, self.heading))
+        self.left = set(map(printable, self.left))
+        self.rows = [list(map(printable, cells)) for cells in self.rows]
 
     def starts(self, place: int) -> bool:
         """Whether a row's keys are others than those of the row before."""

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.leaderboard.blocks import Block
-from lm_eval_steer.leaderboard.entries import UNPAIRED, entry, short, short_names, word
+from lm_eval_steer.leaderboard.costs import Records
+from lm_eval_steer.leaderboard.entries import UNPAIRED, count_tokens, entry, short, short_names, word
 from lm_eval_steer.leaderboard.flat import flat
 from lm_eval_steer.leaderboard.formats import to_csv, to_html, to_latex, to_markdown
 from lm_eval_steer.leaderboard.groups import Group, group_runs
@@ -24,8 +25,10 @@ from lm_eval_steer.leaderboard.layouts import best_alpha, table1
 from lm_eval_steer.leaderboard.notes import notes
 from lm_eval_steer.leaderboard.rows import Row, find_rows
 from lm_eval_steer.leaderboard.sheet import sheet
+from lm_eval_steer.leaderboard.sweeps import leave_out_broken
 from lm_eval_steer.leaderboard.terminal import print_blocks
-from lm_eval_steer.results import read_runs
+from lm_eval_steer.results import find_runs, is_scored, refuse_nothing
+from lm_eval_steer.text import printable
 
 VERSION = 1
 FORMATS = ("rich", "markdown", "csv", "json", "latex", "html")
@@ -86,13 +89,23 @@ def read_leaderboard(
         sort: one of `SORTS`, within groups; texts and p upwards, the rest downwards.
 
     Raises:
-        SteeringError: for what cannot be read, filters that leave nothing, and an unknown column.
+        SteeringError: where nothing can be read, for filters that leave nothing, and for an unknown column. What else
+            cannot be read is told of in the notes.
     """
     if sort and sort not in SORTS:
         raise SteeringError(f"--sort {sort} is no column: use one of {', '.join(SORTS)}")
-    runs = read_runs(folders)
+    runs, left_out = find_runs(folders)
+    runs, broken = leave_out_broken(runs)
+    left_out += broken
+    left_out += [f"{run.path}: the score of {run.task} is NaN, no number" for run in runs if not is_scored(run)]
+    runs = [run for run in runs if is_scored(run)]
+    if not runs:
+        refuse_nothing(left_out)
     rows = find_rows(group_runs(runs))
     families = judge(rows)
+    records = Records()
+    for row in rows:
+        count_tokens(row, records)
     names = short_names(list(dict.fromkeys(run.child for run in runs)))
     names |= short_names(list(dict.fromkeys(row.parent for row in rows)))
     for option, wanted, value in (
@@ -109,13 +122,16 @@ def read_leaderboard(
     if sort:
         order = {id(group): place for place, group in enumerate({id(row.group): row.group for row in rows}.values())}
         rows = sorted(rows, key=lambda row: (order[id(row.group)], *_sort_key(row, sort, names)))
-    return Leaderboard(folders, rows, families, names, notes(rows, families, runs, names))
+    told = [f"Left out: {sentence}" for sentence in dict.fromkeys((*left_out, *records.left_out))]
+    told += notes(rows, families, runs, names)
+    return Leaderboard(folders, rows, families, names, [printable(one) for one in told])
 
 
 def render(board: Leaderboard, form: str = "rich", layout: str = "flat", console: Console | None = None) -> str:
     """The leaderboard as text; `rich` is printed to `console` and gives an empty text."""
     if form == "json":
-        return json.dumps(_finite(_document(board, layout)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(_finite(_document(board, layout)), indent=1, ensure_ascii=False, allow_nan=False)
+        return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text) + "\n"
     if form == "csv" and layout == "flat":
         return to_csv(*sheet(board.entries()))
     blocks = board.blocks(layout)

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lm_eval_steer.leaderboard.costs import recorded_tokens
+from lm_eval_steer.leaderboard.costs import Records, recorded_tokens
 from lm_eval_steer.leaderboard.pairs import interval
 from lm_eval_steer.leaderboard.rows import KINDS, Change, Row
 from lm_eval_steer.results import Run
@@ -90,10 +90,16 @@ def seconds(row: Row) -> dict[str, float]:
 
 def tokens(row: Row, arm: str) -> int | None:
     """Generated for an arm, or for `baseline`."""
-    if row.is_sweep:
-        return row.parts[arm].tokens if arm in row.parts else None
-    run = _scores(row).get(arm)
-    return None if run is None else recorded_tokens(run)
+    return row.tokens.get(arm)
+
+
+def count_tokens(row: Row, records: Records) -> None:
+    """Fill in `tokens`: what a sweep counted, or what a run's record says."""
+    for arm, run in _scores(row).items():
+        if row.is_sweep:
+            row.tokens[arm] = row.parts[arm].tokens if arm in row.parts else None
+        else:
+            row.tokens[arm] = recorded_tokens(run, records)
 
 
 def difference(row: Row, found: RandomComparison) -> tuple[float, float, float]:

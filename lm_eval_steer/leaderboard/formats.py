@@ -5,14 +5,24 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 
 from lm_eval_steer.leaderboard.blocks import Block
+from lm_eval_steer.text import printable
 
 _LATEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
     **{"α": r"$\alpha$", "<": "$<$", ">": "$>$", "|": "$|$"},
+    **{"[": "{[}", "]": "{]}", "*": "{*}"},  # behind \\ and \item they would be an argument
 }
+
+
+_FORMULA = tuple(
+    "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
+)
+_NUMBER = re.compile(r"-|[+-]?[\d.,:]+(?:e[+-]?\d+)?%?", re.ASCII)
+"""What may begin like a formula: a number, or the dash of an empty cell."""
 
 
 def to_markdown(blocks: list[Block], notes: list[str]) -> str:
@@ -31,11 +41,11 @@ def to_markdown(blocks: list[Block], notes: list[str]) -> str:
 
 
 def to_csv(columns: list[str], rows: list[list[object]]) -> str:
-    """One table; nothing for None."""
+    """One table; nothing for None. Text that a spreadsheet would take for a formula has an apostrophe before it."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([["" if cell is None else cell for cell in cells] for cells in rows])
+    writer.writerow(map(_plain, columns))
+    writer.writerows([["" if cell is None else _plain(cell) for cell in cells] for cells in rows])
     return out.getvalue()
 
 
@@ -84,9 +94,17 @@ def to_html(blocks: list[Block], notes: list[str]) -> str:
 
 
 def _mark(text: str) -> str:
-    for char in "\\|`*_<>[]":
+    """Text in a cell; < and > as HTML has them, since not every Markdown knows \\<."""
+    for char in "\\|`*_[]":
         text = text.replace(char, f"\\{char}")
-    return " ".join(text.split())
+    return " ".join(html.escape(text, quote=False).split())
+
+
+def _plain(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    text = printable(cell)
+    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
 
 
 def _tex(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lm_eval_steer.results import Run
+from lm_eval_steer.text import printable
 
 Key = Mapping[str, str | None]
 
@@ -44,7 +45,7 @@ class Group:
     @property
     def name(self) -> str:
         """The task's, with the letter."""
-        return f"{self.task} ({self.letter})" if self.letter else self.task
+        return printable(f"{self.task} ({self.letter})" if self.letter else self.task)
 
 
 def group_runs(runs: list[Run]) -> list[Group]:

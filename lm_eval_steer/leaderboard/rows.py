@@ -13,6 +13,7 @@ from lm_eval_steer.leaderboard.groups import Group
 from lm_eval_steer.leaderboard.sweeps import Part, part_of
 from lm_eval_steer.results import Run
 from lm_eval_steer.stats import RandomComparison, Verdict
+from lm_eval_steer.text import printable
 
 KINDS = ("best", "vote", "per-layer")
 """The arms of a sweep's vector, and of each of its controls."""
@@ -59,6 +60,7 @@ class Row:
         baseline: the unsteered run; None where there is none.
         runs: arm -> run: `best`, `vote`, `0.5`, `random:1 best`, ... without the baseline.
         parts: arm -> its place in a sweep; empty outside of one.
+        tokens: arm, or `baseline` -> generated tokens; None where unknown.
         changes: arm -> against the baseline.
         random: `best` or `vote` -> the vector against its random controls.
     """
@@ -70,6 +72,7 @@ class Row:
     baseline: Run | None
     runs: dict[str, Run]
     parts: dict[str, Part] = field(default_factory=dict)
+    tokens: dict[str, int | None] = field(default_factory=dict)
     changes: dict[str, Change] = field(default_factory=dict)
     random: dict[str, RandomComparison] = field(default_factory=dict)
 
@@ -165,7 +168,7 @@ def _rows_of(group: Group) -> list[Row]:
 
 def _fingerprint(row: Row) -> str:
     """Of the vector, short; vectors of one name may be several."""
-    return next((str(run.steering["vector"])[:8] for run in row.runs.values() if run.steering.get("vector")), "")
+    return next((printable(run.steering["vector"][:8]) for run in row.runs.values() if run.steering.get("vector")), "")
 
 
 def _order(run: Run) -> tuple[Any, ...]:
@@ -187,8 +190,8 @@ def _vector(run: Run) -> str:
         for key, default in _SETTINGS.items()
         if key not in ("unit", "alpha_per_layer") and run.steering.get(key, default) != default
     ]
-    return " ".join([run.vectors or str(run.steering.get("vector") or "-")[:8], *others])
+    return printable(" ".join([run.vectors or str(run.steering.get("vector") or "-")[:8], *others]))
 
 
 def _parent(run: Run) -> str:
-    return str((run.steering.get("transfer") or {}).get("parent", "-"))
+    return printable(str((run.steering.get("transfer") or {}).get("parent") or "-"))

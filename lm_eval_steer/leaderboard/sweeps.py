@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 import functools
-import json
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.files import parse_json, read_text
+from lm_eval_steer.result_files import CONTROL
+from lm_eval_steer.results import Run
+from lm_eval_steer.shapes import ANY, COUNT, NUMBER, OBJECT, SAID_NUMBER, TEXT, YES_OR_NO, Kind, Parts, Table, check
 
 VERSION = 1
+
+_ARM = re.compile(r"baseline|identity|self-consistency|(?:(?P<control>[\w:-]+) )?(?:best|vote|per-layer)", re.ASCII)
+
+
+def _is_arm(value: Any) -> bool:
+    found = _ARM.fullmatch(value) if isinstance(value, str) else None
+    return found is not None and CONTROL.test(found["control"] or "")
+
+
+_VECTOR_OR_CONTROL = Kind("the vector or a control", lambda value: value == "vector" or CONTROL.test(value))
+_SCORE = Kind("a number or null", lambda value: value is None or NUMBER.test(value))
+_VALIDATION = Parts(
+    {"task": TEXT},
+    {"n": COUNT, "metric": TEXT, "best": OBJECT, "scores": Table(Table(_SCORE, SAID_NUMBER), _VECTOR_OR_CONTROL)},
+)
+_TASK = Parts(
+    {
+        "validation": _VALIDATION,
+        "test": Table(Parts({"result": TEXT}, {"tokens": COUNT}), Kind("the name of an arm", _is_arm)),
+        "passes": Table(Parts({"seconds": NUMBER})),
+    }
+)
+_ANY_STATE = Parts({"version": ANY})
+_STATE = Parts({"tasks": Table(_TASK), "complete": YES_OR_NO})
 
 
 @dataclass(frozen=True)
@@ -45,22 +74,35 @@ def part_of(path: Path, task: str) -> Part | None:
         return None
     folder = path.parents[4]
     file = folder / "sweep.json"
-    if not file.is_file():
+    if not os.path.lexists(file):
         return None
     state = _read(file)
-    try:
-        found = state["tasks"].get(task, {"test": {}})
-        for arm, entry in found["test"].items():
-            if folder / entry["result"] == path:
-                validation = found["validation"]
-                spent = {
-                    "validation": _seconds(found["passes"], validation["task"]),
-                    "test": _seconds(found["passes"], task),
-                }
-                return Part(folder, arm, entry["tokens"], spent, validation, bool(state["complete"]))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _broken(file, error) from None
+    found = state["tasks"].get(task)
+    for arm, entry in found["test"].items() if found else ():
+        if folder / entry["result"] == path:
+            validation = found["validation"]
+            spent = {
+                "validation": _seconds(found["passes"], validation["task"]),
+                "test": _seconds(found["passes"], task),
+            }
+            return Part(folder, arm, entry.get("tokens"), spent, validation, state["complete"])
     return None
+
+
+def leave_out_broken(runs: list[Run]) -> tuple[list[Run], list[str]]:
+    """Runs without those of sweeps whose sweep.json cannot be read, and a sentence for each of these sweeps.
+
+    Nobody knows which of their strengths was chosen on validation rows.
+    """
+    kept: list[Run] = []
+    sentences: dict[str, None] = {}
+    for run in runs:
+        try:
+            part_of(run.path, run.task)
+            kept.append(run)
+        except SteeringError as error:
+            sentences[str(error)] = None
+    return kept, list(sentences)
 
 
 def _seconds(passes: dict[str, Any], task: str) -> float:
@@ -69,23 +111,24 @@ def _seconds(passes: dict[str, Any], task: str) -> float:
 
 
 @functools.lru_cache(maxsize=64)
-def _parse(file: Path, size: int, time: int) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))
+def _parse(file: Path, size: int, time: int) -> dict[str, Any]:
+    state = parse_json(read_text(file, "the state of a sweep"))
+    check(state, _ANY_STATE, "its content")
+    if state["version"] == VERSION:
+        check(state, _STATE, "its content")
+    return dict(state)
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
         state = _parse(file, file.stat().st_size, file.stat().st_mtime_ns)
-        version, _ = state["version"], (state["tasks"].items(), state["complete"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _broken(file, error) from None
-    if version != VERSION:
+    except SteeringError:
+        raise
+    except (OSError, ValueError) as error:
+        raise SteeringError(f"{file} is no whole sweep.json ({error}): start the sweep again, it goes on") from None
+    if state["version"] != VERSION:
         raise SteeringError(
-            f"{file} is of version {version!r}, but this lm_eval_steer reads version {VERSION}: use the lm_eval_steer "
-            "that wrote it, or sweep again"
+            f"{file} is of version {state['version']!r}, but this lm_eval_steer reads version {VERSION}: use the "
+            "lm_eval_steer that wrote it, or sweep again"
         )
-    return dict(state)
-
-
-def _broken(file: Path, error: Exception) -> SteeringError:
-    return SteeringError(f"{file} is no whole sweep.json ({error!r}): start the sweep again, it goes on")
+    return state

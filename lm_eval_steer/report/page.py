@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from lm_eval_steer import __version__
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.figures import figure_bytes, need_matplotlib
+from lm_eval_steer.figures import figure_bytes, missing_matplotlib
 from lm_eval_steer.files import refuse_unwritable, write_whole
 from lm_eval_steer.leaderboard import Leaderboard
 from lm_eval_steer.leaderboard.entries import short
@@ -24,6 +24,7 @@ from lm_eval_steer.report.svg import inline
 from lm_eval_steer.report.tables import make_table
 from lm_eval_steer.report.views import read_sheets
 from lm_eval_steer.report.words import MARKS, sum_up, tell
+from lm_eval_steer.text import printable
 
 NO_SAMPLES = (
     "No document is here to look at: the harness keeps them only with --log_samples. Run lm_eval with --log_samples "
@@ -39,19 +40,18 @@ def check_page(path: str | Path) -> None:
     """Check, before the work, that a page can be written to `path`.
 
     Raises:
-        SteeringError: for another suffix than .html, a place that cannot be written to, and without matplotlib.
+        SteeringError: for another suffix than .html, and a place that cannot be written to.
     """
     if Path(path).suffix.lower() != ".html":
         raise SteeringError(f"--out {path}: a report is one HTML file, name it with .html")
-    need_matplotlib()
     refuse_unwritable(path)
 
 
 def write_page(board: Leaderboard, path: str | Path) -> Path:
-    """Write the page of a leaderboard, whole or not at all.
+    """Write the page of a leaderboard, whole or not at all; without matplotlib, without figures.
 
     Raises:
-        SteeringError: for samples and records that cannot be read.
+        SteeringError: for samples that were cut or changed since the leaderboard read them, and a full disk.
     """
     text = make_page(board)
     return write_whole(path, lambda part: part.write_bytes(text.encode("utf-8", "replace")))
@@ -60,21 +60,25 @@ def write_page(board: Leaderboard, path: str | Path) -> Path:
 def make_page(board: Leaderboard) -> str:
     """The page as text."""
     sheets = read_sheets(board.rows)
-    pictures, missing = find_pictures(board, sheets)
+    without = missing_matplotlib()
+    pictures, missing = ([], [without]) if without else find_pictures(board, sheets)
+    left_out = dict.fromkeys(f"Left out: {sentence}" for sheet in sheets for sentence in sheet.left_out)
     index, blocks = make_blocks(sheets, board.names)
     told = [tell(row, board.names) for row in board.rows]
     script = _asset("page.js")
     children = dict.fromkeys(short(row.child, board.names) for row in board.rows)
     tasks = dict.fromkeys(row.group.task for row in board.rows)
     folders = " ".join(shlex.quote(str(folder)) for folder in board.folders)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
     return environment.from_string(_asset("page.html")).render(
         about=f"{', '.join(children)} on {', '.join(tasks)}",
         sum_up=sum_up(told),
         told=told,
         marks=MARKS,
         tables=[make_table(block) for block in board.blocks()],
-        notes=board.notes,
+        notes=list(dict.fromkeys([*left_out, *board.notes])),
         pictures=[
             (picture, Markup(inline(figure_bytes(figure, "svg"), f"f{number}-", picture.title)))
             for number, (picture, figure) in enumerate(draw(pictures))
@@ -91,6 +95,11 @@ def make_page(board: Leaderboard) -> str:
         version=__version__,
         command=f"lm-eval-steer report {folders} --out report.html",
     )
+
+
+def _shown(value: object) -> object:
+    """What the page says about results, without control characters; its own parts as they are."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _asset(name: str) -> str:

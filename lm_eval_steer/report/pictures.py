@@ -25,7 +25,7 @@ from lm_eval_steer.figures import (
     save_figure,
     vote_change,
 )
-from lm_eval_steer.files import refuse_unwritable
+from lm_eval_steer.files import is_file, refuse_unwritable
 from lm_eval_steer.leaderboard import Leaderboard
 from lm_eval_steer.leaderboard.entries import bounds, short
 from lm_eval_steer.leaderboard.flat import is_share
@@ -90,7 +90,9 @@ def check_folder(path: str | Path) -> None:
         SteeringError: for a file in its place, a place that cannot be written to, and where matplotlib is missing.
     """
     need_matplotlib()
-    if Path(path).exists() and not Path(path).is_dir():
+    if not str(path):
+        raise SteeringError("--out names no folder: name one, figures are several files")
+    if is_file(path):
         raise SteeringError(f"--out {path} is a file: name a folder, figures are several files")
     refuse_unwritable(Path(path) / "figure.svg")
 
@@ -251,12 +253,12 @@ def _agreement_picture(group: Group, row: Row, names: Mapping[str, str], points:
 
 def _agreement(view: View) -> list[Agreement]:
     """Of every document, or of none: those that an early stop left open are no random choice."""
-    if not view.voted or not view.is_binary:
+    if not view.voted or not view.is_binary or not view.voters:
         return []
     points = []
     for cells, vote in zip(view.cells, view.voted, strict=True):
-        answers = [cell.answer for cell, alpha in zip(cells, view.alphas, strict=True) if cell and alpha != 0]
-        if vote is None or vote.score is None or len(answers) < len(view.names):
+        answers = [cell.answer for place in view.voters if (cell := cells[place])]
+        if vote is None or vote.score is None or len(answers) < len(view.voters):
             return []
         share = 0.0 if vote.answer is None else answers.count(vote.answer) / len(answers)
         points.append(Agreement(share, vote.score == 1, view.control))
@@ -331,10 +333,12 @@ def _counts(view: View) -> dict[float, Count]:
     return found
 
 
-def _count(score: float, n: int) -> Count | None:
+def _count(score: float | None, n: int) -> Count | None:
     """Right documents, where a score is a share of them."""
-    right = round(score * n) if n and 0 <= score <= 1 else -1
-    return Count(right, n) if right >= 0 and abs(score * n - right) < 1e-6 else None
+    if score is None or not n or not 0 <= score <= 1:
+        return None
+    right = round(score * n)
+    return Count(right, n) if abs(score * n - right) < 1e-6 else None
 
 
 def _bare(control: str) -> str:

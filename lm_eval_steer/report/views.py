@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from lm_eval_steer.alphas import alpha_name, alpha_order
-from lm_eval_steer.leaderboard.costs import record_folder
+from lm_eval_steer.leaderboard.costs import Records
 from lm_eval_steer.leaderboard.pairs import is_binary, keyed
 from lm_eval_steer.leaderboard.rows import Row
-from lm_eval_steer.record import Line, read_lines
+from lm_eval_steer.record import Line
 from lm_eval_steer.report.scores import Scores
 from lm_eval_steer.results import Document, Run, read_documents, show_choices
 
@@ -53,6 +52,7 @@ class View:
         best: place of the strength that speaks for the view: the best of a sweep, or the only one; None without one.
         cells: per document, per strength; None where there is no response.
         voted: per document; None without a vote.
+        voters: places of the responses that the vote is of; empty without a vote, and where one is not known.
         is_binary: whether every document is right or wrong, and right is better.
     """
 
@@ -63,6 +63,7 @@ class View:
     best: int | None
     cells: list[list[Answer | None]]
     voted: list[Answer | None] | None
+    voters: list[int]
     is_binary: bool
 
 
@@ -76,6 +77,7 @@ class Sheet:
         baseline: per document; None where there is no baseline.
         views: the vector, then its controls; empty for a baseline alone.
         has_record: whether responses of strengths came from a record.
+        left_out: a sentence for each record, of this row or one before it, that cannot be read.
     """
 
     row: Row
@@ -83,36 +85,21 @@ class Sheet:
     baseline: list[Answer | None]
     views: list[View] = field(default_factory=list)
     has_record: bool = False
+    left_out: list[str] = field(default_factory=list)
 
 
 def read_sheets(rows: Iterable[Row]) -> list[Sheet]:
-    """The documents of every row that has samples."""
-    records = _Records()
+    """The documents of every row that has samples.
+
+    Raises:
+        SteeringError: where samples were cut or changed since the rows were read.
+    """
+    records = Records()
     shown = tqdm(list(rows), desc="responses", unit="row", delay=2, leave=False, disable=None)
     return [sheet for row in shown if (sheet := _sheet(row, records))]
 
 
-class _Records:
-    """Records, read once."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[Path, str], dict[str, list[Line]]] = {}
-
-    def of(self, row: Row, arm: str, run: Run) -> list[Line]:
-        """The lines of a run, of all its documents."""
-        part = row.parts.get(arm)
-        folder = part.folder / "record" if part else record_folder(run)
-        if folder is None or not folder.is_dir():
-            return []
-        key = (folder.resolve(), run.task)
-        if key not in self._found:
-            groups = self._found[key] = {}
-            for line in read_lines(folder, task=run.task):
-                groups.setdefault(line.settings, []).append(line)
-        return [line for settings in run.settings for line in self._found[key].get(settings, ())]
-
-
-def _sheet(row: Row, records: _Records) -> Sheet | None:
+def _sheet(row: Row, records: Records) -> Sheet | None:
     runs = ({"baseline": row.baseline} if row.baseline else {}) | row.runs
     documents = {arm: keyed(read_documents(run)) for arm, run in runs.items()}
     first = next((found for found in documents.values() if found), None)
@@ -120,12 +107,12 @@ def _sheet(row: Row, records: _Records) -> Sheet | None:
         return None
     order = list(first)
     binary = all(is_binary(run.samples) for run in runs.values() if run.samples) and row.any_run.higher_is_better
-    recorded = {arm: _by_document(records.of(row, arm, run), documents[arm]) for arm, run in runs.items()}
+    recorded = {arm: _by_document(records.of(run, row.parts.get(arm)), documents[arm]) for arm, run in runs.items()}
     given = {arm: _given(documents[arm], recorded[arm]) for arm in runs}
     targets = {key: document.target for key, document in first.items()}
     scores = Scores.of([(key, one) for found in given.values() for key, one in found.items()], targets, binary)
     baseline = [given.get("baseline", {}).get(key) for key in order]
-    sheet = Sheet(row, list(first.values()), baseline, has_record=any(recorded.values()))
+    sheet = Sheet(row, list(first.values()), baseline, [], any(recorded.values()), list(records.left_out))
     arms: dict[str, list[str]] = {}
     for arm, run in row.runs.items():
         arms.setdefault(str(run.steering.get("control") or ""), []).append(arm)
@@ -153,10 +140,18 @@ def _sheet(row: Row, records: _Records) -> Sheet | None:
                 best=labels.index(best) if best in labels else None,
                 cells=[[cells[label].get(key) for label in labels] for key in order],
                 voted=[given[vote].get(key) for key in order] if vote else None,
+                voters=_voters(row.runs[vote], control, labels) if vote else [],
                 is_binary=binary,
             )
         )
     return sheet
+
+
+def _voters(run: Run, control: str, labels: list[str]) -> list[int]:
+    """Where the strengths, or the samples, of a vote are among the labels, if all of them are there."""
+    sampled = control == "self-consistency"
+    wanted = [str(place) if sampled else alpha_name(alpha) for place, alpha in enumerate(run.alphas)]
+    return [labels.index(label) for label in wanted] if set(wanted) <= set(labels) else []
 
 
 def _by_document(lines: Iterable[Line], documents: dict[Key, Document]) -> list[tuple[Key, str, Line]]:
