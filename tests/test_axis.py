@@ -19,6 +19,7 @@ from lm_eval.models.huggingface import HFLM
 import models
 from conftest import make_vector
 from lm_eval_steer.controls import apply_control, read_control
+from lm_eval_steer.engine import rows
 from lm_eval_steer.engine.reference import Reference
 from lm_eval_steer.engine.rows import Row, ScoredRow
 from lm_eval_steer.errors import SteeringError
@@ -523,6 +524,28 @@ def test_a_shared_beginning_is_run_once_per_strength_over_all_waves(tmp_path: Pa
     run = len({line.alpha for line in read_lines(tmp_path / "record")})
     assert run > 3  # the first wave runs a majority
     assert sum(rows for rows, width in passes if width == whole) == run
+
+
+def test_a_context_that_is_a_kept_beginning_is_scored_as_alone() -> None:
+    shared = "A long beginning that all of them share"
+    lm = make(vectors=make_vector(), alpha=1.5)
+    for contexts in ([shared + text for text in (" 1", " 2")], [shared, shared + " 3"]):
+        asked = [Instance("loglikelihood", {}, (text, end), 0) for text in contexts for end in (" a bc", " de")]
+        alone = make(vectors=make_vector(), alpha=1.5)
+        expected = [alone.loglikelihood([one])[0] for one in asked]
+        for (score, greedy), (wanted, best) in zip(lm.loglikelihood(asked), expected, strict=True):
+            assert (score, greedy) == (pytest.approx(wanted, abs=1e-4), best)
+
+
+def test_old_beginnings_are_dropped_before_memory_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = make(vectors=make_vector(), alpha=1.5, batch_size="auto", max_batch_size=4)
+    kept: list[int] = []
+    monkeypatch.setattr(rows, "rows_that_fit", lambda *_, **__: kept.append(len(lm._rows._prefixes._caches)) or 4)
+    for shared in ("A long beginning of one task. ", "Another one, of the next task. "):
+        lm.generate_until(requests([shared + text for text in CONTEXTS]))
+        lm.loglikelihood([Instance("loglikelihood", {}, (shared.upper() + end, " a"), 0) for end in "bc"])
+    assert kept == [0] * 4
+    assert len(lm._rows._prefixes._caches) == 1
 
 
 def test_rows_that_memory_does_not_hold_are_cut_in_two(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import pytest
@@ -43,7 +44,7 @@ def test_a_copied_beginning_gives_the_same_logits(family: str) -> None:
     ids[1, :20] = ids[0, :20]
     with torch.no_grad():
         runs: list[int] = []
-        prefixes = Prefixes()
+        prefixes = Prefixes(lambda held: held)
 
         def run(tokens: Sequence[int], numbers: Sequence[int]) -> Cache | None:
             runs.append(len(tokens))
@@ -60,7 +61,7 @@ def test_a_copied_beginning_gives_the_same_logits(family: str) -> None:
 
 def test_only_what_all_rows_begin_with_is_shared() -> None:
     model, beginning = models.make_model("llama"), list(range(20))
-    prefixes = Prefixes()
+    prefixes = Prefixes(lambda held: held)
 
     def prepare(rows: list[list[int]]) -> tuple[int, dict[str, Cache]]:
         return prefixes.prepare(
@@ -74,6 +75,57 @@ def test_only_what_all_rows_begin_with_is_shared() -> None:
         assert prepare([beginning]) == (0, {})  # nothing of its own (a truncated prompt)
         assert prepare([[8] * 30]) == (0, {})  # alone in its run
         assert prepare([[7] * 30])[0] == 29
+
+
+def test_a_prompt_that_is_a_kept_beginning_is_run_with_a_token_of_its_own() -> None:
+    """Of a document of the run before the beginning was kept, and a context of this run is that beginning."""
+    model, beginning = models.make_model("llama"), list(range(20))
+    prefixes = Prefixes(lambda held: held)
+    prefixes.learn([[*beginning, 1], [*beginning, 2]])
+    rows = [beginning, [*beginning, 3]]
+    prefixes.learn(rows)
+    with torch.no_grad():
+        shared, _ = prefixes.prepare(
+            model, rows, [0, 0], lambda tokens, n: run_prefix(model, tokens, len(n), torch.device("cpu"))
+        )
+    assert shared == 19
+
+
+def test_beginnings_are_let_go_oldest_first(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four tasks at three strengths, of which eight beginnings may be kept; those of a batch stay, whatever they take."""
+    monkeypatch.setattr(logging.getLogger("lm_eval"), "propagate", True)  # lm_eval's own logging switches it off
+    caplog.set_level(logging.INFO, "lm_eval")
+    model = models.make_model("llama")
+    tasks = [[[task] * 20 + [1], [task] * 20 + [2]] for task in range(4)]
+    one = run_prefix(model, [0] * 20, 1, torch.device("cpu"))
+    assert one is not None
+    size = sum(layer.keys.nbytes + layer.values.nbytes for layer in one.layers)
+    limits, ran = [8 * size], []
+    prefixes = Prefixes(lambda held: limits[0])
+    prefixes.learn(row for rows in tasks for row in rows)
+
+    def use(task: int, *strengths: int) -> None:
+        def run(tokens: Sequence[int], numbers: Sequence[int]) -> Cache | None:
+            ran.extend((task, number) for number in numbers)
+            return run_prefix(model, tokens, len(numbers), torch.device("cpu"))
+
+        with torch.no_grad():
+            rows = [tasks[task][0]] * len(strengths)
+            assert prefixes.prepare(model, rows, strengths, run)[0] == 20
+
+    for task in range(4):
+        use(task, 0, 1, 2)
+    assert len(prefixes._caches) == 8
+    assert len(ran) == 12
+    use(1, 1)  # is there, and so the last used from now on
+    assert len(ran) == 12
+    use(0, 0)  # takes the place of the longest unused, (1, 2)
+    use(1, 1, 2)
+    assert ran[12:] == [(0, 0), (1, 2)]
+    limits[0] = 0
+    use(2, 0, 1, 2)
+    assert [message for message in caplog.messages if "let go" in message][1:] == []
+    assert set(prefixes._caches) == {((2,) * 16, number) for number in range(3)}
 
 
 def test_a_model_with_other_state_than_keys_and_values_shares_nothing() -> None:

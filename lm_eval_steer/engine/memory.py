@@ -13,6 +13,8 @@ from lm_eval_steer.steering.blocks import base_model
 
 SHARE = 0.5
 """Of the free memory: the rest is for what the blocks compute on the way, and for others."""
+KEPT = 0.25
+"""Of the memory that is free without them: what beginnings that prompts share may take."""
 COPIES = 2
 """A cache that grows or loses rows exists twice for a moment; so do logits beside their log-probabilities."""
 _SEEN = 16
@@ -41,6 +43,11 @@ def bytes_per_position(lm: HFLM) -> float:
         return 0.0
     held = (getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values"))
     return sum(states.nbytes for states in held if states is not None) / _SEEN
+
+
+def bytes_to_keep(device: torch.device, held: int) -> int:
+    """What beginnings that prompts share may take, of which there are `held` bytes now."""
+    return int(KEPT * (free_bytes(device) + held))
 
 
 def free_bytes(device: torch.device) -> int:

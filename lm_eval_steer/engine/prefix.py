@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 
 from lm_eval_steer.engine.cache import make_roomy
+
+logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
 WORTHWHILE = 16
 """Shorter common beginnings are run with each row: copying a cache costs more."""
@@ -39,11 +42,17 @@ class Prefixes:
     """The shared beginnings of a run's prompts, each run once per strength, when a batch first needs it.
 
     Prompts that agree in their first tokens (those of one task) share a beginning; a run of several tasks has several.
+
+    Args:
+        limit: given the bytes that the caches take, says how many they may take. Those that no batch has used for
+            longest are let go first, and run again where they are needed; those of the batch under way stay.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: Callable[[int], int]) -> None:
         self._tokens: dict[tuple[int, ...], list[int]] = {}
-        self._caches: dict[tuple[tuple[int, ...], int], Cache | None] = {}
+        self._caches: dict[tuple[tuple[int, ...], int], Cache | None] = {}  # the last used at the end
+        self._limit = limit
+        self._told = False
 
     def learn(self, prompts: Iterable[list[int]]) -> None:
         """Find the beginnings that the prompts of the run to come share.
@@ -58,7 +67,11 @@ class Prefixes:
         for key, group in groups.items():
             length = shared_length(group) if len(group) > 1 else 0
             old = known.get(key)
-            stays = old and 2 * len(old) >= length and all(row[: len(old)] == old for row in group)
+            stays = (
+                old
+                and 2 * len(old) >= length
+                and all(len(row) > len(old) and row[: len(old)] == old for row in group)
+            )
             if old and stays:
                 self._tokens[key] = old
             elif length >= WORTHWHILE:
@@ -97,11 +110,39 @@ class Prefixes:
             together = run(tokens, missing)
             for row, number in enumerate(missing):
                 self._caches[key, number] = together and _select(together, torch.tensor([row]))
+        for number in dict.fromkeys(strengths):
+            self._caches[key, number] = self._caches.pop((key, number))
+        if missing:
+            self._let_go({(key, number) for number in strengths})
         caches = [self._caches[key, number] for number in strengths]
         found = [cache for cache in caches if cache is not None]
         if len(found) < len(caches):
             return 0, {}
         return len(tokens), cache_argument(model, _stack(found))
+
+    def _let_go(self, needed: set[tuple[tuple[int, ...], int]]) -> None:
+        """Forget caches until no more bytes are taken than may be, the longest unused first, `needed` never."""
+        sizes = {key: _bytes(cache) for key, cache in self._caches.items()}
+        held = sum(sizes.values())
+        limit = self._limit(held)
+        if held > limit and not self._told:
+            self._told = True
+            logger.info(
+                "The beginnings of %d prompts and strengths take %.1f MiB, of which %.1f MiB may be kept: the longest "
+                "unused are let go, and run again where they are needed",
+                *(len(sizes), held / 2**20, limit / 2**20),
+            )
+        for key, size in sizes.items():
+            if held <= limit:
+                return
+            if key not in needed:
+                del self._caches[key]
+                held -= size
+
+
+def _bytes(cache: Cache | None) -> int:
+    """What the keys and values of a cache take."""
+    return 0 if cache is None else sum(layer.keys.nbytes + layer.values.nbytes for layer in _filled(cache))
 
 
 def _select(cache: Cache, rows: Tensor) -> Cache:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from lm_eval_steer.engine.choices import (
     tree_positions,
 )
 from lm_eval_steer.engine.decode import DecodeLoop, Generated, drawing
-from lm_eval_steer.engine.memory import rows_that_fit
+from lm_eval_steer.engine.memory import bytes_to_keep, rows_that_fit
 from lm_eval_steer.engine.prefix import (
     Prefixes,
     cache_argument,
@@ -93,7 +93,7 @@ class RowEngine:
         self._lm, self._steerer, self._tokens = lm, steerer, tokens
         self._strengths = torch.from_numpy(strengths).to(lm.device)
         self._steers_prompt = steerer is not None and tokens in ("all", "prompt")
-        self._prefixes = Prefixes()
+        self._prefixes = Prefixes(partial(bytes_to_keep, lm.device))
         self.application = Application(steerer, strengths, tokens)
         self._told = set[str]()
         if steerer is not None:
@@ -123,8 +123,8 @@ class RowEngine:
         if not rows:
             return
         order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].prompt), rows[i].prompt, i))
+        self._prefixes.learn(row.prompt for row in rows)  # before memory is measured: it lets others go
         size = batch_size or rows_that_fit(self._lm, len(rows[order[0]].prompt) + new_tokens, read=1)
-        self._prefixes.learn(row.prompt for row in rows)
         reason = self._against_our_loop(arguments)
         run_batch = self._leave_to_transformers if reason else self._loop
         if reason and (not self._heeds_padding or any(row.seed is not None for row in rows)):
@@ -286,8 +286,8 @@ class RowEngine:
         model = base_model(lm.model)
         shared, cache = 0, dict[str, Cache]()
         if self._can_share(0):
-            tokens = [tree.tokens for tree in batch]
-            shared, cache = self._prefixes.prepare(model, tokens, self._cache_numbers(batch), self._run_prefix)
+            heads = [tree.context for tree in batch]  # whose last token predicts, so that it cannot be shared
+            shared, cache = self._prefixes.prepare(model, heads, self._cache_numbers(batch), self._run_prefix)
             self._credit(batch, shared)
         own = [torch.tensor(tree.tokens[shared:], device=device) for tree in batch]
         ids = pad_sequence(own, batch_first=True)

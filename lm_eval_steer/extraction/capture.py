@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
+from lm_eval_steer.engine.memory import bytes_to_keep
 from lm_eval_steer.engine.prefix import Prefixes, run_prefix
 from lm_eval_steer.engine.probes import continues_from_cache
 from lm_eval_steer.errors import SteeringError
@@ -49,7 +51,7 @@ def capture_differences(
         raise SteeringError(f"pair {empty[0]} holds a text without tokens")
     texts.sort(key=lambda text: -len(text[0]))
     body = decoder(model)
-    prefixes = Prefixes()
+    prefixes = Prefixes(partial(bytes_to_keep, device))
     if continues_from_cache(body, device):
         prefixes.learn(tokens for tokens, _, _ in texts)
     differences: np.ndarray | None = None
