@@ -186,7 +186,7 @@ class AlphaAxis:
             one response per request.
         """
         items: list[_Item[str]] = [_Item(request, [request.args[0]], request.args[1]) for request in requests]
-        keys = self._keys(items)
+        keys = self.keys(requests)
         before = max((key.unfinished for key in keys.values()), default=0)  # the count is the process's
 
         def read(item: _Item[str], line: Line) -> str | None:
@@ -430,14 +430,19 @@ class AlphaAxis:
             **(empty | came),
         )
 
-    def _keys(self, items: Sequence[_Item[Any]]) -> dict[str, VoteKey]:
-        """How the answers of each task are read; needed only where there is a vote."""
+    def keys(self, requests: Sequence[Instance]) -> dict[str, VoteKey]:
+        """How the answers of each task are read.
+
+        Raises:
+            SteeringError: where that is needed, for a vote, or was asked for, and cannot be.
+        """
         keys = {}
-        for task in dict.fromkeys(item.request.task_name for item in items):
+        asked = len(self.plan.variants) > 1 or self.plan.vote_filter is not None or self.plan.vote_answer is not None
+        for task in dict.fromkeys(request.task_name for request in requests):
             try:
                 key = VoteKey.of(task, self.plan.vote_filter, self.plan.vote_answer)
             except SteeringError:
-                if len(self.plan.variants) > 1:
+                if asked:
                     raise
                 continue
             keys[task or UNNAMED] = key

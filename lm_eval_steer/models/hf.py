@@ -23,7 +23,7 @@ from lm_eval_steer.models.loaded import model_digest, tokenizer_digest
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.models.slow_dtype import warn_of_slow_dtype
-from lm_eval_steer.models.steered import Steered, gather, take_plan
+from lm_eval_steer.models.steered import Steered, collect, gather, take_plan
 from lm_eval_steer.record import digest
 from lm_eval_steer.steering.blocks import find_blocks, hidden_size
 from lm_eval_steer.steering.hooks import Steerer
@@ -116,12 +116,12 @@ class SteeredHF(Steered, HFLM):
         self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
         """HFLM's scoring of windows of a text, which knows neither its padding nor where a context ends, with both."""
+        for _, _, continuation in requests:
+            self._refuse_long(continuation)
         if not self.plan.steers:
             return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
         rows = [ScoredRow(context, continuation, 0) for _, context, continuation in requests]
-        scores: list[tuple[float, bool]] = [(0.0, False)] * len(rows)
-        self._rows.score(rows, override_bs or self._batch_rows(), scores.__setitem__)
-        return scores
+        return collect(len(rows), lambda take: self._rows.score(rows, override_bs or self._batch_rows(), take))
 
     # What the axis asks for
 

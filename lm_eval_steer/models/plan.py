@@ -14,6 +14,7 @@ from lm_eval_steer.catalog import find_vector
 from lm_eval_steer.controls import CONTROL_TEMPERATURE, Control, apply_control, read_control
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.options import METRICS
+from lm_eval_steer.models.vote_key import VoteKey
 from lm_eval_steer.profiles import check_profile, read_profile
 from lm_eval_steer.transfer.layers import read_layers
 from lm_eval_steer.transfer.mapping import ChildVector, span, transfer
@@ -134,6 +135,8 @@ class SteeringPlan:
         vote = "none" if vote is None else vote  # as which the harness reads vote=none
         _check_choice("vote", vote, VOTES)
         _check_choice("vote_metric", vote_metric, METRICS)
+        if vote_answer is not None:
+            VoteKey.of(None, vote_filter, vote_answer)  # one of the two, and a function that can be called
         for argument, value in (
             ("normalize", normalize),
             ("allow_leak", allow_leak),

@@ -121,6 +121,7 @@ class Steered(Base):
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         self._refuse_leaks(requests)
         if self.plan.is_plain and self._record is None:
+            self._axis.keys(requests)  # nobody votes, but what was named must be there
             with self._identity():
                 return super().generate_until(requests, disable_tqdm=disable_tqdm)
 
@@ -160,13 +161,18 @@ class Steered(Base):
                 f"loglikelihood_rolling has no answers, on which a set of {len(self.plan.variants)} strengths could "
                 "vote: give one alpha"
             )
+        if self.plan.samples:
+            raise SteeringError(
+                "control=self-consistency draws texts, and loglikelihood_rolling has none: leave it out here"
+            )
         if self.plan.steers and self.plan.tokens != "all":
             raise SteeringError(
                 f"tokens={self.plan.tokens!r} has no meaning for loglikelihood_rolling, which has no prompt: "
                 "use tokens=all"
             )
         self._refuse_leaks(requests)
-        return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        with self._identity():
+            return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
 
     def _refuse_leaks(self, requests: list[Any]) -> None:
         if self.plan.steers and not self.plan.allow_leak:
@@ -178,13 +184,33 @@ class Steered(Base):
         return len(self._encode_choice(context, continuation)[1])
 
     def _encode_choice(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Tokens of a context and its continuation, one of each at least."""
-        if context:
-            return self._encode_pair(context, continuation)
-        # As the harness's TemplateLM does: an empty context is the prefix token, and a continuation may begin with it.
+        """Tokens of a context and its continuation, one of each at least.
+
+        Raises:
+            SteeringError: for a continuation that the model cannot score.
+        """
+        pair = self._encode_pair(context, continuation) if context else self._encode_alone(continuation)
+        self._refuse_long(pair[1])
+        return pair
+
+    def _encode_alone(self, continuation: str) -> tuple[list[int], list[int]]:
+        """As the harness's TemplateLM does: no context is the prefix token, and a continuation may begin with it."""
         tokens = self.tok_encode(continuation, add_special_tokens=False)
         begins = bool(tokens) and tokens[0] == self.prefix_token_id
         return ([tokens[0]], tokens[1:]) if begins and len(tokens) > 1 else ([self.prefix_token_id], tokens)
+
+    @property
+    def _longest(self) -> int:
+        """Tokens of the longest continuation that can be scored: each must be predicted from the token before it."""
+        return int(self.max_length)
+
+    def _refuse_long(self, continuation: Sequence[int]) -> None:
+        """Refuse what `hf` ends at in an AssertionError, and `vllm` scores in part."""
+        if len(continuation) > self._longest:
+            raise SteeringError(
+                f"a continuation of {len(continuation)} tokens cannot be scored, since the model takes {self._longest} "
+                "of them at most: set a larger max_length, or leave this task out"
+            )
 
     # Prompts
 
@@ -266,6 +292,22 @@ class Steered(Base):
                     "return as this run's: give this run a --use_cache path of its own"
                 )
         super().set_cache_hook(cache_hook)
+
+
+def collect(count: int, run: Callable[[Callable[[int, tuple[float, bool]], None]], None]) -> list[tuple[float, bool]]:
+    """The scores of `count` rows, each of which `run` hands to what it is given, with its number.
+
+    Raises:
+        SteeringError: where it leaves one out.
+    """
+    found: dict[int, tuple[float, bool]] = {}
+    run(found.__setitem__)
+    if len(found) < count:
+        raise SteeringError(
+            f"of {count} rows that the engine was given to score it brought {len(found)} back: the results of this run "
+            "are void; start it again"
+        )
+    return [found[number] for number in range(count)]
 
 
 def gather(

@@ -30,7 +30,7 @@ from lm_eval_steer.models.chat import Messages  # noqa: E402
 from lm_eval_steer.models.checkpoint import checkpoint_digest  # noqa: E402
 from lm_eval_steer.models.plan import SteeringPlan  # noqa: E402
 from lm_eval_steer.models.ranks import Ranks  # noqa: E402
-from lm_eval_steer.models.steered import Steered, gather, take_plan  # noqa: E402
+from lm_eval_steer.models.steered import Steered, collect, gather, take_plan  # noqa: E402
 from lm_eval_steer.models.vllm_check import check_steering  # noqa: E402
 from lm_eval_steer.models.vllm_start import auto_dtype, model_settings, starting, take_engines  # noqa: E402
 from lm_eval_steer.record import digest  # noqa: E402
@@ -252,6 +252,10 @@ class SteeredVLLM(Steered, VLLM):
                 chosen = [rows[place] for place in places]
                 self._rows.score(chosen, _placed([owners[place] for place in places], take))
 
+    @property
+    def _longest(self) -> int:
+        return int(self.max_length) - 2  # a token of the context before it, and one that vLLM runs behind it
+
     def _scored(self, context: list[int], continuation: list[int], variant: int) -> VllmRow:
         """A context and its continuation in the tokens that VLLM leaves of them."""
         tokens = (context + continuation)[-(self.max_length - 1) :]  # vLLM runs one token behind them
@@ -259,12 +263,12 @@ class SteeredVLLM(Steered, VLLM):
 
     def _loglikelihood_tokens(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """VLLM's scoring of windows of a text, under the steering."""
+        for _, _, continuation in requests:
+            self._refuse_long(continuation)
         if not self.plan.steers:
             return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm)
         rows = [self._scored(context, continuation, 0) for _, context, continuation in requests]
-        scores: list[tuple[float, bool]] = [(0.0, False)] * len(rows)
-        self._rows.score(rows, scores.__setitem__)
-        return scores
+        return collect(len(rows), lambda take: self._rows.score(rows, take))
 
     # The control `identity`
 
