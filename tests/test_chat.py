@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 
 import models
+from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.chat import Messages, accepts_system_role, merge_system_role
+from lm_eval_steer.models.hf import SteeredHF
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
@@ -56,6 +59,30 @@ def test_an_error_that_is_not_the_template_s_is_not_swallowed() -> None:
 
     with pytest.raises(RuntimeError):
         accepts_system_role(fail)
+
+
+def test_a_tokenizer_with_named_templates_only_renders_in_the_one_that_is_named() -> None:
+    """`hf` runs with such a tokenizer as long as no template is asked for."""
+    messages = [SYSTEM, USER]
+    templates = {"chatml": CHATML, "strict": STRICT}
+
+    def make(**arguments: Any) -> SteeredHF:
+        tokenizer = models.make_tokenizer(templates)  # type: ignore[arg-type]
+        return SteeredHF(models.make_model("llama"), tokenizer=tokenizer, alpha=0, **arguments)
+
+    lm = make()
+    for ask in (lambda: lm.apply_chat_template(messages), lambda: lm.chat_template(True)):
+        with pytest.raises(SteeringError, match="^the tokenizer has chat templates named chatml, strict and no default: "):
+            ask()
+    with pytest.raises(SteeringError, match="^--apply_chat_template gone: .* 'gone' is not available"):
+        lm.chat_template("gone")
+    assert lm.chat_template("strict") == STRICT
+    assert lm.tokenizer_name.endswith("__system_merged")
+    merged = "<s><turn>user\nBe brief.\n\n1+1?</turn>\n"
+    assert lm.apply_chat_template(messages) == merged
+    assert lm.chat_template("chatml") == CHATML
+    assert lm.apply_chat_template(messages) == render(CHATML, messages) + "<|im_start|>assistant\n"
+    assert make(chat_template_args={"chat_template": "strict"}).apply_chat_template(messages) == merged
 
 
 SYSTEM = {"role": "system", "content": "Be brief. \n"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jinja2
 
@@ -21,6 +22,12 @@ def accepts_system_role(render: Callable[[Messages], str]) -> bool:
         return _PROBE in render([{"role": "system", "content": _PROBE}, {"role": "user", "content": "Hello"}])
     except jinja2.exceptions.TemplateError:
         return False
+
+
+def names_without_default(tokenizer: Any) -> list[str]:
+    """Names of the chat templates of a tokenizer of which none is the default, so that one must be chosen."""
+    templates = getattr(tokenizer, "chat_template", None)
+    return sorted(templates) if isinstance(templates, dict) and "default" not in templates else []
 
 
 def merge_system_role(messages: Messages) -> Messages:

@@ -12,7 +12,7 @@ from lm_eval.api.instance import Instance
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.axis import AlphaAxis, Asked, Scores, Written, group_documents, report
-from lm_eval_steer.models.chat import Messages, accepts_system_role, merge_system_role
+from lm_eval_steer.models.chat import Messages, accepts_system_role, merge_system_role, names_without_default
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.record import Line, Record, digest
@@ -53,6 +53,7 @@ class Steered(Base):
 
     plan: SteeringPlan
     cache_hook: Any  # the harness sets it and says no type
+    chat_template_args: dict[str, Any]
     watch: Callable[[Line], None] | None = None
     _record: Record | None = None
     _axis: AlphaAxis
@@ -73,7 +74,7 @@ class Steered(Base):
         self.plan, self._transfer = plan, transfer
         self._known_doses: Doses = getattr(self, "_known_doses", {})
         self._axis = AlphaAxis(plan, self._record, self._model_settings, self._seen)
-        self._merges_system = plan.system_role == "merge" and not self._takes_system_role()
+        self._look_at_template()
 
     def _seen(self, line: Line) -> None:
         if self.watch:
@@ -215,19 +216,55 @@ class Steered(Base):
     # Prompts
 
     def apply_chat_template(self, chat_history: Messages, add_generation_prompt: bool = True) -> str:
+        self._refuse_no_template()
         if self._merges_system:
             chat_history = merge_system_role(chat_history)
         return super().apply_chat_template(chat_history, add_generation_prompt)
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """The template of a name, which from now on prompts are rendered in where the tokenizer has no default one.
+
+        Raises:
+            SteeringError: for a name that there is not, and where one must be given.
+        """
+        if chat_template is True:
+            self._refuse_no_template()
+        try:
+            found = super().chat_template(chat_template)
+        except ValueError as error:
+            raise SteeringError(f"--apply_chat_template {chat_template}: {error}") from None
+        if found and isinstance(chat_template, str) and names_without_default(self.tokenizer):
+            self._choose_template(found)
+            self._look_at_template()
+        return found
+
+    def _choose_template(self, template: str) -> None:
+        """Render prompts in a template from now on."""
+        self.chat_template_args = {**self.chat_template_args, "chat_template": template}
+
+    def _has_template(self) -> bool:
+        """Whether it is known which template prompts would be rendered in."""
+        if getattr(self.tokenizer, "chat_template", None) is None:
+            return False
+        return not names_without_default(self.tokenizer) or "chat_template" in self.chat_template_args
+
+    def _refuse_no_template(self) -> None:
+        names = names_without_default(self.tokenizer)
+        if names and not self._has_template():
+            raise SteeringError(
+                f"the tokenizer has chat templates named {', '.join(names)} and no default: name one, as in "
+                f"--apply_chat_template {names[0]}, or in --model_args with chat_template_args="
+                f'{{"chat_template": "{names[0]}"}}'
+            )
+
+    def _look_at_template(self) -> None:
+        takes = not self._has_template() or accepts_system_role(self._render)
+        self._merges_system = self.plan.system_role == "merge" and not takes
 
     @property
     def tokenizer_name(self) -> str:
         """The harness names cached prompts by it, and merged prompts must not be served from those of its own class."""
         return super().tokenizer_name + ("__system_merged" if self._merges_system else "")
-
-    def _takes_system_role(self) -> bool:
-        if getattr(self.tokenizer, "chat_template", None) is None:
-            return True
-        return accepts_system_role(self._render)
 
     # Results and caches
 

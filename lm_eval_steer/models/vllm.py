@@ -270,6 +270,12 @@ class SteeredVLLM(Steered, VLLM):
         rows = [self._scored(context, continuation, 0) for _, context, continuation in requests]
         return collect(len(rows), lambda take: self._rows.score(rows, take))
 
+    def _choose_template(self, template: str) -> None:
+        self.hf_chat_template = template  # VLLM hands it over itself
+
+    def _has_template(self) -> bool:
+        return super()._has_template() or self.hf_chat_template is not None
+
     # The control `identity`
 
     @contextmanager
