@@ -489,18 +489,20 @@ def test_sets_are_refused_where_there_is_no_vote(tmp_path: Path) -> None:
     with pytest.raises(SteeringError, match="loglikelihood_rolling has no answers"):
         lm.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, ("abc",), 0, ("toy", 0, 1))])
     drawn = make(control="self-consistency", alpha=1.0)
-    with pytest.raises(SteeringError, match="^control=self-consistency draws texts, and loglikelihood_rolling has"):
+    with pytest.raises(SteeringError, match=r"^control=self-consistency draws texts, and loglikelihood_rolling has"):
         drawn.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, ("abc",), 0, ("toy", 0, 1))])
 
 
 @pytest.mark.parametrize("family", ["llama", "t5"])
 @pytest.mark.parametrize("alpha", [0, 1.5])
 def test_a_continuation_that_the_model_cannot_score_is_one_sentence(family: str, alpha: float) -> None:
-    """At 16 tokens it is scored as by `hf`, which ends in an AssertionError beyond, and rolling windows are no longer."""
+    """At 16 tokens it is scored as by `hf`, which ends in an AssertionError beyond; rolling windows are no longer."""
     lm = make(family=family, vectors=make_vector(), alpha=alpha, max_length=16)
     fits, over = (Instance("loglikelihood", {}, ("abc", "x" * length), 0) for length in (16, 17))
     assert lm.loglikelihood([fits])[0][0] < 0
-    with pytest.raises(SteeringError, match="^a continuation of 17 tokens cannot be scored, since the model takes 16 "):
+    with pytest.raises(
+        SteeringError, match=r"^a continuation of 17 tokens cannot be scored, since the model takes 16 "
+    ):
         lm.loglikelihood([fits, over])
     assert lm.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, ("x" * 40,), 0)])[0] < 0
 
@@ -513,7 +515,7 @@ def test_scores_that_do_not_come_back_are_an_error(monkeypatch: pytest.MonkeyPat
         if count == 1:
             assert lm.loglikelihood_rolling([rolling]) == [-1.0]
         else:
-            with pytest.raises(SteeringError, match="^of 2 rows that the engine was given to score it brought 1 back"):
+            with pytest.raises(SteeringError, match=r"^of 2 rows that the engine was given to score it brought 1 back"):
                 lm.loglikelihood_rolling([rolling])
 
 
@@ -521,7 +523,7 @@ def test_scores_that_do_not_come_back_are_an_error(monkeypatch: pytest.MonkeyPat
 def test_a_wrong_vote_filter_is_told_whether_there_is_a_vote_or_not(changes: dict[str, Any], tmp_path: Path) -> None:
     task = toy(REGEX, FIRST, name="filtered")
     lm = a_set(tmp_path, vote_answer=None, vote_filter="answr", **changes)
-    with pytest.raises(SteeringError, match="^vote_filter='answr' is no filter of filtered: use one of answer$"):
+    with pytest.raises(SteeringError, match=r"^vote_filter='answr' is no filter of filtered: use one of answer$"):
         lm.generate_until(task.instances)
     right = a_set(tmp_path, vote_answer=None, vote_filter="answer", **changes)
     assert len(right.generate_until(task.instances)) == len(task.instances)

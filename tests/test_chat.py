@@ -72,9 +72,11 @@ def test_a_tokenizer_with_named_templates_only_renders_in_the_one_that_is_named(
 
     lm = make()
     for ask in (lambda: lm.apply_chat_template(messages), lambda: lm.chat_template(True)):
-        with pytest.raises(SteeringError, match="^the tokenizer has chat templates named chatml, strict and no default: "):
+        with pytest.raises(
+            SteeringError, match=r"^the tokenizer has chat templates named chatml, strict and no default: "
+        ):
             ask()
-    with pytest.raises(SteeringError, match="^--apply_chat_template gone: .* 'gone' is not available"):
+    with pytest.raises(SteeringError, match=r"^--apply_chat_template gone: .* 'gone' is not available"):
         lm.chat_template("gone")
     assert lm.chat_template("strict") == STRICT
     assert lm.tokenizer_name.endswith("__system_merged")

@@ -92,7 +92,7 @@ def test_a_prompt_that_is_a_kept_beginning_is_run_with_a_token_of_its_own() -> N
 
 
 def test_beginnings_are_let_go_oldest_first(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four tasks at three strengths, of which eight beginnings may be kept; those of a batch stay, whatever they take."""
+    """Four tasks at three strengths, of which eight beginnings may be kept; those of a batch stay anyway."""
     monkeypatch.setattr(logging.getLogger("lm_eval"), "propagate", True)  # lm_eval's own logging switches it off
     caplog.set_level(logging.INFO, "lm_eval")
     model = models.make_model("llama")

@@ -68,9 +68,7 @@ class Prefixes:
             length = shared_length(group) if len(group) > 1 else 0
             old = known.get(key)
             stays = (
-                old
-                and 2 * len(old) >= length
-                and all(len(row) > len(old) and row[: len(old)] == old for row in group)
+                old and 2 * len(old) >= length and all(len(row) > len(old) and row[: len(old)] == old for row in group)
             )
             if old and stays:
                 self._tokens[key] = old
