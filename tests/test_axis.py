@@ -344,6 +344,43 @@ def test_counters_equal_what_the_requests_imply(tokens: str, shared: str, tmp_pa
     assert after["steered"][0] > expected
 
 
+def rolling(text: str = "abcd" * 9) -> list[Instance]:
+    return [Instance("loglikelihood_rolling", {}, (text,), 0)]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda lm: lm.generate_until(requests()),
+        lambda lm: lm.loglikelihood(choices()),
+        lambda lm: lm.loglikelihood_rolling(rolling()),
+    ],
+)
+def test_positions_that_nobody_asked_to_steer_end_the_run(run: Any) -> None:
+    lm = make(vectors=make_vector(), alpha=1.5)
+    run(lm)
+    with lm._rows._steerer.attached():  # as by a hook that runs twice, somewhere in a model
+        lm._steerer.next_pass([1.5], torch.ones(1, 3))
+        lm.model(torch.tensor([[1, 2, 3]]))
+    with pytest.raises(
+        SteeringError, match=r"^block 0 was steered at \d+ positions, where prompts and responses imply "
+    ):
+        run(lm)
+
+
+def test_a_run_that_was_interrupted_does_not_void_the_next(tmp_path: Path) -> None:
+    """As in a notebook: what the broken run steered is in the counts, and no response shows it."""
+    lm = a_set(tmp_path, batch_size=3)
+    handle = lm.model.register_forward_pre_hook(lambda *_: next(passes))
+    passes = iter([None] * 5)
+    with pytest.raises((StopIteration, RuntimeError)):
+        lm.generate_until(requests())
+    handle.remove()
+    assert lm.generate_until(requests()) == a_set(tmp_path / "whole").generate_until(requests())
+    application = lm.get_model_info()["steering"]["application"]
+    assert (application["implied"], application["not_compared"][:5]) == (None, "a run")
+
+
 def test_a_dose_is_the_share_of_the_norm(tmp_path: Path) -> None:
     lm = make(vectors=make_vector(), dose=0.25)
     lm.generate_until(requests())
@@ -603,7 +640,9 @@ def test_rows_that_memory_does_not_hold_are_cut_in_two(tmp_path: Path) -> None:
     assert lm.generate_until(requests()) == texts
     assert scores(lm) == pytest.approx(scores_before, abs=1e-4)
     assert max(sizes) > 5 >= sizes[-1]
-    assert lm.get_model_info()["steering"]["application"]["implied"] is None  # some passes were run twice
+    application = lm.get_model_info()["steering"]["application"]
+    assert application["implied"] is None  # some passes were run twice
+    assert application["not_compared"] == "rows that memory did not hold were run again"
     handle.remove()
     lm.model.register_forward_pre_hook(
         lambda m, a, kw: (_ for _ in ()).throw(torch.OutOfMemoryError()), with_kwargs=True

@@ -79,7 +79,7 @@ class EncoderDecoderEngine:
             )
         tokens = out.sequences[0, 1:].tolist()
         if not isinstance(out, GenerateEncoderDecoderOutput) or len(out.sequences) > 1:
-            self.application.counts = False  # beams and several texts of a row run more than they return
+            self.application.not_compared = "beams and several texts of a row run more than they return"
             return Generated(tokens)
         return Generated(tokens, _logprob(torch.cat(out.logits or ()), tokens))
 

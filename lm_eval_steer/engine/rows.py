@@ -199,7 +199,7 @@ class RowEngine:
             steering = self._steerer.generating(strengths, self._tokens, mask, numbers)
         with steering, drawing(rows[0].seed, lm.device), autocast(self._lm), torch.no_grad():
             texts = lm.model.generate(input_ids=ids, attention_mask=mask, stopping_criteria=criteria, **common)
-        self.application.counts = False
+        self.application.not_compared = "the loop of transformers runs finished rows on"
         told = arguments.get("eos_token_id", base_model(lm.model).generation_config.eos_token_id)
         ends = set(told) if isinstance(told, list) else {told}
         for position, tokens in enumerate(texts[:, ids.shape[1] :].tolist()):
@@ -350,7 +350,7 @@ class RowEngine:
                 logger.warning("Memory does not hold %d rows: going on with %d at a time", len(batch), half)
                 rest = [row for row in batch if row not in done]
                 work = deque(part for one in (rest, *work) for part in _cut(one, half))
-                self.application.counts = False
+                self.application.not_compared = "rows that memory did not hold were run again"
 
     # Steering
 

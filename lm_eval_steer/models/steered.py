@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.instance import Instance
 
+from lm_eval_steer.engine.application import refuse_difference, uncompared
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.axis import AlphaAxis, Asked, Scores, Written, group_documents, report
 from lm_eval_steer.models.chat import Messages, accepts_system_role, merge_system_role, names_without_default
@@ -57,6 +58,7 @@ class Steered(Base):
     watch: Callable[[Line], None] | None = None
     _record: Record | None = None
     _axis: AlphaAxis
+    _interrupted: bool  # some positions were steered of which nobody knows to which response they belong
     _transfer: dict[str, Any] | None
     _model_settings: dict[str, Any]
 
@@ -72,6 +74,7 @@ class Steered(Base):
                 self._record.close()
             self._record = Record(plan.record, self.rank) if plan.record else None
         self.plan, self._transfer = plan, transfer
+        self._interrupted = False
         self._known_doses: Doses = getattr(self, "_known_doses", {})
         self._axis = AlphaAxis(plan, self._record, self._model_settings, self._seen)
         self._look_at_template()
@@ -130,7 +133,8 @@ class Steered(Base):
             hook.add_partial("generate_until", request.args, response)
 
         hook = self.cache_hook
-        responses = self._axis.write(requests, self, settle, disable_tqdm or self.rank != 0)
+        with self._counting():
+            responses = self._axis.write(requests, self, settle, disable_tqdm or self.rank != 0)
         self._warn_of_lost_doses()
         return responses
 
@@ -150,7 +154,9 @@ class Steered(Base):
         documents = [[requests[number] for number in group] for group in groups]
         scores: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         disable = disable_tqdm or self.rank != 0
-        for group, found in zip(groups, self._axis.score(documents, self, settle, disable), strict=True):
+        with self._counting():
+            answers = self._axis.score(documents, self, settle, disable)
+        for group, found in zip(groups, answers, strict=True):
             for number, score in zip(group, found, strict=True):
                 scores[number] = score
         self._warn_of_lost_doses()
@@ -172,8 +178,34 @@ class Steered(Base):
                 "use tokens=all"
             )
         self._refuse_leaks(requests)
-        with self._identity():
+        with self._identity(), self._counting(rolling=True):
             return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+
+    @contextmanager
+    def _counting(self, rolling: bool = False) -> Iterator[None]:
+        """Compare, at the end, the positions that were steered with those that the run's requests imply.
+
+        Args:
+            rolling: whether requests are run that the axis knows nothing of.
+
+        Raises:
+            SteeringError: where they differ.
+        """
+        before = self._axis.counts["run"]
+        try:
+            yield
+        except BaseException:
+            self._interrupted = True
+            raise
+        if rolling or self._axis.counts["run"] > before:  # not all came from the record
+            refuse_difference(self._proof(), self.plan.record)
+
+    def _proof(self) -> dict[str, Any] | None:
+        """Of the steering, as the result file has it (engine/application.py)."""
+        found = self._application()
+        if found is not None and self._interrupted:
+            return uncompared(found["steered"], "a run under this steering did not come to its end")
+        return found
 
     def _refuse_leaks(self, requests: list[Any]) -> None:
         if self.plan.steers and not self.plan.allow_leak:
@@ -281,7 +313,7 @@ class Steered(Base):
             "votes": report(self._axis.tally),
             "responses": self._axis.counts,
             "doses": self._doses(),
-            "application": self._application(),
+            "application": self._proof(),
         }
         return {**inherited(), "steering": steering}
 

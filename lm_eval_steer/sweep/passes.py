@@ -101,4 +101,5 @@ def _add_application(one: Mapping[str, Any] | None, other: Mapping[str, Any] | N
         added[key] = {str(block): count for block, count in first.items()}
         for block, count in second.items():
             added[key][str(block)] = added[key].get(str(block), 0) + count
-    return added
+    reasons = [part["not_compared"] for part in (one, other) if part.get("not_compared")]
+    return added | ({"not_compared": reasons[0]} if reasons else {})
