@@ -78,15 +78,17 @@ def sweep(args: argparse.Namespace) -> None:
     """Algorithms 2 and 3: search the strength on validation rows, then test it, its vote and its controls."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # a table shows the progress, and the replays of the arms have none
     plugin.install(force=True)
-    from lm_eval_steer.sweep import SweepArgs, make_table, run_sweep
+    from lm_eval_steer.sweep import SweepArgs, make_notes, make_table, run_sweep
 
     wanted = _pick(SweepArgs, args)
     found = run_sweep(wanted)
     console = _console()
     for name, task in found["tasks"].items():
         console.print(make_table(name, task, wanted.unit))
+        for note in make_notes(name, task):
+            print(f"- {note}")
     print(f"Wrote {Path(args.output_path) / 'sweep.json'}. All runs in one table:")
-    print(f"  lm-eval-steer leaderboard {args.output_path}")
+    print(f"  lm-eval-steer leaderboard {shlex.quote(args.output_path)}")
 
 
 def leaderboard(args: argparse.Namespace) -> None:

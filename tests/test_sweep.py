@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from typing import Any
 import lm_eval
 import pytest
 from lm_eval._cli.harness import HarnessCLI
+from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 from rich.console import Console
 
@@ -34,7 +36,7 @@ from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.record import VOLATILE, Line, read_lines
 from lm_eval_steer.results import read_runs
 from lm_eval_steer.stats import mcnemar
-from lm_eval_steer.sweep import SweepArgs, run_sweep
+from lm_eval_steer.sweep import SweepArgs, make_notes, make_table, run_sweep
 from lm_eval_steer.sweep.arms import Arm, write_arm
 from lm_eval_steer.sweep.board import Board
 from lm_eval_steer.sweep.harness import HarnessArgs, read_seeds
@@ -278,6 +280,8 @@ def test_a_replay_never_runs_the_model(child: dict[str, Any], tmp_path: Path) ->
         ({0.5: 0.4, 1.0: 0.3, 2.0: 0.3}, False, 1.0),
         ({0.5: float("nan"), 1.0: 0.0}, True, 1.0),
         ({0.5: float("nan"), 1.0: float("nan")}, True, 0.5),
+        ({0.5: float("inf"), 1.0: 0.0, 2.0: None}, True, 1.0),
+        ({0.5: float("-inf"), 1.0: 0.5}, False, 1.0),
     ],
 )
 def test_ties_go_to_the_smallest_strength(scores: dict[float, float], higher: bool, best: float) -> None:
@@ -602,6 +606,212 @@ def test_controls_and_tasks_may_be_added(child: dict[str, Any], tmp_path: Path) 
         "baseline", "best", "vote", "negated best", "negated vote",
     ]  # fmt: skip
     assert second["tasks"]["parity_steer"]["passes"]["parity_steer, vector"]["new"] == 6
+
+
+# Damage
+
+SMALL: dict[str, Any] = {"alpha": [1, 2], "limit": 2.0, "val_limit": 2.0}
+
+
+@pytest.fixture(scope="module")
+def small(child: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A finished sweep without controls."""
+    folder = tmp_path_factory.mktemp("small") / "sweep"
+    with pytest.MonkeyPatch.context() as patch:
+        sweeps.hurry(patch)
+        return folder, sweep(child, folder, **SMALL)
+
+
+def _drop_samples(path: Path) -> None:
+    next(path.parent.glob("samples_*")).unlink()
+
+
+def _cut_samples(path: Path) -> None:
+    samples = next(path.parent.glob("samples_*"))
+    samples.write_bytes(samples.read_bytes()[:-9])
+
+
+def _be_another(path: Path) -> None:
+    path.write_text(path.read_text(encoding="utf-8").replace('"limit": 2.0', '"limit": 9.0'), encoding="utf-8")
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:8192]),
+    "no UTF-8": lambda path: path.write_bytes(path.read_bytes().replace(b"parity", b"\xffarity")),
+    "nested": lambda path: path.write_text("[" * 200000),
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "no samples": _drop_samples,
+    "cut samples": _cut_samples,
+    "of other settings": _be_another,
+}
+
+
+@pytest.mark.parametrize(
+    ("complete", "names"),
+    [(True, ["cut"]), (False, ["cut", "no UTF-8", "nested"]), (False, ["a pipe", "no samples", "of other settings"]),
+     (True, ["cut samples"])],
+)  # fmt: skip
+def test_arms_that_are_damaged_are_written_again(
+    complete: bool, names: list[str], child: dict[str, Any], small: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    whole, state = small
+    folder = shutil.copytree(whole, tmp_path / "sweep")
+    for name, arm in zip(names, ("best", "baseline", "vote"), strict=False):
+        (path,) = (folder / "arms" / "parity_steer" / arm).rglob("results_*.json")
+        DAMAGES[name](path)
+    if not complete:
+        told = json.loads((folder / "sweep.json").read_text(encoding="utf-8")) | {"complete": False}
+        (folder / "sweep.json").write_text(json.dumps(told), encoding="utf-8")
+    again = sweep(child, folder, **SMALL)
+    assert without_volatile(again) == without_volatile(state)
+    assert differences(outcome(folder), outcome(whole)) == []
+    assert {log["new"] for log in again["tasks"]["parity_steer"]["passes"].values()} == {6}  # none came since
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"baseline": {"tokens": "x"}},
+        {"vote": {"votes": "NaN"}},
+        {"best": {"score": 0.99}},
+        {"best": {"alpha": 9.0}},
+        {"vote": {"against_baseline": None}},
+        {"vote": {"result": "../elsewhere"}},
+        {"more": {"score": 1.0}},
+    ],
+)
+def test_a_finished_sweep_is_not_believed_against_its_arms(
+    change: dict[str, dict[str, Any]], child: dict[str, Any], small: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    whole, state = small
+    folder = shutil.copytree(whole, tmp_path / "sweep")
+    told = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    for arm, entry in change.items():
+        told["tasks"]["parity_steer"]["test"][arm] = told["tasks"]["parity_steer"]["test"].get(arm, {}) | entry
+    (folder / "sweep.json").write_text(json.dumps(told), encoding="utf-8")
+    again = sweep(child, folder, **SMALL)
+    assert without_volatile(again["tasks"]["parity_steer"]["test"].get("best")) == without_volatile(
+        state["tasks"]["parity_steer"]["test"]["best"]
+    )
+    assert differences(without_volatile(again), without_volatile(state)) == []
+
+
+def test_a_full_disk_is_one_sentence_and_the_next_start_goes_on(
+    child: dict[str, Any], small: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The harness tells of it in a warning and leaves half a file; room for that much there was."""
+    write = Path.write_text
+
+    def fill(path: Path, text: str, **more: Any) -> int:
+        if path.name.startswith("results_") and "best" in path.parts[-3]:
+            write(path, text[: len(text) // 2], **more)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, text, **more)
+
+    monkeypatch.setattr(Path, "write_text", fill)
+    with pytest.raises(
+        SteeringError, match=r"best cannot be written \(No space left on device\): make room and run again"
+    ):
+        sweep(child, tmp_path, **SMALL)
+    assert [path.name for path in (tmp_path / "arms" / "parity_steer").iterdir()] == ["baseline"]
+    monkeypatch.undo()
+    sweeps.hurry(monkeypatch)
+    sweep(child, tmp_path, **SMALL)
+    assert differences(outcome(tmp_path), outcome(small[0])) == []
+
+
+def test_a_second_start_is_refused_while_the_first_one_writes(
+    child: dict[str, Any], small: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = []
+
+    def write(*args: Any) -> None:
+        part = args[3].with_name(f"{args[3].name}.part")
+        part.mkdir(parents=True)
+        with pytest.raises(SteeringError) as told:
+            sweep(child, tmp_path, **SMALL)
+        refused.append(str(told.value))
+        assert part.is_dir()
+        write_arm(*args)
+
+    monkeypatch.setattr("lm_eval_steer.sweep.run.write_arm", write)
+    sweep(child, tmp_path, **SMALL)
+    assert len(refused) == 3
+    assert re.fullmatch(
+        r"the sweep .* is in use by another run of this process \(\d+\): wait for its end, .*", refused[0]
+    )
+    assert differences(outcome(tmp_path), outcome(small[0])) == []
+
+
+def test_weights_that_changed_are_noticed(
+    child: dict[str, Any], small: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    model = tmp_path / "m"
+    own = child | {"pretrained": str(shutil.copytree(child["pretrained"], model))}
+    sweep(own, tmp_path / "out", **SMALL)
+    models.make_model("llama", seed=1).save_pretrained(model)
+    with pytest.raises(SteeringError, match=r"the weights .* changed since the sweep in .* ended"):
+        sweep(own, tmp_path / "out", **SMALL)
+    told = json.loads((tmp_path / "out" / "sweep.json").read_text(encoding="utf-8"))
+    (tmp_path / "out" / "sweep.json").write_text(json.dumps(told | {"complete": False}), encoding="utf-8")
+    again = sweep(own, tmp_path / "out", **SMALL)
+    fresh = sweep(own, tmp_path / "fresh", **SMALL)
+    assert without_volatile(again) == without_volatile(fresh)
+    assert {log["new"] for log in again["tasks"]["parity_steer"]["passes"].values()} == {6}
+    for arm in ("baseline", "best", "vote"):
+        assert responses(tmp_path / "out", arm) == responses(tmp_path / "fresh", arm) != responses(small[0], arm)
+
+
+# Scores that are no numbers
+
+
+@pytest.mark.parametrize(
+    ("value", "spoilt"),
+    [(float("nan"), ALPHAS), (float("inf"), ALPHAS), (float("inf"), (2.0,))],
+)
+def test_an_arm_without_a_number_is_named_and_the_rest_stands(
+    value: float, spoilt: tuple[float, ...], child: dict[str, Any], done: tuple[Path, dict[str, Any]], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    score, sift = ConfigurableTask.process_results, ConfigurableTask.apply_filters
+    lines = [line for line in read_lines(done[0] / "record") if not line.variant]
+    bad = {line.response for line in lines if line.alpha in spoilt} - {
+        line.response for line in lines if line.alpha not in spoilt
+    }
+
+    def filters(task: Any) -> None:
+        sift(task)
+        for one in task._instances:
+            if one.resps[0] in bad:
+                one.filtered_resps = dict.fromkeys(one.filtered_resps, "spoilt")
+
+    def measure(task: Any, doc: Any, results: Any) -> dict[str, Any]:
+        return {"exact_match": value} if results == ["spoilt"] else score(task, doc, results)
+
+    monkeypatch.setattr(ConfigurableTask, "apply_filters", filters)
+    monkeypatch.setattr(ConfigurableTask, "process_results", measure)
+    state = sweep(child, tmp_path, limit=8.0)
+    told = (tmp_path / "sweep.json").read_text(encoding="utf-8")
+    assert json.loads(told, parse_constant=lambda word: pytest.fail(word)) == json.loads(json.dumps(state))
+    task, whole = state["tasks"]["parity_steer"], done[1]["tasks"]["parity_steer"]
+    scores, expected = task["validation"]["scores"]["vector"], whole["validation"]["scores"]["vector"]
+    assert scores == {name: None if float(name) in spoilt else score for name, score in expected.items()}
+    kept = [alpha for alpha in ALPHAS if alpha not in spoilt] or [ALPHAS[0]]
+    best = min(kept, key=lambda alpha: (-expected[f"{alpha:g}"], alpha)) if kept != [ALPHAS[0]] else ALPHAS[0]
+    assert task["validation"]["best"]["vector"] == best
+    assert without_volatile(task["test"]["baseline"]) == without_volatile(whole["test"]["baseline"])
+    notes = make_notes("parity_steer", task)
+    if spoilt == ALPHAS:
+        arm = task["test"]["best"]
+        assert (arm["score"], arm["no_score"]) == (None, f"exact_match is {value}")
+        assert set(arm["against_baseline"].values()) == {None}
+        assert f"best of parity_steer has no score (exact_match is {value}) and is compared with nothing" in notes
+    assert any("parity_steer_val, vector has no score at" in note for note in notes)
+    out = io.StringIO()
+    Console(file=out, width=140).print(make_table("parity_steer", task, "alpha"))
+    assert "baseline" in out.getvalue()
+    monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
+    assert sweep(child, tmp_path, limit=8.0) == json.loads(told)
 
 
 # Killed

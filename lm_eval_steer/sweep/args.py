@@ -12,7 +12,8 @@ from typing import Any
 from lm_eval_steer.alphas import read_alphas
 from lm_eval_steer.controls import Control, read_controls
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.files import refuse_unwritable
+from lm_eval_steer.files import is_folder, refuse_unwritable
+from lm_eval_steer.models.checkpoint import checkpoint_digest
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.search import check_search
@@ -118,7 +119,7 @@ class SweepArgs:
                 "--fewshot_as_multiturn makes turns of a conversation, and without a chat template there are none: "
                 "add --apply_chat_template"
             )
-        if self.include_path and not Path(self.include_path).is_dir():
+        if self.include_path and not is_folder(self.include_path):
             raise SteeringError(f"--include_path {self.include_path} is no folder: name the folder of your tasks")
         if 0.0 in self.alphas:
             raise SteeringError(
@@ -205,12 +206,17 @@ class SweepArgs:
         """What the sweep adds to the model's arguments for the whole set."""
         return {self.unit: list(self.alphas), "seed": self.sampling_seed, "record": str(self.folder / "record")}
 
+    def weights(self) -> str | None:
+        """Digest of the child's checkpoint; None for one that is not on this machine yet."""
+        return checkpoint_digest(self.arguments)
+
     def settings(self, plan: SteeringPlan, twins: Mapping[str, str]) -> dict[str, Any]:
         """All that the outcome depends on, JSON-ready; sizes and places are free to change between two starts."""
         return {
             "model": self.model,
             "model_args": {key: value for key, value in self.arguments.items() if key not in NEUTRAL | {"vectors"}},
             "vector": plan.vector.fingerprint if plan.vector else None,
+            "weights": self.weights(),
             self.unit: list(self.alphas),
             "limit": self.limit,
             "val_limit": self.val_limit,

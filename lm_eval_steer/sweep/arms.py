@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
+import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +21,10 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._factory import TaskFactory
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.files import is_file, parse_json, read_text, unwritable
+from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.plan import SteeringPlan
+from lm_eval_steer.result_files import check_task, read_results, samples_file
 from lm_eval_steer.sweep.args import SweepArgs
 
 
@@ -36,24 +42,77 @@ class Arm:
     plan: SteeringPlan
     changes: dict[str, Any]
 
-    @property
-    def folder(self) -> str:
-        """Its name as a file system takes it."""
-        return self.name.replace(":", "-").replace(" ", "_")
+
+def arm_folder(args: SweepArgs, task: str, arm: str) -> Path:
+    """Where an arm lies: its name as a file system takes it."""
+    return args.folder / "arms" / task / arm.replace(":", "-").replace(" ", "_")
 
 
 def result_file(folder: Path) -> Path | None:
-    """The result file of an arm that is whole."""
-    return next(iter(sorted(folder.rglob("results_*.json"))), None)
+    """The result file of an arm."""
+    return next((path for path in sorted(folder.rglob("results_*.json")) if is_file(path)), None)
 
 
-def holds(folder: Path, args: Mapping[str, Any], limit: float | None) -> bool:
-    """Whether a folder is this arm, and whole: it gets its name when all of it is written."""
+def read_whole(folder: Path) -> dict[str, Any] | None:
+    """The content of an arm's result file; None where it, or the samples beside it, are missing, cut or damaged."""
     path = result_file(folder)
     if path is None:
+        return None
+    try:
+        content = read_results(path)
+        for task in content["configs"]:
+            check_task(content, task)
+            lines = read_text(samples_file(path, task), "samples").split("\n")
+            documents = {parse_json(line)["doc_id"] for line in lines[:-1]}
+            if lines[-1] or len(documents) != content["n-samples"][task]["effective"]:
+                return None
+        return content if content["configs"] else None
+    except (ValueError, KeyError, TypeError, AttributeError):  # SteeringError is a ValueError
+        return None
+
+
+def holds(
+    folder: Path, args: SweepArgs, changes: Mapping[str, Any], ask: Callable[[], Mapping[str, Any]] | None = None
+) -> bool:
+    """Whether a folder is this arm, and whole.
+
+    Args:
+        folder: of the arm.
+        args: of the sweep.
+        changes: what the arm has in model_args beside those of the sweep.
+        ask: where a model is there to be asked, tells the `settings` that it has for the arm, and the task's
+            `num_fewshot`; called only where all else agrees.
+    """
+    content = read_whole(folder)
+    if content is None:
         return False
-    config = json.loads(path.read_text(encoding="utf-8"))["config"]
-    return bool(config["model_args"] == json.loads(json.dumps(args)) and config["limit"] == limit)
+    try:
+        config, (task,) = content["config"], content["configs"].values()
+        found = {
+            **{key: config[key] for key in ("limit", "gen_kwargs")},
+            **{key: content[key] for key in ("system_instruction",)},
+            "fewshot_as_multiturn": bool(content["fewshot_as_multiturn"]),
+            "seed": [config[key] for key in ("random_seed", "numpy_seed", "torch_seed", "fewshot_seed")],
+            "model_args": _telling(config["model_args"]),
+            "chat": bool(content["chat_template_sha"]),
+        }
+        asked = {"settings": config["steering"]["settings"], "num_fewshot": task["num_fewshot"]}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    harness = args.harness.settings()
+    wanted = {
+        "limit": args.limit,
+        **{key: harness[key] for key in ("gen_kwargs", "system_instruction", "seed")},
+        "fewshot_as_multiturn": bool(harness["fewshot_as_multiturn"]),
+        "model_args": _telling(arguments(args, changes)),
+        "chat": bool(args.apply_chat_template),
+    }
+    return found == json.loads(json.dumps(wanted)) and (ask is None or asked == ask())
+
+
+def _telling(model_args: Mapping[str, Any]) -> dict[str, Any]:
+    """Without sizes and places, which may change between two starts."""
+    return {key: value for key, value in model_args.items() if key not in NEUTRAL | {"vectors"}}
 
 
 def write_arm(
@@ -82,7 +141,7 @@ def write_arm(
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     tracker = EvaluationTracker(output_path=str(part))
-    model_args = arguments(args, arm)
+    model_args = arguments(args, arm.changes)
     lm.steer(arm.plan)
     with _replaying(lm, arm.name):
         results: Any = simple_evaluate(
@@ -103,21 +162,47 @@ def write_arm(
         of = {"alphas": measured["alphas"], **(measured["application"] or {})}
         results["config"]["steering"] |= {"doses": doses, "application": of}
     samples = results.pop("samples")
-    tracker.save_results_aggregated(results=results, samples=samples)
-    tracker.save_results_samples(task_name=task, samples=samples[task])
-    written = list(part.rglob("*.json*"))
-    if len(written) != 2:  # the harness tells of it in a warning only
-        raise SteeringError(f"the results of {arm.name} cannot be written to {part}: make room and start again")
-    for path in written:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(part, folder)
+    with _hearing() as errors:
+        tracker.save_results_aggregated(results=results, samples=samples)
+        tracker.save_results_samples(task_name=task, samples=samples[task])
+    try:
+        if read_whole(part) is None:
+            raise errors[0] if errors else OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        for path in part.rglob("*.json*"):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        if os.path.lexists(folder):
+            shutil.rmtree(folder)
+        os.replace(part, folder)
+    except BaseException as error:
+        shutil.rmtree(part, ignore_errors=True)  # a full disk has room for what comes before the next try
+        if isinstance(error, Exception):
+            raise unwritable(folder, error) from None
+        raise
 
 
-def arguments(args: SweepArgs, arm: Arm) -> dict[str, Any]:
-    """The model_args with which `lm_eval` would run this arm alone."""
-    return args.arguments | arm.changes | ({"seed": args.sampling_seed} if args.sampling_seed else {})
+@contextmanager
+def _hearing() -> Iterator[list[Exception]]:
+    """What keeps the harness from writing its files; it tells of that in a warning, and goes on."""
+    errors: list[Exception] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            error = sys.exc_info()[1]
+            if isinstance(error, Exception):
+                errors.append(error)
+
+    listener, teller = Listener(), logging.getLogger(EvaluationTracker.__module__)
+    teller.addHandler(listener)
+    try:
+        yield errors
+    finally:
+        teller.removeHandler(listener)
+
+
+def arguments(args: SweepArgs, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The model_args with which `lm_eval` would run an arm alone."""
+    return args.arguments | dict(changes) | ({"seed": args.sampling_seed} if args.sampling_seed else {})
 
 
 def _manager_of(manager: TaskManager, metadata: dict[str, Any]) -> TaskManager:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +45,8 @@ def search_layers(
             tuple(contents[settings]["steering"]["alpha_per_layer"]): done.scorer.value(one).value
             for settings, one in done.scorer.variants.items()
         }
-        return [scores[profile] for profile in profiles]
+        # An infinite score chooses nothing, as among the strengths of the set.
+        return [scores[profile] if math.isfinite(scores[profile]) else math.nan for profile in profiles]
 
     blocks = transfer["child_blocks"]
     found = search_profile(

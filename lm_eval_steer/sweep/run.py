@@ -7,32 +7,28 @@ import shutil
 from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
-from types import SimpleNamespace
 from typing import Any
 
 import datasets
-from lm_eval.api.registry import get_model
-from lm_eval.evaluator_utils import get_sample_size
 from lm_eval.tasks import TaskManager
 from rich.console import Console
 
 from lm_eval_steer.alphas import alpha_name
 from lm_eval_steer.controls import Control
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
+from lm_eval_steer.files import unwritable
+from lm_eval_steer.locks import held
 from lm_eval_steer.models.plan import SteeringPlan
-from lm_eval_steer.models.vote_key import VoteKey
 from lm_eval_steer.sweep.args import SweepArgs
-from lm_eval_steer.sweep.arms import Arm, arguments, holds, result_file, write_arm
+from lm_eval_steer.sweep.arms import Arm, arm_folder, holds, result_file, write_arm
+from lm_eval_steer.sweep.before import examine, model_class
 from lm_eval_steer.sweep.compare import describe
+from lm_eval_steer.sweep.finished import VECTOR, is_finished
 from lm_eval_steer.sweep.layers import search_layers
 from lm_eval_steer.sweep.passes import Pass, add_logs, run_pass
-from lm_eval_steer.sweep.score import Answers, check_scoring, choose
-from lm_eval_steer.sweep.state import read_state, write_state
+from lm_eval_steer.sweep.score import Answers, choose
+from lm_eval_steer.sweep.state import finite, read_state, write_state
 from lm_eval_steer.sweep.tasks import Requests, build, find_twins, first_line
-
-VECTOR = "vector"
-"""Stands for the vector itself among the controls."""
 
 _NO_TEXTS = "control=self-consistency draws texts, and multiple choice has none"
 
@@ -58,59 +54,35 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
             f"a sweep is one process, and {processes} were started: start it without a launcher (on several GPUs "
             "--model steered-vllm with data_parallel_size), or run its strengths with lm_eval"
         )
-    model = _model_class(args.model)
+    model = model_class(args.model)
     plan = args.plan()
     if args.trust_remote_code:
         datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = True  # as the harness's command does
     manager = manager or _make_manager(args)
-    twins = find_twins(args.tasks, args.val_task, manager, args.harness, partial(_examine, args, plan))
-    state = read_state(args.folder, args.settings(plan, twins))
-    if state["complete"] and _is_whole(args, state):
+    twins = find_twins(args.tasks, args.val_task, manager, args.harness, partial(examine, args, plan))
+    settings = args.settings(plan, twins)
+    state = read_state(args.folder, settings)
+    if is_finished(args, state):
         return state
-    if args.model == "steered-hf" and find_spec("vllm") is not None:
-        console.print(
-            "vLLM is installed here: --model steered-vllm runs the same sweep on it, on two cores in two fifths "
-            "to three quarters of the time, on a GPU in about half (docs/BENCHMARKS.md)",
-            highlight=False,
-        )
-    _clean(args)
-    write_state(args.folder, state)
-    place = {"batch_size": args.batch_size, "device": args.device}
-    lm = model.create_from_arg_obj(args.arguments | args.strengths(), place)
-    _Sweep(args, manager, console, plan, lm, state).run(twins)
+    what = f"the sweep {args.folder}"
+    with held(args.folder / ".sweep.lock", what, "wait for its end, or name another --output_path"):
+        state = read_state(args.folder, settings)  # another start may have gone on in the meantime
+        if is_finished(args, state):
+            return state
+        if args.model == "steered-hf" and find_spec("vllm") is not None:
+            console.print(
+                "vLLM is installed here: --model steered-vllm runs the same sweep on it, on two cores in two fifths "
+                "to three quarters of the time, on a GPU in about half (docs/BENCHMARKS.md)",
+                highlight=False,
+            )
+        state["complete"] = False
+        _clean(args)
+        write_state(args.folder, state)
+        place = {"batch_size": args.batch_size, "device": args.device}
+        lm = model.create_from_arg_obj(args.arguments | args.strengths(), place)
+        state["settings"]["weights"] = args.weights()  # a hub's model may have come only now
+        _Sweep(args, manager, console, plan, lm, state).run(twins)
     return state
-
-
-def _model_class(name: str) -> Any:
-    try:
-        model: Any = get_model(name)
-    except SteeringError:  # says what the class needs
-        raise
-    except (KeyError, ValueError):
-        raise SteeringError(
-            f"--model {name} is no model class of the harness: use steered-hf or steered-vllm"
-        ) from None
-    if not hasattr(model, "steer"):
-        raise SteeringError(
-            f"--model {name} does not steer, so there is nothing to sweep: use steered-hf or steered-vllm"
-        )
-    return model
-
-
-def _examine(args: SweepArgs, plan: SteeringPlan, requests: Requests) -> None:
-    """Refuse a task on which the sweep would end after responses were asked for.
-
-    Raises:
-        SteeringError: for answers that no vote can read, scores that are no numbers, and rows that the vector knows.
-    """
-    if not requests.choices and len(args.alphas) > 1:
-        VoteKey.of(requests.name, plan.vote_filter, plan.vote_answer)
-    check_scoring(requests)
-    known = frozenset() if plan.allow_leak else extraction_rows(plan.vector)
-    if known:
-        task, limit = requests.task, args.limit if requests.name in args.tasks else args.val_limit
-        documents = task.doc_iterator(rank=0, limit=get_sample_size(task, limit), world_size=1)
-        refuse_leaks(known, [SimpleNamespace(doc=doc, task_name=requests.name) for _, doc in documents])
 
 
 def _make_manager(args: SweepArgs) -> TaskManager:
@@ -128,18 +100,13 @@ def _make_manager(args: SweepArgs) -> TaskManager:
         ) from None
 
 
-def _is_whole(args: SweepArgs, state: dict[str, Any]) -> bool:
-    """Whether nobody removed results since."""
-    arms = (arm for task in state["tasks"].values() for arm in task["test"].values())
-    return all((args.folder / arm["result"]).is_file() for arm in arms)
-
-
 def _clean(args: SweepArgs) -> None:
-    """Remove what a start that was killed left half written."""
-    for path in args.folder.glob(".sweep.json.*.part"):
-        path.unlink()
+    """Remove arms that a start which was killed left half written."""
     for path in (args.folder / "arms").glob("*/*.part"):
-        shutil.rmtree(path)
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            raise unwritable(path, error) from None
 
 
 class _Sweep:
@@ -228,7 +195,7 @@ class _Sweep:
         part = found["validation"]
         part |= {"metric": metric.metric, "higher_is_better": higher, "n": metric.n}
         name = control.name if control else VECTOR
-        part["scores"][name] = {alpha_name(alpha): score.value for alpha, score in scores.items()}
+        part["scores"][name] = finite({alpha_name(alpha): score.value for alpha, score in scores.items()})
         part["best"][name] = best
         self._save()
         return best
@@ -262,7 +229,7 @@ class _Sweep:
             return self._pass(found, validation, control, plan, part)
 
         entry = search_layers(self.args, plan, transfer, found["validation"]["higher_is_better"], run)
-        found.setdefault("per_layer", {})[name] = entry
+        found.setdefault("per_layer", {})[name] = finite(entry)
         plan = plan.with_changes(alpha_per_layer=entry["profile"])
         done = self._pass(found, test, control, plan, " per-layer")
         changes = self._changes((best,), control) | {"alpha_per_layer": entry["profile"]}
@@ -289,8 +256,14 @@ class _Sweep:
 
     def _arm(self, found: dict[str, Any], test: Requests, arm: Arm, done: Pass) -> None:
         """Write an arm where that is not done, and enter it into the state."""
-        folder = self.args.folder / "arms" / test.name / arm.folder
-        if not holds(folder, arguments(self.args, arm), self.args.limit):
+        folder = arm_folder(self.args, test.name, arm.name)
+
+        def ask() -> dict[str, Any]:
+            self.lm.steer(arm.plan)
+            settings = self.lm.get_model_info()["steering"]["settings"]
+            return {"settings": settings, "num_fewshot": test.task.get_config("num_fewshot")}
+
+        if not holds(folder, self.args, arm.changes, ask):
             write_arm(self.lm, arm, test.name, folder, self.args, self.manager, done.log)
         path = result_file(folder)
         assert path is not None  # write_arm has seen it
@@ -304,7 +277,9 @@ class _Sweep:
             "tokens": None if None in tokens else sum(token or 0 for token in tokens),
         }
         found["test"][arm.name] = entry
-        describe(self.args.folder, found["test"], arm.name)
+        entry |= describe(self.args.folder, found["test"], arm.name)
+        if entry["votes"]:  # the record may hold more than the vote took, those of the best strength above all
+            entry["responses"] = entry["votes"]["responses"] - entry["votes"]["skipped"]
         self._save()
 
     def _save(self) -> None:

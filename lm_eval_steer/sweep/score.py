@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -189,10 +190,11 @@ def no_number(task: str) -> SteeringError:
     return SteeringError(f"{task} has no metric that is one number: name another task, a sweep compares numbers")
 
 
-def choose(scores: dict[float, float], higher: bool) -> float:
-    """The strength of the best score; of equal ones the first, which is the smallest."""
-    best = None
+def choose(scores: Mapping[float, float | None], higher: bool) -> float:
+    """The strength of the best score; of equal ones, and of such as are no finite number, the first: the smallest."""
+    best, most = next(iter(scores)), -math.inf
     for alpha, value in scores.items():
-        if value == value and (best is None or (value > scores[best] if higher else value < scores[best])):
-            best = alpha
-    return next(iter(scores)) if best is None else best
+        gain = -math.inf if value is None or not math.isfinite(value) else value if higher else -value
+        if gain > most:
+            best, most = alpha, gain
+    return best

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.files import write_whole
+from lm_eval_steer.files import parse_json, read_text, write_whole
 from lm_eval_steer.sweep.harness import upgrade
+from lm_eval_steer.sweep.shape import check_state
+
+logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
 VERSION = 1
 VOLATILE = ("passes", "result", "doses", "unfinished")
@@ -22,34 +27,72 @@ _GROWS = ("controls",)
 def read_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The state from which to go on; a new one in a new folder.
 
+    What was found is taken only whole: where it is damaged, it is found again, from the record.
+
     Raises:
         SteeringError: for a folder that another sweep was started in, with the setting that differs and both values,
             and for a sweep.json that is not one.
     """
     path = folder / "sweep.json"
-    new = {"version": VERSION, "volatile": list(VOLATILE), "complete": False, "settings": dict(settings), "tasks": {}}
-    if not path.exists():
-        return new
+    now = json.loads(json.dumps(settings))
+    new = {"version": VERSION, "volatile": list(VOLATILE), "complete": False, "settings": now, "tasks": {}}
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        path.lstat()
+    except FileNotFoundError:
+        return new
+    text = read_text(path, "sweeps")
+    try:
+        state = parse_json(text)
         version, old = state["version"], upgrade(state["settings"])
         if version != VERSION:
             raise SteeringError(
                 f"{path} is of version {version!r}, but this lm_eval_steer reads version {VERSION}: name another "
                 "--output_path"
             )
-        _compare(folder, old, json.loads(json.dumps(settings)))
-        return {**state, "settings": dict(settings), "complete": state["complete"] and old == settings}
+        _compare(folder, old, now)
+        of_other_weights = None not in (old.get("weights"), now["weights"]) and old["weights"] != now["weights"]
+        if of_other_weights and state["complete"]:
+            raise SteeringError(
+                f"the weights (or tokenizer, configuration, template) of {now['model_args'].get('pretrained')} changed "
+                f"since the sweep in {folder} ended: it has {old['weights'][:12]}, now they are "
+                f"{now['weights'][:12]}; bring the old ones back, or name another --output_path"
+            )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, SteeringError):
             raise
         raise SteeringError(f"{path} is no sweep.json ({error!r}): remove it or name another --output_path") from None
+    try:
+        check_state(state)
+    except ValueError as error:
+        logger.warning("%s is damaged (%s): what it said is found again, from the record", path, error)
+        return new
+    if of_other_weights:
+        logger.warning("the weights changed since the sweep in %s was started: it begins anew with these", folder)
+        return new
+    same = {
+        **old,
+        "weights": now["weights"],
+    } == now  # old files, and those of models that were not there yet, have none
+    return {**state, "settings": now, "complete": state["complete"] and same}
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write it whole, so that a reader and a killed sweep see the old one or the new one."""
-    text = json.dumps(state, indent=1, ensure_ascii=False)
+    """Write it whole, so that a reader and a killed sweep see the old one or the new one.
+
+    Raises:
+        SteeringError: where the system refuses it, as on a full disk.
+    """
+    text = json.dumps(finite(state), indent=1, ensure_ascii=False, allow_nan=False)
     write_whole(folder / "sweep.json", lambda part: part.write_text(text + "\n", encoding="utf-8"))
+
+
+def finite(content: Any) -> Any:
+    """The content with null for what is no finite number: JSON has no others."""
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def without_volatile(content: Any) -> Any:
@@ -71,6 +114,8 @@ def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
             for name in before:
                 if before[name] != now.get(name):
                     _refuse(folder, f"validation task of {name}", before[name], now.get(name))
+        elif key == "weights":
+            continue  # read_state has more to say of them
         elif key in _GROWS:
             if not set(before or ()) <= set(now):
                 _refuse(folder, key, before, now)

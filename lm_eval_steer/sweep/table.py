@@ -20,7 +20,7 @@ def make_table(name: str, task: Mapping[str, Any], unit: str) -> Table:
         unit: what the strengths are, `alpha` or `dose`.
     """
     test, validation = task["test"], task["validation"]
-    metric = next(iter(test.values()))["metric"].split(",")[0]
+    metric = next((arm["metric"] for arm in test.values() if arm["metric"]), "no metric").split(",")[0]
     caption = f"{metric}; {unit} chosen on {validation['task']} ({validation['n']} documents)"
     table = Table(title=f"{name}, {next(iter(test.values()))['n']} documents", caption=caption)
     table.add_column("arm", no_wrap=True)
@@ -33,11 +33,29 @@ def make_table(name: str, task: Mapping[str, Any], unit: str) -> Table:
     return table
 
 
+def make_notes(name: str, task: Mapping[str, Any]) -> list[str]:
+    """What a table cannot say: a sentence for every arm and every choice that has no number."""
+    notes = [
+        f"{arm} of {name} has no score ({found['no_score']}) and is compared with nothing"
+        for arm, found in task["test"].items()
+        if found.get("no_score")
+    ]
+    for control, scores in task["validation"]["scores"].items():
+        missing = [alpha for alpha, score in scores.items() if score is None]
+        if missing:
+            chosen = alpha_name(task["validation"]["best"][control])
+            notes.append(
+                f"on {task['validation']['task']}, {control} has no score at {', '.join(missing)}: "
+                + (f"{chosen} stands for the best" if chosen in missing else f"{chosen} is the best of the others")
+            )
+    return notes
+
+
 def _cells(found: Mapping[str, Any]) -> list[str]:
     alpha, interval, against = found["alpha"], found["interval"], found["against_baseline"]
     strength = f"{len(alpha)} values" if isinstance(alpha, list) else alpha_name(alpha)
     cells = [strength, show(found["score"]), f"{interval[0]:.1%} - {interval[1]:.1%}" if interval else "-"]
-    if against is None:
+    if against is None or against["change"] is None:
         cells += ["-", "-", "-"]
     else:
         unit = 100 if 0 <= found["score"] <= 1 else 1
