@@ -212,6 +212,23 @@ def test_early_stop_gives_the_same_responses_for_less(tmp_path: Path) -> None:
         assert scores(early) == pytest.approx(scores(full), abs=1e-4)
 
 
+def test_a_weighted_vote_takes_what_alpha_0_left_in_the_record_for_what_it_is(tmp_path: Path) -> None:
+    """It has no log-probabilities: asked for again, it stands beside the old line, which stays as it is."""
+    record = tmp_path / "record"
+    make(alpha=0, record=str(record)).generate_until(requests())
+    plain = {line.fingerprint: line for line in read_lines(record)}
+    assert all(line.logprob is None for line in plain.values())
+    expected = a_set(tmp_path / "alone", vote="weighted", alpha=[0, 1.0, 3.0])
+    texts = expected.generate_until(requests())
+    for run in (len(CONTEXTS) * 2 + sum(first_letter(line.response or "") is not None for line in plain.values()), 0):
+        lm = a_set(tmp_path, vote="weighted", alpha=[0, 1.0, 3.0])
+        assert lm.generate_until(requests()) == texts
+        assert lm.get_model_info()["steering"]["votes"] == expected.get_model_info()["steering"]["votes"]
+        assert lm.get_model_info()["steering"]["responses"]["run"] == run
+    assert plain.items() <= {line.fingerprint: line for line in read_lines(record)}.items()
+    assert make(alpha=0, record=str(record)).generate_until(requests()) == make(HFLM).generate_until(requests())
+
+
 def test_weights_are_the_mean_token_probabilities(tmp_path: Path) -> None:
     lm = a_set(tmp_path, vote="weighted")
     voted = lm.generate_until(requests())

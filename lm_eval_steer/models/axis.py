@@ -117,6 +117,7 @@ class _Item(Generic[T]):
         sha: SHA-256 of its prompt, or of all contexts and continuations.
         arguments: of the generation, JSON-ready.
         prints: fingerprint per variant.
+        fuller: those of lines that stand beside lines without log-probabilities, in a weighted vote; else empty.
         lines: what is there, by variant.
         answers: read from the lines, by variant.
         voted: how many variants, from the first on, the vote counts so far.
@@ -130,6 +131,7 @@ class _Item(Generic[T]):
         self.sha = digest(prompt)
         self.arguments = arguments
         self.prints: list[str] = []
+        self.fuller: list[str] = []
         self.lines: dict[int, Line] = {}
         self.answers: dict[int, str | None] = {}
         self.voted = 0
@@ -163,9 +165,15 @@ class AlphaAxis:
         self._record, self._watch = record, watch
         self._settings = [_settings(plan, variant, model) for variant in plan.variants]
         self.shas = [digest(settings) for settings in self._settings]
+        fuller = [settings | {"weighed": True} for settings in self._settings if self._weighs]
+        self._fuller_shas = [digest(settings) for settings in fuller]
         if record is not None:
-            for settings in self._settings:
+            for settings in self._settings + fuller:
                 record.declare(settings)
+
+    @property
+    def _weighs(self) -> bool:
+        return self.plan.vote == "weighted" and len(self.plan.variants) > 1
 
     def write(
         self,
@@ -309,7 +317,7 @@ class AlphaAxis:
         for number in numbers:
             item = items[number]
             for variant in range(variants):
-                line = self._record.get(item.prints[variant]) if self._record else None
+                line = self._recorded(item, variant, read)
                 if line:
                     take(number, variant, line)
                     self.counts["from_record"] += 1
@@ -352,7 +360,7 @@ class AlphaAxis:
                     one = asked[place]
                     line = take(one.item, one.variant, make_line(items[one.item], one, came, clock.lap()))
                     if self._record:
-                        self._record.append(line)
+                        self._record.append(self._beside(items[one.item], one.variant, line))
                     came_back.add(place)
                     self.counts["run"] += 1
                     progress.update()
@@ -367,6 +375,27 @@ class AlphaAxis:
                     )
         return [results[number] for number in stands_for]
 
+    def _recorded(self, item: _Item[T], variant: int, read: Callable[[_Item[T], Line], str | None]) -> Line | None:
+        """The line of a variant, as far as the vote can use it; None where it has to be asked for.
+
+        The harness's own path, which alpha=0 alone takes, tells no log-probabilities. Where a vote weighs by them such
+        a line is as good as none: what is asked for then stands beside it (`_beside`), and a weighted vote reads that.
+        So its responses are those that it would have without the line.
+        """
+        line = self._record.get(item.prints[variant]) if self._record else None
+        if not (line and self._weighs and self._record) or line.scores is not None:
+            return line
+        if (line.logprob is not None and line.tokens) or read(item, line) is None:
+            return line
+        fuller = self._record.get(item.fuller[variant])
+        return fuller and replace(fuller, fingerprint=line.fingerprint, settings=line.settings)
+
+    def _beside(self, item: _Item[Any], variant: int, line: Line) -> Line:
+        """A new line as it is recorded: under a fingerprint of its own where the variant has a line already."""
+        if self._record is None or line.fingerprint not in self._record:
+            return line
+        return replace(line, fingerprint=item.fuller[variant], settings=self._fuller_shas[variant])
+
     def _next(
         self, item: _Item[T], weight: Callable[[_Item[T], Line], float], equal: Any
     ) -> tuple[list[int], Vote | None]:
@@ -380,7 +409,7 @@ class AlphaAxis:
         while True:
             answers = [item.answers[variant] for variant in range(item.voted)]
             weights = None
-            if self.plan.vote == "weighted":  # that of no answer is not looked at
+            if self._weighs:  # that of no answer is not looked at
                 weights = [
                     1.0 if answer is None else weight(item, item.lines[variant])
                     for variant, answer in enumerate(answers)
@@ -407,6 +436,7 @@ class AlphaAxis:
             what = {"task": item.task, "doc_id": item.doc_id, "repeat": item.repeat, "prompt": item.sha,
                     "arguments": item.arguments}  # fmt: skip
             item.prints = [digest(what | {"settings": sha}) for sha in self.shas]
+            item.fuller = [digest(what | {"settings": sha}) for sha in self._fuller_shas]
 
     def _line(self, item: _Item[Any], one: Asked, seconds: float, **came: Any) -> Line:
         variant = self.plan.variants[one.variant]
