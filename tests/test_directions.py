@@ -89,11 +89,19 @@ def test_held_out_separation_tells_a_concept_from_noise() -> None:
     assert 0.3 < find_direction(noise, orders).held_out_separation < 0.7
 
 
-def test_the_shuffle_is_seeded_and_balanced() -> None:
-    orders = shuffle_orders(1000, 5)
-    assert set(orders.tolist()) == {1, -1}
-    assert abs(int(orders.sum())) < 100
-    assert orders.tolist() == shuffle_orders(1000, 5).tolist() != shuffle_orders(1000, 6).tolist()
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 128, 1001])
+def test_half_of_the_orders_are_swapped_whatever_the_seed(n: int) -> None:
+    for seed in range(50):
+        orders = shuffle_orders(n, seed)
+        assert sorted(orders.tolist()) == [-1] * (n // 2) + [1] * (n - n // 2)
+    assert n < 5 or orders.tolist() == shuffle_orders(n, 49).tolist() != shuffle_orders(n, 50).tolist()
+
+
+def test_few_pairs_keep_their_concept_whatever_the_seed() -> None:
+    """Four pairs in one order would be centred on their mean difference, and the direction and its sign be luck."""
+    positive, negative = hidden_states(pairs=4)
+    for seed in range(50):
+        assert find_direction(positive - negative, shuffle_orders(4, seed)).cos_mean_difference > 0.95
 
 
 def test_refusals() -> None:

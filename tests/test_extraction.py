@@ -187,7 +187,7 @@ def test_passport_and_table(tiny_folder: Path) -> None:
     assert (passport["parent"]["hidden_size"], passport["parent"]["num_blocks"]) == (models.WIDTH, models.DEPTH)
     assert passport["parent"]["dtype"] == "bfloat16"
     assert passport["method"] == {
-        "method": "pca", "normalize_differences": False, "seed": 4, "apply_chat_template": False,
+        "method": "pca", "normalize_differences": False, "seed": 4, "orders": "half", "apply_chat_template": False,
     }  # fmt: skip
     data = passport["data"]
     assert (data["task"], data["split"], data["n_pairs"], len(set(data["rows"]))) == (

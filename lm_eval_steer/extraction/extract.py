@@ -155,7 +155,8 @@ def extract(args: ExtractionArgs, source: Any, parent: SteeredHF) -> SteeringVec
             key: value
             for key, value in asdict(args).items()
             if key in ("method", "normalize_differences", "seed", "apply_chat_template")
-        },
+        }
+        | {"orders": "half"},
         "data": data | {"n_pairs": len(pairs)},
         "token_read": "last",
         "blocks": statistics,
