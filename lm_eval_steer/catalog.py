@@ -8,6 +8,8 @@ import shlex
 from pathlib import Path
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.files import is_file
+from lm_eval_steer.text import shortened
 
 SUFFIXES = (".safetensors", ".pt")
 # How the paper's parents are usually abbreviated in file names, so that a miss can print a command that runs.
@@ -42,8 +44,9 @@ def find_vector(name: str) -> Path:
     for folder in folders:
         for suffix in suffixes:
             candidate = folder / f"{name}{suffix}"
-            if candidate.is_file():
+            if is_file(candidate):
                 return candidate
+    name = shortened(name)
     looked = [f"./{name}", f"./vectors/{name}"] if len(folders) > 1 else [name]
     shipped = f" and the shipped vectors ({', '.join(shipped_names()) or 'none'})" if len(folders) > 1 else ""
     raise SteeringError(

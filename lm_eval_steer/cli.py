@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
+import os
 import sys
 from typing import Any
 
@@ -19,6 +21,16 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("lm_eval.api.task").setLevel(logging.ERROR)  # it advertises --metadata at every task
     try:
         args.run(args)
+        sys.stdout.flush()  # now: at the end of the process a full disk would be nobody's error
+    except BrokenPipeError:  # `| head` has read enough
+        _forget_output()
+        return 141
+    except OSError as error:
+        if error.filename is not None:  # a file's, not the output's
+            raise
+        _forget_output()
+        print(f"lm-eval-steer {args.command}: the output cannot be written ({error.strerror})", file=sys.stderr)
+        return 2
     except SteeringError as error:
         print(f"lm-eval-steer {args.command}: {error}", file=sys.stderr)
         return 2
@@ -26,6 +38,12 @@ def main(argv: list[str] | None = None) -> int:
         print(f"lm-eval-steer {args.command}: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def _forget_output() -> None:
+    """Let what could not be written go nowhere, or the end of the process would try again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

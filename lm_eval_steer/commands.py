@@ -146,8 +146,9 @@ def show(args: argparse.Namespace) -> None:
     console.print(passport_table(vector, path))
     console.print(blocks_table(vector))
     print("Compare it with another, or steer with it:")
-    print(f"  lm-eval-steer vectors compare {shlex.quote(args.vector)} OTHER --out compare.svg")
-    print(f"  lm_eval --model steered-hf --model_args pretrained=CHILD,vectors={args.vector},alpha=0.04 --tasks TASK")
+    given = printable(shlex.quote(f"pretrained=CHILD,vectors={args.vector},alpha=0.04"))
+    print(f"  lm-eval-steer vectors compare {_quoted([args.vector])} OTHER --out compare.svg")
+    print(f"  lm_eval --model steered-hf --model_args {given} --tasks TASK")
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -170,11 +171,10 @@ def compare(args: argparse.Namespace) -> None:
         console.print(f"- {note}", markup=False, highlight=False)
     if args.out is not None:
         print(printable(f"Wrote {save_figure(correlation(cosines, null), args.out)}. Look at the vectors:"))
-        print(f"  lm-eval-steer vectors show {shlex.quote(args.first)}")
+        print(f"  lm-eval-steer vectors show {_quoted([args.first])}")
     else:
         print("Draw it:")
-        names = f"{shlex.quote(args.first)} {shlex.quote(args.second)}"
-        print(f"  lm-eval-steer vectors compare {names} --out compare.svg")
+        print(f"  lm-eval-steer vectors compare {_quoted([args.first, args.second])} --out compare.svg")
 
 
 def _console(columns: int = UNATTENDED) -> Console:

@@ -91,15 +91,16 @@ def find_result_files(place: Path) -> list[Path]:
         if os.path.lexists(place):
             return [place]
         if place.suffix == ".json" and is_folder(place.parent):  # --output_path runs/base.json, the date left out
-            dated = [path for path in place.parent.iterdir() if path.suffix == ".json" and stamp(path)[0] == place.stem]
-            if dated:
-                return sorted(dated)
+            _, _, names = next(os.walk(place.parent), ("", [], []))
+            dated = [path for name in names if stamp(path := place.with_name(name))[0] == place.stem]
+            if found := sorted(path for path in dated if _is_result(path.name)):
+                return found
         raise SteeringError(f"{shortened(place)}: no such folder of results")
     paths = sorted(
         Path(folder, name)
         for folder, folders, files in os.walk(place)
         for name in (*files, *folders)
-        if name.endswith(".json") and (name.startswith("results_") or _DATED.fullmatch(name.removesuffix(".json")))
+        if _is_result(name)
     )
     # A sweep writes an arm into a folder of this name, and renames it when it is whole.
     paths = [path for path in paths if not path.relative_to(place).match("*.part/*/*")]
@@ -108,6 +109,11 @@ def find_result_files(place: Path) -> list[Path]:
     if not paths:
         raise SteeringError(f"{place} holds no results_*.json of lm_eval: run lm_eval with --output_path {place}")
     return paths
+
+
+def _is_result(name: str) -> bool:
+    stem = name.removesuffix(".json")
+    return stem != name and (stem.startswith("results_") or _DATED.fullmatch(stem) is not None)
 
 
 def stamp(path: Path) -> tuple[str, str]:

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.files import write_whole
+from lm_eval_steer.files import is_file, is_folder, write_whole
+from lm_eval_steer.text import shortened
 
 FORMAT = "lm_eval_steer.vector"
 FORMAT_VERSION = 1
@@ -115,8 +116,8 @@ class SteeringVector:
         read = _READERS.get(path.suffix)
         if read is None:
             raise SteeringError(f"{path}: a steering vector is a .safetensors or .pt file, not {path.suffix!r}")
-        if not path.is_file():
-            raise SteeringError(f"{path}: {'this is a folder' if path.is_dir() else 'no such file'}")
+        if not is_file(path):
+            raise SteeringError(f"{shortened(path)}: {'this is a folder' if is_folder(path) else 'no such file'}")
         try:
             passport, by_layer = read(path)
             layers = tuple(sorted(by_layer))

@@ -11,6 +11,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from lm_eval_steer.shapes import is_number
 from lm_eval_steer.similarity import LEVEL, Cosines, Null, least_p, p_value, share_beyond
 from lm_eval_steer.text import printable
 from lm_eval_steer.transfer.mapping import span
@@ -48,7 +49,7 @@ def blocks_table(vector: SteeringVector) -> Table:
     of the squared length that one component holds: near 1, the direction is one outlier of the residual stream.
     """
     said = _blocks_of(vector.passport.get("blocks"))
-    known = [key for key in _COLUMNS if any(_is_number(block.get(key)) for block in said.values())]
+    known = [key for key in _COLUMNS if any(is_number(block.get(key)) for block in said.values())]
     table = Table(title="Directions by block")
     for column in ("block", *(_COLUMNS[key][0] for key in known), "cos with block before", "largest component"):
         table.add_column(column, justify="right")
@@ -56,7 +57,7 @@ def blocks_table(vector: SteeringVector) -> Table:
     squares = np.square(rows) / np.square(rows).sum(1, keepdims=True)
     for i, layer in enumerate(vector.layers):
         block = said.get(layer, {})
-        cells = [_COLUMNS[key][1].format(block[key]) if _is_number(block.get(key)) else "-" for key in known]
+        cells = [_COLUMNS[key][1].format(block[key]) if is_number(block.get(key)) else "-" for key in known]
         has_before = i and vector.layers[i - 1] == layer - 1
         before = f"{_cosine(rows[i], rows[i - 1]):+.3f}" if has_before else "-"
         table.add_row(str(layer), *cells, before, f"{squares[i].max():.1%} ({squares[i].argmax()})")
@@ -144,10 +145,6 @@ def _blocks_of(said: Any) -> dict[int, dict[str, Any]]:
     """The passport's blocks by number; nothing where another writer put something else there."""
     entries = said if isinstance(said, list) else []
     return {one["block"]: one for one in entries if isinstance(one, dict) and type(one.get("block")) is int}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _cosine(one: np.ndarray, other: np.ndarray) -> float:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from rich.console import Console
 from lm_eval_steer.cli import main
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.leaderboard import FORMATS, LAYOUTS, SORTS, Leaderboard, next_command, read_leaderboard, render
+from lm_eval_steer.leaderboard.formats import to_csv
 from lm_eval_steer.record import Line, Record, digest
 from lm_eval_steer.results import read_runs
 from lm_eval_steer.stats import Pair, compare_with_random, smallest_detectable, verdicts
-from runs import write_run, write_sweep
+from runs import write_record, write_run, write_sweep
 
 VOTE = [0.25, 0.5]
 #         gained          lost
@@ -473,6 +475,20 @@ def test_tokens_of_a_plain_run_come_from_its_record(tmp_path: Path) -> None:
     assert row["tokens"] == {"baseline": 14, "1": None}  # one of two responses is missing
 
 
+def test_the_record_is_the_one_with_the_settings_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records of the usual name lie above the results, and where the leaderboard is called."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_run(tmp_path / "runs" / "a", [0.0, 1.0])
+    steering = {"vector": "5ha", "unit": "alpha", "control": None}
+    write_run(tmp_path / "runs" / "b", [1.0, 0.0], alpha=1.0, record="steer_records", steering=steering)
+    answers = {"here": (2.0, 7), "runs": (1.0, 3), ".": (0.5, 9)}
+    for place, (alpha, words) in answers.items():
+        write_record(tmp_path / place / "steer_records", {("", alpha): [("w " * words, "2")] * 2})
+    (row,) = entries(tmp_path / "runs")
+    assert row["tokens"] == {"baseline": None, "1": 6}
+
+
 def test_seconds_of_a_plain_run(tmp_path: Path) -> None:
     write_run(tmp_path, [0.0], patch={"total_evaluation_time_seconds": "3.5"})
     assert entries(tmp_path)[0]["seconds"] == {"baseline": 3.5}
@@ -514,6 +530,53 @@ def test_a_sweep_without_an_arm(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text("{}")
     with pytest.raises(SteeringError, match="has no arm yet: start its command again"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "why"),
+    [
+        ("validation.scores", {"vector": "x"}, "scores.vector is 'x', expected an object"),
+        ("validation.scores", {"vector": {"0.5": "NaN"}}, "scores.vector.0.5 is 'NaN', expected a number or null"),
+        ("validation.scores", {"vector": {"x": 1}}, "a key of its content.tasks.toy.validation.scores.vector is 'x'"),
+        ("validation.scores", {"odd": {}}, "is 'odd', expected the vector or a control"),
+        ("validation.n", "x", "n is 'x', expected a whole number"),
+        ("validation.task", None, "task is None, expected text"),
+        ("passes", {"toy, vector": {"seconds": "1"}}, "seconds is '1', expected a finite number"),
+        ("test", {"best": {"tokens": "x", "result": ""}}, "tokens is 'x', expected a whole number"),
+        ("test", {"": {"result": ""}}, "is '', expected the name of an arm"),
+        ("test", {"random:x best": {"result": ""}}, "is 'random:x best', expected the name of an arm"),
+        ("test", [], "test is [], expected an object"),
+    ],
+    ids=str,
+)
+def test_a_sweep_json_is_checked_and_the_others_stand(part: str, value: Any, why: str, tmp_path: Path) -> None:
+    bad = write_sweep(tmp_path / "bad", {"baseline": (0, [0.0]), "best": (1, [1.0])}, complete=True)
+    state = place = json.loads(bad.read_text())
+    place = state["tasks"]["toy"]
+    *keys, last = part.split(".")
+    for key in keys:
+        place = place[key]
+    place[last] = value
+    bad.write_text(json.dumps(state))
+    write_sweep(tmp_path / "good", {"baseline": (0, [1.0]), "best": (1, [1.0])})
+    board = read(tmp_path)
+    assert [row["baseline"] for row in board.entries()] == [1.0]  # no arm of the other is taken for a plain run
+    (told,) = [note for note in board.notes if note.startswith("Left out: ")]
+    assert str(bad) in told
+    assert why in told
+
+
+def test_a_score_that_is_nan_is_left_out_and_the_others_stand(tmp_path: Path) -> None:
+    arms = {"baseline": (0, [0.0, 1.0]), "best": (0.5, [1.0, float("nan")]), "vote": ([0.5, 1.0], [1.0, 1.0])}
+    write_sweep(tmp_path, arms)
+    board = read(tmp_path)
+    (row,) = board.entries()
+    assert list(row["changes"]) == ["vote"]
+    assert [note for note in board.notes if note.startswith("Left out: ") and "the score of toy is NaN" in note]
+    for form in FORMATS:
+        text(board, form)
+    with pytest.raises(SteeringError, match="the score of toy is NaN"):
+        read(tmp_path / "arms" / "toy" / "best")
 
 
 def test_versions_of_the_harness_are_told_of(tmp_path: Path) -> None:
@@ -703,6 +766,27 @@ def test_names_are_text_in_every_format(tmp_path: Path) -> None:
     assert r"y\_\{z\}\&\#\textbackslash{}" in text(board, "latex")
 
 
+def test_names_steer_no_terminal_no_spreadsheet_and_no_latex(tmp_path: Path) -> None:
+    write_run(tmp_path, [0.0, 1.0], child="org/=HYPERLINK(1)\x1b]0;t\x07\x9b2J\u202e", task="+t\tx")
+    write_run(tmp_path, [0.0, 1.0], child="org/[*]<img src=x>", task="+t\tx")
+    board = read(tmp_path)
+    for form in FORMATS:
+        shown = text(board, form)
+        assert not set(shown) & set("\x1b\x07\x9b\u202e\t\r"), form
+    assert {row["child"] for row in json.loads(text(board, "json"))["rows"]} >= {"[*]<img src=x>"}
+    first, second = sorted(csv.DictReader(io.StringIO(text(board, "csv"))), key=lambda row: row["child"])
+    assert (first["child"], second["child"]) == ("'=HYPERLINK(1)\\x1b]0;t\\x07\\x9b2J\\u202e", "[*]<img src=x>")
+    assert first["task"] == "'+t\\tx"
+    assert "&lt;img src=x&gt;" in text(board, "markdown")
+    assert "\n{[}{*}{]}$<$img" in text(board, "latex")  # behind a \\\\ a bare [ or * would be its argument
+
+
+def test_numbers_and_dashes_of_a_csv_stay_as_they_are() -> None:
+    cells: list[object] = ["-", "-0.5", "+3.2", -0.25, None, "1e-05", "-1:30", "- x", "@a", "dose 0.1"]
+    (line,) = csv.reader(io.StringIO(to_csv(["a"] * 10, [cells]).split("\n", 1)[1]))
+    assert line == ["-", "-0.5", "+3.2", "-0.25", "", "1e-05", "-1:30", "'- x", "'@a", "dose 0.1"]
+
+
 def test_a_terminal_of_120_columns_keeps_lines_whole(swept: Path) -> None:
     shown = text(read(swept))
     (line,) = [line for line in shown.splitlines() if line.startswith("best, α = 0.5")]
@@ -756,6 +840,18 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
         error = capsys.readouterr().err
         assert error.startswith(f"lm-eval-steer leaderboard: {more[0]}")
         assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", ["rich", "csv"])
+def test_an_output_without_room_is_one_sentence(
+    form: str, swept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["leaderboard", str(swept), "--format", form]) == 2
+        monkeypatch.undo()
+    sentence = "lm-eval-steer leaderboard: the output cannot be written (No space left on device)"
+    assert capsys.readouterr().err.splitlines()[-1] == sentence
 
 
 def test_a_run_is_read_once_however_its_folder_is_named(

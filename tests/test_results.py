@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -13,7 +15,7 @@ from lm_eval.tasks import TaskManager
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.record import digest
-from lm_eval_steer.results import read_runs
+from lm_eval_steer.results import find_runs, read_runs
 from runs import write_run
 
 
@@ -192,6 +194,162 @@ def test_a_task_without_a_metric(tmp_path: Path) -> None:
     content["results"]["toy"] = {"alias": "toy"}
     path.write_text(json.dumps(content))
     assert "no metric of toy" in refusal(tmp_path)
+
+
+# What is left out
+
+
+def change(path: Path, *keys: str, to: object) -> Path:
+    """Set a part of a result file."""
+    content = part = json.loads(path.read_text())
+    for key in keys[:-1]:
+        part = part.setdefault(key, {})
+    part[keys[-1]] = to
+    path.write_text(json.dumps(content))
+    return path
+
+
+def steering(*keys: str, to: object) -> Callable[[Path], object]:
+    return lambda path: change(path, "config", "steering", *keys, to=to)
+
+
+def in_place(make: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Something else where the result file was."""
+
+    def replace(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return replace
+
+
+def samples_of(path: Path) -> Path:
+    (found,) = path.parent.glob(f"samples_*{path.stem.removeprefix('results')}.jsonl")
+    return found
+
+
+def change_sample(**parts: object) -> Callable[[Path], object]:
+    def change_it(path: Path) -> None:
+        file = samples_of(path)
+        rows = [json.loads(line) | parts for line in file.read_text().splitlines()]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    return change_it
+
+
+HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "deep": (lambda path: path.write_text("[" * 200_000), "more than 100 levels"),
+    "folder": (in_place(Path.mkdir), "this is a folder"),
+    "pipe": (in_place(os.mkfifo), "this is a device, a pipe or a socket"),
+    "loop": (in_place(lambda path: path.symlink_to(path)), "cannot be read"),
+    "device": (in_place(lambda path: path.symlink_to("/dev/zero")), "this is a device, a pipe or a socket"),
+    "encoding": (lambda path: path.write_bytes(path.read_text().encode("utf-16")), "no UTF-8 text"),
+    "huge": (lambda path: change(path, "results", "toy", "exact_match,strict", to=10**400), "401 digits"),
+    "list": (lambda path: change(path, "results", to=[1]), "its content.results is [1], expected an object"),
+    "n": (lambda path: change(path, "n-samples", "toy", "effective", to="2"), "is '2', expected a whole number"),
+    "seconds": (lambda path: change(path, "total_evaluation_time_seconds", to="long"), "expected seconds"),
+    "no alpha": (steering("alpha", to=[]), "alpha is [], expected a list that is not empty"),
+    "alpha": (steering("alpha", to=[0.5, "x"]), "alpha[1] is 'x', expected a finite number"),
+    "control": (steering("control", to="random:x"), "control is 'random:x', expected the name of a control"),
+    "dose": (steering("doses", "0.5", "0", to="x"), "doses.0.5.0 is 'x', expected an object"),
+    "no dose": (steering("doses", "0.5", to={}), "doses.0.5 is {}, expected an object that is not empty"),
+    "block": (steering("doses", "0.5", "x", to={}), "a key of its content.config.steering.doses.0.5 is 'x'"),
+    "transfer": (steering("transfer", to="x"), "transfer is 'x', expected an object"),
+    "settings": (steering("settings", to=7), "settings is 7, expected a list"),
+    "passport": (steering("passport", to=[]), "passport is [], expected an object"),
+    "no metric": (lambda path: change(path, "results", "toy", to={"a": 1}), "no metric of toy (it has no score)"),
+    "predict only": (lambda path: change(path, "results", "toy", to={"bypass,none": 999}), "run with --predict_only"),
+    "N/A": (lambda path: change(path, "results", "toy", "exact_match,strict", to="N/A"), "is 'N/A' and no number"),
+    "samples": (lambda path: samples_of(path).write_text("{}\n"), "an object with filter"),
+    "responses": (change_sample(resps=[]), "resps is [], expected a list that is not empty"),
+    "response": (change_sample(resps=[[]]), "list index out of range"),
+    "number": (change_sample(doc_id="x"), "doc_id is 'x', expected a whole number"),
+    "hash": (change_sample(doc_hash=[1]), "doc_hash is [1], expected text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_what_is_damaged_or_foreign_is_left_out_with_a_sentence_and_the_others_stand(harm: str, tmp_path: Path) -> None:
+    do, why = HARMS[harm]
+    bad = write_run(tmp_path / "bad", [1.0, 0.0], alpha=0.5)
+    do(bad)
+    sentence = refusal(tmp_path)  # alone, it is all there was
+    write_run(tmp_path / "good", [1.0, 1.0])
+    runs, left_out = find_runs([tmp_path])
+    assert [run.score for run in runs] == [1.0]
+    assert left_out == [sentence]
+    assert why in sentence
+    assert str(bad) in sentence or samples_of(bad).name in sentence
+    assert len(sentence) < 500
+
+
+def test_of_two_tasks_the_one_without_a_score_is_left_out(tmp_path: Path) -> None:
+    path = write_run(tmp_path, [1.0, 0.0])
+    content = json.loads(path.read_text())
+    for part in ("results", "configs", "n-shot", "n-samples"):
+        content[part]["other"] = content[part]["toy"]
+    content["results"]["toy"] = {"bypass,none": 999}
+    path.write_text(json.dumps(content))
+    (run,), (sentence,) = find_runs([tmp_path])
+    assert run.task == "other"
+    assert sentence == f"{path}: no metric of toy (it was run with --predict_only), so there is nothing to compare"
+
+
+def test_half_of_a_surrogate_pair_is_text(tmp_path: Path) -> None:
+    path = write_run(tmp_path, [1.0, 0.0])
+    change_sample(resps=[["a \ud800"]])(path)
+    change(path, "model_name", to="org/\ud800\x1b[31m")
+    (run,) = read_runs([tmp_path])
+    assert run.child == "org/\ufffd\\x1b[31m"
+    assert run.samples[0].response == '[["a \ufffd"]]'
+
+
+# Names
+
+
+def test_what_output_path_named_is_found(tmp_path: Path) -> None:
+    """--output_path runs/base.json leaves runs/base_DATE.json, and samples beside it without that name."""
+    folder = tmp_path / "runs"
+    for place, (name, scores) in enumerate({"base": [0.0, 0.0], "steered": [1.0, 0.0], "again": [0.0, 0.0]}.items()):
+        tracker = EvaluationTracker(output_path=str(folder / f"{name}.json"))
+        written = write_run(tmp_path / name, scores, alpha=0.5 if name == "steered" else None)
+        content = json.loads(written.read_text())
+        samples = [json.loads(line) for line in samples_of(written).read_text().splitlines()]
+        for row in samples:
+            row["arguments"] = [tuple(one.values()) for one in row["arguments"].values()]
+        tracker.general_config_tracker.log_experiment_args("hf", {"pretrained": "org/child"}, None, None, False)
+        tracker.save_results_aggregated(content, {"toy": samples})
+        tracker.save_results_samples("toy", samples)
+        assert len(list(folder.glob("*.json"))) == place + 1
+    (folder / "leaderboard.json").write_text("{}")
+    assert [(run.score, len(run.samples)) for run in read_runs([folder])] == [(0.0, 2), (0.0, 2), (0.5, 2)]
+    (steered,) = read_runs([folder / "steered.json"])
+    assert steered.alphas == (0.5,)
+    assert read_runs([steered.path, folder / "steered.json"]) == [steered]
+    assert len(read_runs([folder / "base.json", steered.path])) == 2
+    assert "no such folder of results" in refusal(folder / "other.json")
+    assert "leaderboard.json is not a whole result file" in refusal(folder / "leaderboard.json")
+    assert "no such folder of results" in refusal(Path("x" * 5000))
+
+
+@pytest.mark.parametrize(
+    ("config", "engine"),
+    [
+        ({"model": "steered-hf"}, "transformers"),
+        ({"model": "hf-multimodal"}, "transformers"),
+        ({"model": "org/child", "model_num_parameters": 7}, "transformers"),
+        ({"model": "vllm-vlm"}, "vllm"),
+        ({"model": "steered-vllm", "model_dtype": "float32"}, "vllm"),
+        ({"model": "sglang-generate"}, "sglang"),
+        ({"model": "local-completions"}, "local-completions"),
+        ({"model": "openvino", "model_num_parameters": 7}, "openvino"),
+    ],
+    ids=str,
+)
+def test_engines_bear_their_names(config: dict[str, object], engine: str, tmp_path: Path) -> None:
+    write_run(tmp_path, [1.0], patch={"config": config}, log_samples=False)
+    (run,) = read_runs([tmp_path])
+    assert run.conditions["engine"] == engine
 
 
 def test_conditions_name_what_a_comparison_must_share(tmp_path: Path) -> None:

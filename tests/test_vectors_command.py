@@ -172,6 +172,26 @@ def test_show_lets_a_file_steer_no_terminal(tmp_path: Path, capsys: pytest.Captu
     assert not re.search(r"[\x1b\x07\x9b]", out)
 
 
+def test_a_number_that_no_float_holds_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = vector_of([[1, 0]], blocks=[{"block": 0, "mean_norm": 10**400, "explained_variance": 0.5}]).save(
+        tmp_path / "a b.pt"
+    )
+    code, out, _ = run(f"vectors show '{path}'", capsys)
+    assert code == 0
+    assert re.search(r"│ +0 │ +0\.500 │ +- │ +100\.0% \(0\) │", out)
+    assert f"--model_args 'pretrained=CHILD,vectors={path},alpha=0.04'" in out
+
+
+def test_names_that_no_file_has_are_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("x" * 5000, "x" * 5000 + ".pt"):
+        code, _, err = run(f"vectors show {name}", capsys)
+        assert (code, err.count("\n")) == (2, 1)
+        assert err.startswith("lm-eval-steer vectors show: no steering vector 'xxx")
+        assert len(err) < 2000
+    code, _, err = run("vectors compare smollm2_arith smollm2_arith --out ''", capsys)
+    assert (code, err) == (2, "lm-eval-steer vectors compare: --out names no file: name an .svg or a .png\n")
+
+
 def test_compare_draws_and_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.chdir(tmp_path)
     code, out, _ = run("vectors compare smollm2_arith smollm2_gsm8k --out made/compare.svg", capsys)
