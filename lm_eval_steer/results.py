@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import hashlib
 import json
 import math
@@ -369,10 +371,28 @@ def _own_conditions(content: dict[str, Any], config: dict[str, Any]) -> dict[str
     template = content.get("chat_template_sha")
     sha = config.get("model_sha")
     others = {key: value for key, value in _arguments_of(config).items() if key not in _NO_CONDITION}
-    return {
-        "template": str(template)[:8] if template else "none",
-        "model revision": str(config.get("model_revision") or "unknown") + (f" ({str(sha)[:8]})" if sha else ""),
-    } | {f"model argument {key}": _text(others[key]) for key in sorted(others)}
+    return (
+        _date(content, config)
+        | {
+            "template": str(template)[:8] if template else "none",
+            "model revision": str(config.get("model_revision") or "unknown") + (f" ({str(sha)[:8]})" if sha else ""),
+        }
+        | {f"model argument {key}": _text(others[key]) for key in sorted(others)}
+    )
+
+
+def _date(content: dict[str, Any], config: dict[str, Any]) -> dict[str, str]:
+    """The date in the prompts, where the chat template prints one; of a model that says none, that of the run."""
+    if not content.get("chat_template_sha"):
+        return {}
+    steering = config.get("steering") or {}
+    day = steering.get("date")
+    asks = "strftime_now" in str(content.get("chat_template")) and "date" not in steering
+    given = "date_string" in (_arguments_of(config).get("chat_template_args") or {})
+    if asks and not given and isinstance(content.get("date"), int | float):
+        with contextlib.suppress(ValueError, OverflowError, OSError):  # of a number that is no time
+            day = datetime.date.fromtimestamp(content["date"]).isoformat()
+    return {"template's date": str(day)} if day else {}
 
 
 def _arguments_of(config: dict[str, Any]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_draws_depend_on_the_seed_alone(family: str, tmp_path: Path) -> None:
         lm = make(family=family, vectors=make_vector(), alpha=[0.5, 1.0, 1.5], control="self-consistency",
                   vote_answer=KEY, record=str(tmp_path / name))  # fmt: skip
         texts: dict[str, str | None] = {}
-        lm.watch = lambda line: texts.update({f"{line.prompt} {line.variant}": line.response})
+        lm.watch = lambda line, new: texts.update({f"{line.prompt} {line.variant}": line.response})
         lm.generate_until(asked)
         return texts
 

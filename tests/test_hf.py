@@ -257,6 +257,29 @@ def test_another_plan_frees_the_caches_of_the_one_before() -> None:
         gc.enable()
 
 
+def test_a_plan_that_is_refused_leaves_the_one_before_whole(tmp_path: Path) -> None:
+    lm = make(vectors=make_vector(), alpha=1.5, record=str(tmp_path / "record"))
+    texts, info = lm.generate_until(generations()), lm.get_model_info()["steering"]
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "toy.rank0.jsonl").write_text("no record\n")
+    other = make_vector(seed=1)
+    changes: list[dict[str, Any]] = [
+        {"layers": "7"},
+        {"blocks": "no.such.list"},
+        {"alpha_per_layer": [1.0]},
+        {"record": str(tmp_path / "damaged")},
+        {"record": str(tmp_path / "damaged" / "toy.rank0.jsonl")},
+    ]
+    for changed in changes:
+        with pytest.raises(SteeringError):
+            lm.steer(SteeringPlan.build(**({"vectors": other, "alpha": 3.0} | changed)))
+        assert lm.generate_until(generations()) == texts
+        after = lm.get_model_info()["steering"]
+        assert {**after, "responses": None} == {**info, "responses": None}
+    lm.steer(lm.plan.with_changes(record=None))  # not from the record: what is steered is the same, too
+    assert lm.generate_until(generations()) == texts
+
+
 @pytest.mark.parametrize("tokens", ["all", "prompt", "generated", "last"])
 @pytest.mark.parametrize(
     ("name", "reason"),

@@ -549,8 +549,8 @@ def test_an_interrupt_lets_go_of_the_file_and_keeps_what_was_written(
     """Ctrl-C in a notebook, between the write of a line and the note of it; then the cell is run again."""
     record = Record(tmp_path)
 
-    def write_and_stop(path: Path, file: Any, raw: bytes) -> int:
-        file.write(raw)
+    def write_and_stop(path: Path, handle: int, raw: bytes) -> int:
+        os.write(handle, raw)
         raise KeyboardInterrupt
 
     record.declare(SETTINGS)

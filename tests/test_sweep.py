@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import io
 import json
@@ -923,7 +924,7 @@ def lines_of(child: dict[str, Any], folder: Path) -> tuple[Scorer, list[Line]]:
     lm = SteeredHF(**child, alpha=[1, 2], record=str(folder), device="cpu", batch_size=8)
     requests = build("parity_steer", sweeps.manager(), lm, 3, False)
     heard: list[Line] = []
-    lm.watch = heard.append
+    lm.watch = lambda line, new: heard.append(line)
     lm.generate_until(requests.instances, disable_tqdm=True)
     return Scorer(requests), heard
 
@@ -935,10 +936,9 @@ def test_the_table_grows_with_the_responses(
     monkeypatch.setattr("lm_eval_steer.sweep.board._REFRESH", 0.0)
     out = io.StringIO()
     board = Board(scorer, "a pass", 6, Console(file=out, force_terminal=True, width=80))
-    board._begun = lines[0].time - 1.0
     with board:
         for line in lines[:3]:
-            board.hear(line)
+            board.hear(dataclasses.replace(line, time=0.0), new=True)  # by a clock that was put back
     assert "3 of 6 responses" in out.getvalue()
     assert "left" in out.getvalue()
     assert sum(one.n for one in scorer.variants.values()) == 3
@@ -952,7 +952,7 @@ def test_elsewhere_a_line_is_printed_now_and_then(
     out = io.StringIO()
     with Board(scorer, "a pass", 6, Console(file=out, width=80)) as board:
         for line in lines:
-            board.hear(line)
+            board.hear(dataclasses.replace(line, time=4e9), new=False)  # by a clock that was fast
     assert out.getvalue().count("\n") == 1
     assert out.getvalue().startswith("a pass: 6 of 6 responses, 0:00; 1 ")
     assert board.recorded == 6
@@ -960,7 +960,7 @@ def test_elsewhere_a_line_is_printed_now_and_then(
     out.truncate(0)
     with Board(Scorer(scorer.requests), "a pass", 6, Console(file=out)) as board:
         for line in lines:
-            board.hear(line)
+            board.hear(line, new=False)
     assert out.getvalue().count("\n") == 7
 
 

@@ -7,8 +7,8 @@ each engine works while another's outputs are read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import pairwise, zip_longest
 from typing import Any, TypeVar
 
@@ -30,13 +30,13 @@ class Replicas:
 
     def __init__(self, engines: Sequence[RowRunner]) -> None:
         self.engines = list(engines)
-        self._loaded: dict[str, Any] | None = None
+        self._loaded: tuple[dict[str, Any], str, Sequence[str | None]] | None = None
 
     def load(self, settings: dict[str, Any], tokens: str, salts: Sequence[str | None]) -> None:
         """Steer from now on (`RowRunner.load`)."""
         for engine in self.engines:
             engine.load(settings, tokens, salts)
-        self._loaded = settings
+        self._loaded = settings, tokens, salts
 
     def unload(self) -> None:
         """Steer nothing."""
@@ -44,12 +44,26 @@ class Replicas:
             engine.unload()
         self._loaded = None
 
+    @contextmanager
+    def or_as_before(self) -> Iterator[None]:
+        """Steer as before again, where what happens inside ends in an error."""
+        before = self._loaded
+        try:
+            yield
+        except BaseException:
+            with suppress(Exception):  # of an engine that is gone
+                if before is None:
+                    self.unload()
+                else:
+                    self.load(*before)
+            raise
+
     def doses(self) -> list[dict[str, dict[str, Any]]]:
         """What was measured, per row of the table of strengths (steering/doses.py); empty where nothing is steered."""
         if self._loaded is None:
             return []
         sums = doses.add(engine.doses() for engine in self.engines)
-        return doses.report(sums, len(self._loaded["strengths"]), pure=not self._loaded["normalize"])
+        return doses.report(sums, len(self._loaded[0]["strengths"]), pure=not self._loaded[0]["normalize"])
 
     def application(self) -> dict[str, Any] | None:
         """Proof that the steering was applied (`RowRunner.application`); None where nothing is steered."""

@@ -17,7 +17,7 @@ _FOLLOWS = {
     "which documents": ("limit", "task version"),
     "prompts": (
         *("shots", "chat template", "system prompt", "system_role", "task version", "limit", "which documents"),
-        "template",
+        *("template", "template's date"),
     ),
     "template": ("chat template",),
 }

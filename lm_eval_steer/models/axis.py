@@ -144,7 +144,8 @@ class AlphaAxis:
         plan: what is asked of each request.
         record: where responses go; None for nowhere.
         model: what determines a response beside plan and request, JSON-ready.
-        watch: called with every line that the record holds for these requests or that comes into being.
+        watch: called with every line that the record holds for these requests or that comes into being, and whether it
+            is new.
 
     Attributes:
         tally: sums over the votes so far.
@@ -157,7 +158,7 @@ class AlphaAxis:
         plan: SteeringPlan,
         record: Record | None,
         model: Mapping[str, Any],
-        watch: Callable[[Line], None] | None = None,
+        watch: Callable[[Line, bool], None] | None = None,
     ) -> None:
         self.plan = plan
         self.tally = Tally()
@@ -306,12 +307,12 @@ class AlphaAxis:
             if vote:
                 self._count(item, vote)
 
-        def take(number: int, variant: int, line: Line) -> Line:
+        def take(number: int, variant: int, line: Line, new: bool) -> Line:
             item = items[number]
             line = replace(line, answer=read(item, line))
             item.lines[variant], item.answers[variant] = line, line.answer
             if self._watch:
-                self._watch(line)
+                self._watch(line, new)
             return line
 
         for number in numbers:
@@ -319,7 +320,7 @@ class AlphaAxis:
             for variant in range(variants):
                 line = self._recorded(item, variant, read)
                 if line:
-                    take(number, variant, line)
+                    take(number, variant, line, new=False)
                     self.counts["from_record"] += 1
 
         known = sum(len(items[number].lines) for number in numbers)
@@ -358,7 +359,7 @@ class AlphaAxis:
                     clock: _Clock = clock,
                 ) -> None:
                     one = asked[place]
-                    line = take(one.item, one.variant, make_line(items[one.item], one, came, clock.lap()))
+                    line = take(one.item, one.variant, make_line(items[one.item], one, came, clock.lap()), new=True)
                     if self._record:
                         self._record.append(self._beside(items[one.item], one.variant, line))
                     came_back.add(place)

@@ -98,9 +98,9 @@ class SteeredHF(Steered, HFLM):
         child = plan.fit(len(found), hidden_size(self.model))
         steered = list(child.directions) if child else []
         strengths = plan.strengths(len(found), steered)
-        self._steerer = None
+        steerer = None
         if child and plan.steers:
-            self._steerer = Steerer(
+            steerer = Steerer(
                 self.model,
                 child.directions,
                 normalize=plan.normalize,
@@ -109,8 +109,11 @@ class SteeredHF(Steered, HFLM):
                 strengths=len(plan.variants),
             )
         engine = RowEngine if self.backend == "causal" else EncoderDecoderEngine
-        self._rows: RowEngine | EncoderDecoderEngine = engine(self, self._steerer, strengths, plan.tokens)
-        self._adopt(plan, child.report if child else None)
+        rows = engine(self, steerer, strengths, plan.tokens)
+        adopt = self._prepare(plan, child.report if child else None)
+        self._steerer: Steerer | None = steerer
+        self._rows: RowEngine | EncoderDecoderEngine = rows
+        adopt()
 
     def _loglikelihood_tokens(
         self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None

@@ -14,6 +14,7 @@ from lm_eval_steer.engine.application import refuse_difference, uncompared
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.axis import AlphaAxis, Asked, Scores, Written, group_documents, report
 from lm_eval_steer.models.chat import Messages, accepts_system_role, merge_system_role, names_without_default
+from lm_eval_steer.models.dates import asks_for_date, clock_at, date_among, today
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.record import Line, Record, digest
@@ -45,43 +46,72 @@ def take_plan(arguments: dict[str, Any]) -> SteeringPlan:
 class Steered(Base):
     """To stand before a model class of the harness among the bases of a steered one, which is an axis.Engine.
 
-    A subclass calls `_adopt` with each plan, brings `write` and `score`, and says what was measured.
+    A subclass calls `_prepare` with each plan and, last of all, what that returns. It brings `write` and `score`, and
+    says what was measured.
 
     Attributes:
         plan: the steering.
-        watch: called with every line that the record holds for the requests or that comes into being.
+        watch: called with every line that the record holds for the requests or that comes into being, and whether it is
+            new.
     """
 
     plan: SteeringPlan
     cache_hook: Any  # the harness sets it and says no type
     chat_template_args: dict[str, Any]
-    watch: Callable[[Line], None] | None = None
+    watch: Callable[[Line, bool], None] | None = None
     _record: Record | None = None
     _axis: AlphaAxis
     _interrupted: bool  # some positions were steered of which nobody knows to which response they belong
     _transfer: dict[str, Any] | None
     _model_settings: dict[str, Any]
+    _known_doses: Doses
 
-    def _adopt(self, plan: SteeringPlan, transfer: dict[str, Any] | None) -> None:
-        """Go on under a plan that fits the model.
+    def _prepare(self, plan: SteeringPlan, transfer: dict[str, Any] | None) -> Callable[[], None]:
+        """Make all that a plan needs, and change nothing yet: it may be refused, and the one before it stays whole.
 
         Args:
-            plan: the steering.
+            plan: one that fits the model.
             transfer: how the vector came into the child's space.
-        """
-        if self._record is None or plan.record != self.plan.record:
-            if self._record is not None:
-                self._record.close()
-            self._record = Record(plan.record, self.rank) if plan.record else None
-        self.plan, self._transfer = plan, transfer
-        self._interrupted = False
-        self._known_doses: Doses = getattr(self, "_known_doses", {})
-        self._axis = AlphaAxis(plan, self._record, self._model_settings, self._seen)
-        self._look_at_template()
 
-    def _seen(self, line: Line) -> None:
+        Returns:
+            what adopts the plan, and cannot fail.
+
+        Raises:
+            SteeringError: where the record cannot be read or written.
+        """
+        before, record = self._record, self._record
+        if before is None or plan.record != self.plan.record:
+            record = Record(plan.record, self.rank) if plan.record else None
+        model = {key: value for key, value in self._model_settings.items() if key != "date"}
+        if day := self._date_for(record):
+            model["date"] = day
+        axis = AlphaAxis(plan, record, model, self._seen)
+        merges = self._merges(plan)
+
+        def adopt() -> None:
+            self.plan, self._transfer, self._axis, self._merges_system = plan, transfer, axis, merges
+            self._record, self._model_settings, self._interrupted = record, model, False
+            self._known_doses = getattr(self, "_known_doses", {})
+            if before is not None and before is not record:
+                before.close()  # which holds nothing while no requests are under way
+
+        return adopt
+
+    def _date_for(self, record: Record | None) -> str | None:
+        """The date that chat templates print from now on: the record's or the run's; None where they print none."""
+        templates = (getattr(self.tokenizer, "chat_template", None), getattr(self, "hf_chat_template", None))
+        if not asks_for_date(templates, self._render):
+            return None
+        so_far = self._model_settings.get("date")
+        day = (date_among(record.contents) if record else None) or so_far or today()
+        if day != so_far:
+            of = f"that of the record {record.folder}" if record and day != today() else "in all prompts"
+            logger.info("The chat template prints a date: %s, %s", day, of)
+        return str(day)
+
+    def _seen(self, line: Line, new: bool) -> None:
         if self.watch:
-            self.watch(line)
+            self.watch(line, new)
 
     # What a subclass brings
 
@@ -251,7 +281,8 @@ class Steered(Base):
         self._refuse_no_template()
         if self._merges_system:
             chat_history = merge_system_role(chat_history)
-        return super().apply_chat_template(chat_history, add_generation_prompt)
+        with clock_at(self._model_settings.get("date")):
+            return super().apply_chat_template(chat_history, add_generation_prompt)
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
         """The template of a name, which from now on prompts are rendered in where the tokenizer has no default one.
@@ -267,7 +298,9 @@ class Steered(Base):
             raise SteeringError(f"--apply_chat_template {chat_template}: {error}") from None
         if found and isinstance(chat_template, str) and names_without_default(self.tokenizer):
             self._choose_template(found)
-            self._look_at_template()
+            interrupted = self._interrupted
+            self._prepare(self.plan, self._transfer)()  # with what this template asks for
+            self._interrupted = interrupted
         return found
 
     def _choose_template(self, template: str) -> None:
@@ -289,14 +322,16 @@ class Steered(Base):
                 f'{{"chat_template": "{names[0]}"}}'
             )
 
-    def _look_at_template(self) -> None:
-        takes = not self._has_template() or accepts_system_role(self._render)
-        self._merges_system = self.plan.system_role == "merge" and not takes
+    def _merges(self, plan: SteeringPlan) -> bool:
+        """Whether a system prompt has to go into the first user turn."""
+        return plan.system_role == "merge" and self._has_template() and not accepts_system_role(self._render)
 
     @property
     def tokenizer_name(self) -> str:
-        """The harness names cached prompts by it, and merged prompts must not be served from those of its own class."""
-        return super().tokenizer_name + ("__system_merged" if self._merges_system else "")
+        """The harness names cached prompts by it: merged prompts, and those of another day, must not be served."""
+        day = self._model_settings.get("date")
+        merged = "__system_merged" if self._merges_system else ""
+        return super().tokenizer_name + merged + (f"__{day}" if day else "")
 
     # Results and caches
 
@@ -307,6 +342,7 @@ class Steered(Base):
         steering = self.plan.settings() | {
             "fingerprint": self.steering_fingerprint,
             "settings": self._axis.shas,
+            "date": self._model_settings.get("date"),
             "system_prompt": "merged into the first user turn" if self._merges_system else "as the template has it",
             "transfer": self._transfer,
             "passport": vector.passport if vector else None,
@@ -344,8 +380,12 @@ class Steered(Base):
 
     @property
     def steering_fingerprint(self) -> str:
-        """What may share a response cache with this model: same model, vector, strength and positions."""
-        return digest({"model": self._model_settings, "steering": self.plan.settings()})
+        """What may share a response cache with this model: same model, vector, strength and positions.
+
+        The date that its template prints stands in the prompts, by which the cache names responses.
+        """
+        model = {key: value for key, value in self._model_settings.items() if key != "date"}
+        return digest({"model": model, "steering": self.plan.settings()})
 
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Mark the harness's response cache, which cannot tell steerings apart, and refuse that of another one."""

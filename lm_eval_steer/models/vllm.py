@@ -121,22 +121,24 @@ class SteeredVLLM(Steered, VLLM):
         child = plan.fit(self._depth, self._width)
         directions = child.directions if child else {}
         strengths = plan.strengths(self._depth, list(directions))
-        if directions and plan.steers:
-            settings = pack(
-                directions,
-                strengths,
-                depth=self._depth,
-                path=plan.blocks,
-                normalize=plan.normalize,
-                share=plan.dose,
-            )
-            self._rows.load(settings, plan.tokens, [self._salt(plan, row) for row in strengths])
-            tokens = self.tok_encode("The sum of two and three is five, and the sun rises in the east.")
-            for engine in self._rows.engines:
-                check_steering(engine, directions, strengths, tokens, share=plan.dose, normalize=plan.normalize)
-        else:
-            self._rows.unload()
-        self._adopt(plan, child.report if child else None)
+        adopt = self._prepare(plan, child.report if child else None)
+        with self._rows.or_as_before():
+            if directions and plan.steers:
+                settings = pack(
+                    directions,
+                    strengths,
+                    depth=self._depth,
+                    path=plan.blocks,
+                    normalize=plan.normalize,
+                    share=plan.dose,
+                )
+                self._rows.load(settings, plan.tokens, [self._salt(plan, row) for row in strengths])
+                tokens = self.tok_encode("The sum of two and three is five, and the sun rises in the east.")
+                for engine in self._rows.engines:
+                    check_steering(engine, directions, strengths, tokens, share=plan.dose, normalize=plan.normalize)
+            else:
+                self._rows.unload()
+        adopt()
 
     @staticmethod
     def _salt(plan: SteeringPlan, row: np.ndarray) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.files import is_file, is_folder
 from lm_eval_steer.record.line import BROKEN, VERSION, Line, OtherVersion, Settings, decode, digest
+from lm_eval_steer.text import shortened
 
 _NAME = re.compile(r"(?P<stem>.+)\.rank(?P<rank>\d+)\.jsonl", re.ASCII)
 
@@ -55,14 +58,21 @@ def _first_lines(paths: list[Path], task: str | None) -> Iterator[Line]:
 
 
 def _existing(folder: str | Path) -> Path:
-    if not Path(folder).is_dir():
-        raise SteeringError(f"{folder}: no such folder of records; a run with record={folder} makes it")
-    return Path(folder)
+    folder = Path(os.path.expanduser(folder))
+    if not is_folder(folder):
+        shown = shortened(folder)
+        raise SteeringError(f"{shown}: no such folder of records; a run with record={shown} makes it")
+    return folder
 
 
 def list_files(folder: Path) -> list[Path]:
     """The files of a record by task, then by rank: the order in which the first line with a fingerprint counts."""
-    return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=_named)
+    try:
+        return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=_named)
+    except OSError as error:
+        raise SteeringError(
+            f"{folder} cannot be read ({error.strerror}): make it readable, or name another record"
+        ) from None
 
 
 def _named(path: Path) -> tuple[str, int]:
@@ -86,7 +96,7 @@ def scan(path: Path) -> Iterator[tuple[int, int, Line | Settings]]:
     declared = set()
     offset = 0
     try:
-        if path.exists() and not path.is_file():  # a named pipe would be waited for, a device has no end
+        if os.path.exists(path) and not is_file(path):  # a named pipe would be waited for, a device has no end
             raise SteeringError(
                 f"{path} is no regular file, as those of a record are: remove it, or name another record"
             )

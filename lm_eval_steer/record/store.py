@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.files import refuse_unwritable
+from lm_eval_steer.files import is_file, unwritable
 from lm_eval_steer.locks import take
 from lm_eval_steer.record.files import list_files, path_of, scan
 from lm_eval_steer.record.line import BROKEN, VERSION, Line, decode, digest, encode, to_json
@@ -32,17 +32,23 @@ class Record:
     """
 
     def __init__(self, folder: str | Path, rank: int = 0) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(os.path.expanduser(folder))
         self.rank = rank
-        if self.folder.exists() and not self.folder.is_dir():
+        if is_file(self.folder):
             raise SteeringError(f"the record {self.folder} is a file: name a folder")
-        refuse_unwritable(path_of(self.folder, "probe", rank))
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(
+                dir=self.folder
+            ):  # whether there is room shows when there is something to write
+                pass
+        except (OSError, ValueError) as error:  # the latter for a name with a zero byte
+            raise unwritable(self.folder, error) from None
         self._contents: dict[str, dict[str, Any]] = {}
         self._places: dict[str, tuple[Path, int, int]] = {}  # fingerprint -> file, offset, length: texts stay on disk
         self._headers: dict[Path, set[str]] = {}
         self._ends: dict[Path, int] = {}  # behind the last line feed that this object knows of
-        self._open_files: dict[Path, tuple[io.FileIO, Callable[[], None]]] = {}  # with what lets go of their locks
+        self._open_files: dict[Path, tuple[int, Callable[[], None]]] = {}  # handle, and what lets go of its lock
         for path in list_files(self.folder):
             self._index(path)
 
@@ -77,6 +83,11 @@ class Record:
             raise SteeringError(f"{path} was changed while this run uses it: restore it, or start the run again")
         return line
 
+    @property
+    def contents(self) -> list[dict[str, Any]]:
+        """Every settings that the record's files have, file by file and in their order, and those declared since."""
+        return list(self._contents.values())
+
     def declare(self, content: dict[str, Any]) -> str:
         """Make a run's settings known, which lines can then name; they are written where a file first needs them.
 
@@ -109,14 +120,14 @@ class Record:
         if line.settings not in self._contents:
             raise ValueError(f"the settings {line.settings} of a line are unknown: `declare` their content first")
         path = path_of(self.folder, line.task, self.rank)
-        file = self._open(path)
+        handle = self._open(path)
         headers = self._headers.setdefault(path, set())
         if line.settings not in headers:
             header = {"version": VERSION, "kind": "settings", "settings": line.settings}
-            self._write(path, file, encode({**header, "content": self._contents[line.settings]}))
+            self._write(path, handle, encode({**header, "content": self._contents[line.settings]}))
             headers.add(line.settings)
         raw = encode(to_json(line))
-        self._places[line.fingerprint] = (path, self._write(path, file, raw), len(raw))
+        self._places[line.fingerprint] = (path, self._write(path, handle, raw), len(raw))
 
     def flush(self) -> None:
         """Wait until all appended lines are on the disk.
@@ -124,12 +135,12 @@ class Record:
         Raises:
             SteeringError: where they cannot be, and where somebody removed their file.
         """
-        for path, (file, _) in self._open_files.items():
+        for path, (handle, _) in self._open_files.items():
             try:
-                os.fsync(file.fileno())
+                os.fsync(handle)
             except OSError as error:
                 raise _unwritten(path, str(error.strerror)) from None
-            _refuse_lost(path, file)
+            _refuse_lost(path, handle)
 
     def close(self) -> None:
         """Flush, and let other runs append. Whatever happens, nothing is held afterwards.
@@ -141,15 +152,15 @@ class Record:
             self.flush()
         finally:
             while self._open_files:
-                path, (file, release) = self._open_files.popitem()
+                path, (handle, release) = self._open_files.popitem()
                 try:
-                    if os.fstat(file.fileno()).st_size != self._ends.get(path, 0):
+                    if os.fstat(handle).st_size != self._ends.get(path, 0):
                         # An interrupt (Ctrl-C in a notebook) fell between a write and the note of it. Since the file
                         # was held, whatever is in it is this object's own.
                         with contextlib.suppress(SteeringError):
                             self._index(path)
                 finally:
-                    file.close()
+                    os.close(handle)
                     release()
 
     def _index(self, path: Path) -> None:
@@ -163,12 +174,13 @@ class Record:
                 headers.add(entry.settings)
                 self._contents[entry.settings] = entry.content
 
-    def _open(self, path: Path) -> io.FileIO:
-        """A file of this rank to append to, held, with its half line cut off."""
+    def _open(self, path: Path) -> int:
+        """The handle of a file of this rank, held, with its half line cut off."""
         if path in self._open_files:
             return self._open_files[path][0]
         try:
-            file = io.FileIO(path, "ab+")
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)  # the last is of Windows
+            handle = os.open(path, flags, 0o666)
         except OSError as error:
             raise _unwritten(path, str(error.strerror)) from None
         release = None
@@ -176,47 +188,47 @@ class Record:
             # A file of its own: on Windows nobody could read one that is locked.
             release = take(path.with_name(f".{path.name}.lock"), str(path), "wait for its end, or name another record")
             end = self._ends.get(path, 0)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(min(end, size))
-            half = file.readall() if size > end else b""
+            size = os.lseek(handle, 0, os.SEEK_END)
+            os.lseek(handle, min(end, size), os.SEEK_SET)
+            half = os.read(handle, size - end) if size > end else b""
             if size < end or b"\n" in half:
                 raise SteeringError(
                     f"{path} has other lines than when this run opened it, another run wrote to it: start this run "
                     "again, it goes on from them"
                 )
-            file.truncate(end)
+            os.ftruncate(handle, end)
             _sync_folder(self.folder)
-            self._open_files[path] = (file, release)
+            self._open_files[path] = (handle, release)
         except BaseException as error:
             self._open_files.pop(path, None)
-            file.close()
+            os.close(handle)
             if release:
                 release()
             if isinstance(error, OSError):
                 raise _unwritten(path, str(error.strerror or error)) from None
             raise
-        return file
+        return handle
 
-    def _write(self, path: Path, file: io.FileIO, raw: bytes) -> int:
+    def _write(self, path: Path, handle: int, raw: bytes) -> int:
         """Append `raw` with one call, all of it or nothing, and return where it begins."""
-        _refuse_lost(path, file)
-        start = os.fstat(file.fileno()).st_size
+        _refuse_lost(path, handle)
+        start = os.fstat(handle).st_size
         try:
-            written = file.write(raw)
+            written = os.write(handle, raw)
             reason = f"only {written} of {len(raw)} bytes found room"
         except OSError as error:
             written, reason = 0, str(error.strerror)
         if written != len(raw):
             with contextlib.suppress(OSError):  # where even that fails, the next run cuts the half line off
-                file.truncate(start)
+                os.ftruncate(handle, start)
             raise _unwritten(path, reason)
         self._ends[path] = start + len(raw)
         return start
 
 
-def _refuse_lost(path: Path, file: io.FileIO) -> None:
+def _refuse_lost(path: Path, handle: int) -> None:
     """Refuse to go on where a file that is open is not at its path any more: nobody would find its lines."""
-    mine = os.fstat(file.fileno())
+    mine = os.fstat(handle)
     try:
         there = os.stat(path)
     except OSError:

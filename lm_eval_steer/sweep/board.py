@@ -43,8 +43,7 @@ class Board:
         self.recorded = self.new = 0
         self.measured: set[str] = set()
         self._done = False
-        self._begun = time.time()
-        self._shown = time.monotonic()
+        self._begun = self._shown = time.monotonic()
         self._live = Live(self._table(), console=console, auto_refresh=False) if console.is_terminal else None
 
     def __enter__(self) -> Board:
@@ -67,15 +66,15 @@ class Board:
     @property
     def seconds(self) -> float:
         """Since the pass began."""
-        return time.time() - self._begun
+        return time.monotonic() - self._begun
 
-    def hear(self, line: Line) -> None:
+    def hear(self, line: Line, new: bool) -> None:
         """Take a line in, from the record or new."""
-        if line.time < self._begun:
-            self.recorded += 1
-        else:
+        if new:
             self.new += 1
             self.measured.add(_name(line))
+        else:
+            self.recorded += 1
         self.scorer.add(line)
         now = time.monotonic()
         if now - self._shown >= (_REFRESH if self._live else _REPORT):

@@ -95,7 +95,7 @@ def test_a_run_that_fails_leaves_nothing_in_any_engine(shared: Any) -> None:
     lm.steer(plan(alpha=2.0))
     texts = lm.generate_until(requests())
 
-    def fail(line: Line) -> None:
+    def fail(line: Line, new: bool) -> None:
         raise KeyboardInterrupt
 
     lm.watch = fail

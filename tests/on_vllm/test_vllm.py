@@ -440,10 +440,16 @@ def test_an_engine_that_does_not_start_is_told_in_a_sentence(tmp_path: Path, mon
         start(save(tmp_path / "model", "llama"))
 
 
-def test_blocks_that_are_not_there_are_refused(pair: Any) -> None:
+def test_blocks_that_are_not_there_are_refused_and_the_plan_before_stays(pair: Any) -> None:
+    lm = pair[0]
+    lm.steer(plan(alpha=1.5))
+    texts, before = lm.generate_until(requests()), lm.plan
     with pytest.raises(SteeringError, match=r"0 lists fit; set blocks= to one of: model\.layers"):
-        pair[0].steer(plan(alpha=1.0, blocks="model.nothing"))
-    pair[0].steer(plan(alpha=1.0, blocks="model.layers"))
+        lm.steer(plan(alpha=1.0, blocks="model.nothing"))
+    assert lm.plan is before
+    assert lm.generate_until(requests()) == texts
+    lm.steer(plan(alpha=1.0, blocks="model.layers"))
+    assert lm.generate_until(requests()) != texts
 
 
 GOOD = {"norm": 1.0, "shift": 1.0, "error": 0.5, "untouched": True, "passed_on": True}
