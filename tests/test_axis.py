@@ -119,6 +119,16 @@ def test_multiple_choice_votes_for_an_option(tmp_path: Path) -> None:
         assert lm.get_model_info()["steering"]["votes"]["keys"] == {"toy_mc": f"option chosen by {metric}"}
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_requests_that_fill_up_a_rank_are_no_documents(early: bool, tmp_path: Path) -> None:
+    """With several ranks the harness repeats the last request of one that has fewer."""
+    asked = choices(3)
+    whole = a_set(tmp_path / "a", vote_early_stop=early).loglikelihood(asked)
+    lm = a_set(tmp_path / "b", vote_early_stop=early)
+    assert lm.loglikelihood([*asked, *asked[-1:] * 2]) == [*whole, *whole[-1:] * 2]
+    assert lm.get_model_info()["steering"]["votes"]["requests"] == 3
+
+
 def test_a_run_goes_on_from_its_record(tmp_path: Path) -> None:
     lm = a_set(tmp_path)
     first = lm.generate_until(requests())
@@ -640,6 +650,25 @@ def test_old_beginnings_are_dropped_before_memory_is_measured(monkeypatch: pytes
         lm.loglikelihood([Instance("loglikelihood", {}, (shared.upper() + end, " a"), 0) for end in "bc"])
     assert kept == [0] * 4
     assert len(lm._rows._prefixes._caches) == 1
+
+
+def test_kept_beginnings_are_let_go_where_memory_is_short() -> None:
+    asked = requests(["A long beginning that all of them share. " + text for text in CONTEXTS[:4]], max_gen_toks=3)
+    lm = make(vectors=make_vector(), alpha=1.5)
+    lm.generate_until(requests(["ab"]))  # what looks at the model once has run
+    raised: list[int] = []
+
+    def lack_once(*_: Any) -> None:
+        raised.append(len(lm._rows._prefixes._caches))
+        if len(raised) == 1:
+            raise torch.OutOfMemoryError
+
+    lm.model.model.register_forward_pre_hook(lambda *_: kept.append(len(lm._rows._prefixes._caches)))
+    lm.model.register_forward_pre_hook(lack_once)
+    kept: list[int] = []
+    assert lm.generate_until(asked) == make(vectors=make_vector(), alpha=1.5).generate_until(asked)
+    assert raised[0] == 1
+    assert kept[:3] == [0, 0, 1]  # the beginning is run anew for the smaller batch
 
 
 def test_rows_that_memory_does_not_hold_are_cut_in_two(tmp_path: Path) -> None:

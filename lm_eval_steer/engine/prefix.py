@@ -118,6 +118,10 @@ class Prefixes:
             return 0, {}
         return len(tokens), cache_argument(model, _stack(found))
 
+    def drop(self) -> None:
+        """Let all caches go, where memory is short; they are run again where they are needed."""
+        self._caches.clear()
+
     def _let_go(self, needed: set[tuple[tuple[int, ...], int]]) -> None:
         """Forget caches until no more bytes are taken than may be, the longest unused first, `needed` never."""
         sizes = {key: _bytes(cache) for key, cache in self._caches.items()}

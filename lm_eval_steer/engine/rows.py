@@ -345,6 +345,7 @@ class RowEngine:
                         "the device's memory does not hold a single row of this run: use a smaller dtype, or spread "
                         "the model with parallelize=True"
                     ) from None
+                self._prefixes.drop()
                 clear_device_cache()
                 half = (len(batch) + 1) // 2
                 logger.warning("Memory does not hold %d rows: going on with %d at a time", len(batch), half)

@@ -489,7 +489,10 @@ class AlphaAxis:
 
 
 def group_documents(requests: Sequence[Instance]) -> Iterator[list[int]]:
-    """The numbers of the requests of each document, repeats apart; requests made by hand stand alone."""
+    """The numbers of the requests of each document, repeats apart; requests made by hand stand alone.
+
+    With several ranks the harness gives a last request more often than it has repeats, to fill up: those are left out.
+    """
     groups: dict[Any, list[int]] = {}
     seen: Counter[Any] = Counter()
     for number, request in enumerate(requests):
@@ -500,6 +503,8 @@ def group_documents(requests: Sequence[Instance]) -> Iterator[list[int]]:
             choice = (*key, request.idx)
             key = (*key, seen[choice])
             seen[choice] += 1
+            if request.repeats and seen[choice] > request.repeats:
+                continue
         groups.setdefault(key, []).append(number)
     yield from groups.values()
 

@@ -182,15 +182,17 @@ class Steered(Base):
         hook = self.cache_hook
         groups = list(group_documents(requests))
         documents = [[requests[number] for number in group] for group in groups]
-        scores: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+        scores: dict[int, tuple[float, bool]] = {}
         disable = disable_tqdm or self.rank != 0
         with self._counting():
             answers = self._axis.score(documents, self, settle, disable)
         for group, found in zip(groups, answers, strict=True):
-            for number, score in zip(group, found, strict=True):
-                scores[number] = score
+            scores |= zip(group, found, strict=True)
         self._warn_of_lost_doses()
-        return scores
+        same = {_choice(requests[number]): score for number, score in scores.items()}
+        return [
+            scores[number] if number in scores else same[_choice(request)] for number, request in enumerate(requests)
+        ]
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         if len(self.plan.variants) > 1:
@@ -401,6 +403,11 @@ class Steered(Base):
                     "return as this run's: give this run a --use_cache path of its own"
                 )
         super().set_cache_hook(cache_hook)
+
+
+def _choice(request: Instance) -> tuple[Any, ...]:
+    """What tells a request of the harness from others that score a choice."""
+    return request.task_name, request.doc_id, request.idx
 
 
 def collect(count: int, run: Callable[[Callable[[int, tuple[float, bool]], None]], None]) -> list[tuple[float, bool]]:
