@@ -52,5 +52,16 @@ def make_roomy(cache: Cache) -> Cache:
     return cache
 
 
+def filled_layers(cache: Cache) -> list[Any]:
+    """The layers that hold anything: where keys are shared between layers, some never do."""
+    return [layer for layer in cache.layers if getattr(layer, "keys", None) is not None]
+
+
+def keep_rows(cache: Cache, rows: Tensor) -> None:
+    """Let all rows but those of these numbers leave a cache, whose layers may live on several devices."""
+    for layer in filled_layers(cache):
+        layer.batch_select_indices(rows.to(layer.keys.device))
+
+
 def _with_room(states: Tensor, positions: int) -> Tensor:
     return states.new_empty(*states.shape[:2], positions, states.shape[3])

@@ -16,9 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
-from transformers.generation import LogitsProcessorList, StoppingCriteriaList
+from transformers.generation import LogitsProcessorList, MaxTimeCriteria, StoppingCriteriaList
 
+from lm_eval_steer.engine.cache import keep_rows
 from lm_eval_steer.engine.prefix import cache_argument
+from lm_eval_steer.engine.processors import RowProcessors
+from lm_eval_steer.steering.doses import to_double
 
 EMPTY_SHARE = 0.25
 """Rows leave the cache when so many of its rows have finished: each time it is copied."""
@@ -32,8 +35,8 @@ class Generated:
         tokens: the new tokens, the last of which may end the text.
         logprob: sum of their log-probabilities under the steered model, before any logits processor; None where
             transformers' own loop ran.
-        stop: `eos`, `stop` (a stop string) or `length`; empty as long as the row runs, and where transformers' own loop
-            ran.
+        stop: `eos`, `stop` (a stop string) or `length` (of tokens or time); empty as long as the row runs, and where
+            transformers' own loop ran.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -46,27 +49,31 @@ class DecodeLoop:
 
     Args:
         mask: attention mask of the prompts [rows, positions], 0 at padding.
-        new_tokens: limit of each row.
+        limits: how many tokens each row may write.
         seeds: of each row, where tokens are drawn; None for greedy. A row's draws depend on its seed alone.
         step: called before every pass with the rows still there, their mask of unfinished ones [rows], the position
             that the pass begins with and how many it runs.
-        is_stopped: whether a row's new tokens hold a stop string.
+        is_stopped: whether a row, by its number, is stopped by its new tokens.
         finish: called with a row that is done.
+        alone: the logits processors of a row by itself.
     """
 
     def __init__(
         self,
         mask: Tensor,
-        new_tokens: int,
+        limits: Sequence[int],
         seeds: Sequence[int] | None,
         step: Callable[[Tensor, Tensor, int, int], None],
-        is_stopped: Callable[[list[int]], bool],
+        is_stopped: Callable[[int, list[int]], bool],
         finish: Callable[[int, Generated], None],
+        alone: Callable[[int], LogitsProcessorList],
     ) -> None:
         self.rows = [Generated() for _ in range(len(mask))]
-        self._mask, self._new_tokens = mask, new_tokens
-        self._draws = None if seeds is None else [np.random.default_rng(seed).random(new_tokens) for seed in seeds]
-        self._step, self._is_stopped, self._finish = step, is_stopped, finish
+        self._mask, self._limits = mask, limits
+        self._draws = None
+        if seeds is not None:
+            self._draws = [np.random.default_rng(s).random(n) for s, n in zip(seeds, limits, strict=True)]
+        self._step, self._is_stopped, self._finish, self._alone = step, is_stopped, finish, alone
 
     def __call__(
         self,
@@ -81,6 +88,8 @@ class DecodeLoop:
         cache = model_kwargs.get("cache", model_kwargs.get("past_key_values"))
         assert cache is not None, "generate prepares a cache where use_cache is set"
         ends = {int(t) for c in stopping_criteria if hasattr(c, "eos_token_id") for t in c.eos_token_id.flatten()}
+        time = [criterion for criterion in stopping_criteria if isinstance(criterion, MaxTimeCriteria)]
+        process = RowProcessors(logits_processor, self._alone)
         forward = inspect.signature(model.forward).parameters
         extra = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
         there = torch.arange(len(input_ids), device=input_ids.device)
@@ -103,10 +112,11 @@ class DecodeLoop:
             )
             scores = logits
             if logits_processor:  # some change what they are given
-                scores = logits_processor(ids, logits.clone())  # type: ignore[arg-type]
+                scores = process(there.tolist(), ids, mask, logits.clone())
             tokens = self._pick(scores, there)
             logprobs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
-            self._take(there, tokens, logprobs, ends)
+            late = any(bool(criterion(ids, None).any()) for criterion in time)
+            self._take(there, tokens, logprobs, ends, late)
             waiting = torch.tensor([not self.rows[row].stop for row in there.tolist()], device=ids.device)
             if not waiting.any():
                 return input_ids
@@ -115,7 +125,7 @@ class DecodeLoop:
             if (~waiting).float().mean() >= EMPTY_SHARE:
                 kept = waiting.nonzero()[:, 0]
                 there, ids, mask, waiting = there[kept], ids[kept], mask[kept], waiting[kept]
-                cache.batch_select_indices(kept)
+                keep_rows(cache, kept)
 
     def _pick(self, scores: Tensor, there: Tensor) -> Tensor:
         """The next token of each row [rows]: the best, or the one that its draw falls on."""
@@ -123,11 +133,12 @@ class DecodeLoop:
             return scores.argmax(dim=-1)
         written = [(row, self.rows[row]) for row in there.tolist()]
         drawn = [self._draws[row][len(one.tokens)] if not one.stop else 0.5 for row, one in written]
-        share = scores.softmax(dim=-1).double().cumsum(dim=-1)
-        targets = torch.tensor(drawn, dtype=torch.float64, device=scores.device)[:, None] * share[:, -1:]
-        return torch.searchsorted(share, targets, right=True)[:, 0].clamp_max(scores.shape[-1] - 1)
+        share = to_double(scores.softmax(dim=-1)).cumsum(dim=-1)
+        targets = torch.tensor(drawn, dtype=share.dtype, device=share.device)[:, None] * share[:, -1:]
+        chosen = torch.searchsorted(share, targets, right=True)[:, 0].clamp_max(scores.shape[-1] - 1)
+        return chosen.to(scores.device)
 
-    def _take(self, there: Tensor, tokens: Tensor, logprobs: Tensor, ends: set[int]) -> None:
+    def _take(self, there: Tensor, tokens: Tensor, logprobs: Tensor, ends: set[int], late: bool) -> None:
         for row, token, logprob in zip(there.tolist(), tokens.tolist(), logprobs.tolist(), strict=True):
             written = self.rows[row]
             if written.stop:
@@ -136,9 +147,9 @@ class DecodeLoop:
             written.logprob = (written.logprob or 0.0) + logprob
             if token in ends:
                 written.stop = "eos"
-            elif self._is_stopped(written.tokens):
+            elif self._is_stopped(row, written.tokens):
                 written.stop = "stop"
-            elif len(written.tokens) >= self._new_tokens:
+            elif late or len(written.tokens) >= self._limits[row]:
                 written.stop = "length"
             if written.stop:
                 self._finish(row, written)

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers.generation.utils import GenerateEncoderDecoderOutput
 
 from lm_eval_steer.engine.application import Application
+from lm_eval_steer.engine.arguments import GenerationArguments, understand
 from lm_eval_steer.engine.choices import ScoredRow
 from lm_eval_steer.engine.decode import Generated, drawing
 from lm_eval_steer.engine.rows import Finish, Row, autocast
@@ -55,27 +56,28 @@ class EncoderDecoderEngine:
         finish: Finish,
     ) -> None:
         """Continue every row (RowEngine.generate)."""
+        asked = understand(self._lm, arguments, new_tokens, self._steerer is not None)
         for number, row in enumerate(rows):
-            written = self._continue(row, stop, new_tokens, arguments)
+            written = self._continue(row, stop, asked)
             self._imply(row.strength, len(written.tokens))
             finish(number, written)
 
-    def _continue(self, row: Row, stop: list[str], new_tokens: int, arguments: Mapping[str, Any]) -> Generated:
+    def _continue(self, row: Row, stop: list[str], asked: GenerationArguments) -> Generated:
         lm = self._lm
         ids = torch.tensor([row.prompt], device=lm.device)
         steering: Any = nullcontext()
         if self._steerer is not None:
             start = torch.ones(1, 1, dtype=torch.long, device=lm.device)
             steering = self._steerer.generating(self._strengths[[row.strength]], self._tokens, start, _index(row))
-        told = {"max_new_tokens": new_tokens, "pad_token_id": lm.tokenizer.pad_token_id, "use_cache": True}
+        told = {"pad_token_id": lm.tokenizer.pad_token_id, "use_cache": True} | asked.told
+        criteria = stop_sequences_criteria(lm.tokenizer, stop, 1, 1)
+        criteria += [asked.stop_strings] if asked.stop_strings else []
         with steering, drawing(row.seed, lm.device), autocast(lm), torch.no_grad():
             out = lm.model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
-                stopping_criteria=stop_sequences_criteria(lm.tokenizer, stop, 1, 1),
-                return_dict_in_generate=True,
-                output_logits=True,
-                **(told | dict(arguments)),
+                stopping_criteria=criteria,
+                **(told | {"max_length": 1 + asked.limit(1), "return_dict_in_generate": True, "output_logits": True}),
             )
         tokens = out.sequences[0, 1:].tolist()
         if not isinstance(out, GenerateEncoderDecoderOutput) or len(out.sequences) > 1:

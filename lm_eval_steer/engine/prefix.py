@@ -10,14 +10,13 @@ import copy
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 
-from lm_eval_steer.engine.cache import make_roomy
+from lm_eval_steer.engine.cache import filled_layers, keep_rows, make_roomy
 
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
@@ -150,23 +149,17 @@ def _bytes(cache: Cache | None) -> int:
 def _select(cache: Cache, rows: Tensor) -> Cache:
     """Some rows of a cache, as a cache of their own; the tensors of the original stay as they are."""
     selected = _shallow(cache)
-    for layer in _filled(selected):
-        layer.batch_select_indices(rows.to(layer.keys.device))
+    keep_rows(selected, rows)
     return selected
 
 
 def _stack(caches: Sequence[Cache]) -> Cache:
     """The rows of caches of equal length as one cache."""
     stacked = _shallow(caches[0])
-    for layer, *others in zip(*map(_filled, (stacked, *caches)), strict=True):
+    for layer, *others in zip(*map(filled_layers, (stacked, *caches)), strict=True):
         layer.keys = torch.cat([other.keys for other in others])
         layer.values = torch.cat([other.values for other in others])
     return make_roomy(stacked)
-
-
-def _filled(cache: Cache) -> list[Any]:
-    """The layers that hold anything: where keys are shared between layers, some never do."""
-    return [layer for layer in cache.layers if getattr(layer, "keys", None) is not None]
 
 
 def _shallow(cache: Cache) -> Cache:

@@ -70,10 +70,7 @@ class Reference:
         config: Any = model.config
         self._start: int | None = config.decoder_start_token_id if config.is_encoder_decoder else None
         found = find_blocks(model, blocks)
-        device = next(model.parameters()).device
-        self._steered = [
-            (found[b], torch.from_numpy(v).double().to(device), strengths[b]) for b, v in directions.items()
-        ]
+        self._steered = [(found[b], torch.from_numpy(v).double(), strengths[b]) for b, v in directions.items()]
 
     @torch.no_grad()
     def logits(self, tokens: Sequence[int], prompt: int) -> Tensor:
@@ -105,12 +102,12 @@ class Reference:
         def steer(module: nn.Module, args: Any, output: Any) -> Any:
             hidden = output[0] if isinstance(output, (tuple, list)) else output
             changed = hidden.clone()
-            before = hidden[0, positions].double()  # [positions, hidden]
+            before = hidden[0, positions].cpu().double()  # [positions, hidden]
             norm = before.norm(dim=1, keepdim=True)
             after = before + (strength * norm / direction.norm() if self._share else strength) * direction
             if self._normalize:
                 after = after * norm / after.norm(dim=1, keepdim=True)
-            changed[0, positions] = after.to(hidden.dtype)
+            changed[0, positions] = after.to(hidden)
             return (changed, *output[1:]) if isinstance(output, (tuple, list)) else changed
 
         return steer

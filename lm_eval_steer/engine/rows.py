@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,10 @@ from lm_eval.models.utils_hf import stop_sequences_criteria
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import Cache, DynamicCache
+from transformers.generation import LogitsProcessorList, StoppingCriteriaList
 
 from lm_eval_steer.engine.application import Application
+from lm_eval_steer.engine.arguments import GenerationArguments, prepare, understand
 from lm_eval_steer.engine.cache import make_roomy
 from lm_eval_steer.engine.choices import (
     ScoredRow,
@@ -47,6 +49,7 @@ from lm_eval_steer.engine.probes import (
     heeds_padding,
     require_causal,
 )
+from lm_eval_steer.engine.stops import StopRows, Stops
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.steering.blocks import base_model, decoder
 from lm_eval_steer.steering.hooks import Steerer
@@ -69,8 +72,6 @@ class Row:
     strength: int
     seed: int | None = None
 
-
-_SEVERAL = ("num_beams", "num_return_sequences")
 
 Finish = Callable[[int, Generated], None]
 """Called with the number of a row that is done and what it wrote."""
@@ -110,24 +111,27 @@ class RowEngine:
         batch_size: int | None,
         finish: Finish,
     ) -> None:
-        """Continue every row.
+        """Continue every row as if it were alone.
 
         Args:
             rows: in any order; they are run longest first.
             stop: strings that end a text.
             new_tokens: limit of each row.
-            arguments: further arguments of `generate`, as the harness's own model hands them over.
+            arguments: further arguments of `generate`, as the harness's own model hands them over (arguments.py).
             batch_size: rows of one batch; None for as many as fit into memory. Halved where memory does not suffice.
             finish: called as rows get done.
         """
         if not rows:
             return
+        asked = understand(self._lm, arguments, new_tokens, self._steerer is not None)
+        stops = Stops(self._lm, stop, asked.stop_strings)
         order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].prompt), rows[i].prompt, i))
+        longest = max(len(row.prompt) + asked.limit(len(row.prompt)) for row in rows)
         self._prefixes.learn(row.prompt for row in rows)  # before memory is measured: it lets others go
-        size = batch_size or rows_that_fit(self._lm, len(rows[order[0]].prompt) + new_tokens, read=1)
-        reason = self._against_our_loop(arguments)
+        size = batch_size or rows_that_fit(self._lm, longest, read=1)
+        reason = self._against_our_loop(asked)
         run_batch = self._leave_to_transformers if reason else self._loop
-        if reason and (not self._heeds_padding or any(row.seed is not None for row in rows)):
+        if reason and (asked.is_for_one_row or not self._heeds_padding or any(row.seed is not None for row in rows)):
             size = 1  # or a row would depend on the others of its batch
         if reason and reason not in self._told:
             self._told.add(reason)
@@ -141,16 +145,17 @@ class RowEngine:
                 done.add(batch[position])
                 finish(batch[position], generated)
 
-            run_batch([rows[row] for row in batch], stop, new_tokens, dict(arguments), finish_one)
+            run_batch([rows[row] for row in batch], stops, asked, finish_one)
 
         self._run_in_batches(run, order, [self._prefixes.family(row.prompt) for row in rows], size)
 
-    def _against_our_loop(self, arguments: Mapping[str, Any]) -> str:
+    def _against_our_loop(self, asked: GenerationArguments) -> str:
         """Why rows are left to transformers' own loop; empty where ours runs them."""
         model = base_model(self._lm.model)
-        several = {name: arguments[name] for name in _SEVERAL if arguments.get(name) not in (None, 1)}
-        if several:
-            return f"{several} makes several texts of a row"
+        if asked.beams > 1:
+            return f"{{'num_beams': {asked.beams}}} makes several texts of a row"
+        if asked.other_cache:
+            return f"cache_implementation={asked.other_cache!r} is a cache that only transformers' own loop knows"
         if not self._heeds_padding:
             return f"padding changes what {type(model).__name__} writes, so that each row is a batch of its own"
         if not takes_positions(model):
@@ -159,15 +164,13 @@ class RowEngine:
             return f"{type(model).__name__} keeps more than keys and values"
         return ""
 
-    def _loop(
-        self, rows: list[Row], stop: list[str], new_tokens: int, arguments: dict[str, Any], finish: Finish
-    ) -> None:
+    def _loop(self, rows: list[Row], stops: Stops, asked: GenerationArguments, finish: Finish) -> None:
         """Run a batch through our own loop, which rows leave as they finish."""
         lm, model = self._lm, base_model(self._lm.model)
-        ids, mask, common = self._prepare(rows, new_tokens, arguments)
+        ids, mask, common = self._prepare(rows, asked)
         cache: dict[str, Cache] = {}
+        prompts = [row.prompt for row in rows]
         if self._can_share(common["max_length"]):
-            prompts = [row.prompt for row in rows]
             shared, cache = self._prefixes.prepare(model, prompts, self._cache_numbers(rows), self._run_prefix)
             ids, mask = move_padding(ids, mask, shared)
             self._credit(rows, shared)
@@ -175,24 +178,33 @@ class RowEngine:
             cache = cache_argument(model, make_roomy(DynamicCache(config=model.config)))
         strengths = torch.tensor([row.strength for row in rows])
         seeds = None if any(row.seed is None for row in rows) else [row.seed or 0 for row in rows]
+        limits = [asked.limit(len(prompt)) for prompt in prompts]
 
         def step(there: Tensor, waiting: Tensor, start: int, new: int) -> None:
             if self._steerer is not None:
                 steered = generation_mask(self._tokens, mask[there], start, new) & waiting[:, None]
                 self._next_pass(strengths[there.cpu()], steered)
 
-        loop = DecodeLoop(mask, common["max_length"] - ids.shape[1], seeds, step, self._stops(stop), finish)
+        def is_stopped(row: int, tokens: list[int]) -> bool:
+            return stops(prompts[row], tokens)
+
+        def alone(row: int) -> LogitsProcessorList:
+            return prepare(lm, prompts[row], len(prompts[row]) + limits[row], asked.told).processors
+
+        loop = DecodeLoop(mask, limits, seeds, step, is_stopped, finish, alone)
         with self._attached(), autocast(self._lm):
             lm.model.generate(input_ids=ids, attention_mask=mask, custom_generate=loop, **common, **cache)
 
-    def _leave_to_transformers(
-        self, rows: list[Row], stop: list[str], new_tokens: int, arguments: dict[str, Any], finish: Finish
-    ) -> None:
+    def _leave_to_transformers(self, rows: list[Row], stops: Stops, asked: GenerationArguments, finish: Finish) -> None:
         """Run a batch through the loop of transformers; its rows run on until the last has finished."""
         lm = self._lm
-        ids, mask, common = self._prepare(rows, new_tokens, arguments)
+        ids, mask, common = self._prepare(rows, asked)
         numbers = torch.tensor([row.strength for row in rows])
-        criteria = stop_sequences_criteria(lm.tokenizer, stop, ids.shape[1], len(ids))
+        ended = StopRows(stops, [row.prompt for row in rows], ids.shape[1])
+        criteria = StoppingCriteriaList([ended])
+        if asked.beams > 1:  # as `hf` has it for one row: what the best beam wrote ends the search
+            criteria = stop_sequences_criteria(lm.tokenizer, stops.words, ids.shape[1], len(ids))
+            criteria += [asked.stop_strings] if asked.stop_strings else []
         steering: Any = nullcontext()
         if self._steerer is not None:
             strengths = self._strengths[numbers.to(self._strengths.device)]
@@ -200,36 +212,18 @@ class RowEngine:
         with steering, drawing(rows[0].seed, lm.device), autocast(self._lm), torch.no_grad():
             texts = lm.model.generate(input_ids=ids, attention_mask=mask, stopping_criteria=criteria, **common)
         self.application.not_compared = "the loop of transformers runs finished rows on"
-        told = arguments.get("eos_token_id", base_model(lm.model).generation_config.eos_token_id)
-        ends = set(told) if isinstance(told, list) else {told}
-        for position, tokens in enumerate(texts[:, ids.shape[1] :].tolist()):
-            end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
-            finish(position, Generated(tokens[: end + 1]))  # behind it is padding
+        for row, tokens in enumerate(texts[:, ids.shape[1] :].tolist()):
+            written = tokens[: ended.written.get(row)]
+            end = next((place for place, token in enumerate(written) if token in asked.ends), len(written))
+            finish(row, Generated(written[: end + 1]))  # behind it is padding
 
-    def _prepare(
-        self, rows: list[Row], new_tokens: int, arguments: dict[str, Any]
-    ) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    def _prepare(self, rows: list[Row], asked: GenerationArguments) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """Token ids and attention mask [rows, positions], padded on the left, and what `generate` is told."""
         filler = self._lm.tokenizer.pad_token_id
         ids, mask = _pad_left([row.prompt for row in rows], filler, self._lm.device)
-        told = {"max_length": ids.shape[1] + new_tokens, "pad_token_id": filler, "use_cache": True}
-        return ids, mask, told | arguments
-
-    def _stops(self, stop: list[str]) -> Callable[[list[int]], bool]:
-        """Whether a row's new tokens hold a stop string: seen in its last tokens, confirmed in all of them."""
-        decode = self._lm.tok_decode
-        words = [word for word in stop if word]
-        reach = max((len(self._lm.tok_encode(word, add_special_tokens=False)) for word in words), default=0) + 2
-
-        @lru_cache(maxsize=2**16)  # near strengths write the same, and on a GPU to decode is slow beside a pass
-        def found_in(tail: tuple[int, ...]) -> list[str]:
-            text = decode(list(tail))
-            return [word for word in words if word in text]
-
-        def is_stopped(tokens: list[int]) -> bool:
-            return any(word in decode(tokens) for word in found_in(tuple(tokens[-reach:])))
-
-        return is_stopped
+        limit = max(asked.limit(len(row.prompt)) for row in rows)
+        told = {"max_length": ids.shape[1] + limit, "pad_token_id": filler, "use_cache": True}
+        return ids, mask, told | asked.told
 
     # Scoring
 

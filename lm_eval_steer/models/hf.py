@@ -11,6 +11,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 
+from lm_eval_steer.engine.arguments import refuse_several, understand
 from lm_eval_steer.engine.choices import ScoredRow
 from lm_eval_steer.engine.decode import Generated
 from lm_eval_steer.engine.encoder_decoder import EncoderDecoderEngine
@@ -25,7 +26,7 @@ from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.models.slow_dtype import warn_of_slow_dtype
 from lm_eval_steer.models.steered import Steered, collect, gather, take_plan
 from lm_eval_steer.record import digest
-from lm_eval_steer.steering.blocks import find_blocks, hidden_size
+from lm_eval_steer.steering.blocks import base_model, find_blocks, hidden_size
 from lm_eval_steer.steering.hooks import Steerer
 
 
@@ -126,6 +127,21 @@ class SteeredHF(Steered, HFLM):
         rows = [ScoredRow(context, continuation, 0) for _, context, continuation in requests]
         return collect(len(rows), lambda take: self._rows.score(rows, override_bs or self._batch_rows(), take))
 
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        for told in {repr(request.args[1]): request.args[1] for request in requests}.values():
+            refuse_several(self, told)
+            if not self.plan.is_plain:
+                drawn = any(variant.sample is not None for variant in self.plan.variants)
+                _, new_tokens, arguments = self._generation(told, drawn)
+                understand(self, arguments, new_tokens, self.plan.steers)
+        return super().generate_until(requests, disable_tqdm=disable_tqdm)
+
+    def _model_generate(self, context: Any, max_length: int, stop: list[str], **generation_kwargs: Any) -> Any:
+        """HFLM's, which lacks what transformers reads `stop_strings` with."""
+        if generation_kwargs.get("stop_strings") or base_model(self.model).generation_config.stop_strings:
+            generation_kwargs["tokenizer"] = self.tokenizer
+        return super()._model_generate(context, max_length, stop, **generation_kwargs)
+
     # What the axis asks for
 
     def write(
@@ -151,23 +167,8 @@ class SteeredHF(Steered, HFLM):
     ) -> None:
         """Continue prompts that have the same generation arguments, as HFLM prepares and reads them."""
         first = asked[places[0]]
-        arguments = normalize_gen_kwargs(requests[first.item].args[1], self.max_gen_toks)
-        stop = handle_stop_sequences(
-            arguments.pop("until", None), eos=self.tok_decode(self.eot_token_id, skip_special_tokens=False)
-        )
-        new_tokens = arguments.pop("max_gen_toks")
-        if new_tokens >= self.max_length:
-            raise SteeringError(
-                f"max_gen_toks={new_tokens} leaves no room for a prompt in the {self.max_length} tokens of the model: "
-                "lower it with --gen_kwargs, or set max_length"
-            )
-        if self.plan.variants[first.variant].sample is not None:
-            # From all tokens, whatever the generation config or transformers (top_k=50) would leave out.
-            arguments = {"top_k": 0, "top_p": 1.0} | arguments
-            arguments |= {"do_sample": True, "temperature": self.plan.temperature}
-        elif arguments.get("temperature") == 0.0 and not arguments.get("do_sample"):
-            arguments |= {"do_sample": False}
-            arguments.pop("temperature")
+        drawn = self.plan.variants[first.variant].sample is not None
+        stop, new_tokens, arguments = self._generation(requests[first.item].args[1], drawn)
         draws = bool(arguments.get("do_sample"))
         limit = self.max_length - new_tokens if self.backend == "causal" else self.max_length  # an encoder's is its own
         prompts: dict[int, list[int]] = {}
@@ -183,6 +184,35 @@ class SteeredHF(Steered, HFLM):
             finish(places[number], Written(text, len(generated.tokens), generated.logprob, generated.stop or None))
 
         self._rows.generate(rows, stop, new_tokens, arguments, self._batch_rows(), finish_row)
+
+    def _generation(self, told: dict[str, Any], drawn: bool) -> tuple[list[str], int, dict[str, Any]]:
+        """Stop strings, limit of new tokens and further arguments of `generate` in a request's, as HFLM reads them.
+
+        Args:
+            told: arguments of the request.
+            drawn: whether a control draws the text, from all tokens.
+
+        Raises:
+            SteeringError: for a limit that leaves no room for a prompt.
+        """
+        arguments = normalize_gen_kwargs(told, self.max_gen_toks)
+        stop = handle_stop_sequences(
+            arguments.pop("until", None), eos=self.tok_decode(self.eot_token_id, skip_special_tokens=False)
+        )
+        new_tokens = arguments.pop("max_gen_toks")
+        if new_tokens >= self.max_length:
+            raise SteeringError(
+                f"max_gen_toks={new_tokens} leaves no room for a prompt in the {self.max_length} tokens of the model: "
+                "lower it with --gen_kwargs, or set max_length"
+            )
+        if drawn:
+            # From all tokens, whatever the generation config or transformers (top_k=50) would leave out.
+            arguments = {"top_k": 0, "top_p": 1.0} | arguments
+            arguments |= {"do_sample": True, "temperature": self.plan.temperature}
+        elif arguments.get("temperature") == 0.0 and not arguments.get("do_sample"):
+            arguments |= {"do_sample": False}
+            arguments.pop("temperature")
+        return stop, new_tokens, arguments
 
     def _encode(self, prompt: str, limit: int) -> list[int]:
         """The tokens that HFLM gives a prompt, the last `limit` of them."""

@@ -17,6 +17,11 @@ Sums = dict[int, list[list[float]]]
 """Block -> [4, strengths]: positions, ‖α·v‖ / ‖h‖, ⟨Δ, v⟩ and α·‖v‖² (see `report`), summed over the positions."""
 
 
+def to_double(values: Tensor) -> Tensor:
+    """Values as float64; in the CPU's memory where they are on an Apple GPU (`mps`), which has no such numbers."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
+
+
 class Doses:
     """Running sums of one run, per strength and block.
 
@@ -49,8 +54,9 @@ class Doses:
         ratio = strength.abs() * length / wide.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
         kept = ((after.float() - wide) @ direction) * (strength != 0)
         rows = torch.stack([(strength != 0).sum(1).float(), ratio.sum(1), kept.sum(1), (strength * length**2).sum(1)])
-        sums = self._sums[block] = self._sums[block].to(rows.device)
-        sums.index_add_(1, index.to(rows.device), rows.double())
+        wide_rows = to_double(rows)
+        sums = self._sums[block] = self._sums[block].to(wide_rows.device)
+        sums.index_add_(1, index.to(sums.device), wide_rows)
 
     def sums(self) -> Sums:
         """The sums so far."""
