@@ -143,7 +143,7 @@ class Prefixes:
 
 def _bytes(cache: Cache | None) -> int:
     """What the keys and values of a cache take."""
-    return 0 if cache is None else sum(layer.keys.nbytes + layer.values.nbytes for layer in _filled(cache))
+    return 0 if cache is None else sum(layer.keys.nbytes + layer.values.nbytes for layer in filled_layers(cache))
 
 
 def _select(cache: Cache, rows: Tensor) -> Cache:
