@@ -525,6 +525,41 @@ def test_bad_arguments_are_one_sentence_before_the_model(
         sweep(model_args, tmp_path / "out", **changes)
 
 
+TASKS_THAT_CANNOT_BE = {
+    "lost": (
+        "dataset_path: json\ndataset_kwargs: {data_files: nowhere.jsonl}\ncustom_dataset: null\n",
+        "cannot be loaded",
+    ),
+    "unmeasured": (
+        "metric_list: [{metric: no_such, aggregation: mean, higher_is_better: true}]\n",
+        "no_such .* unknown",
+    ),
+    "unsafe": ("unsafe_code: true\n", "--tasks unsafe executes what the model writes: add --confirm_run_unsafe_code"),
+    "rolling": ("output_type: loglikelihood_rolling\nmetric_list: null\n", "of the type loglikelihood_rolling"),
+    "wordy": (
+        "metric_list: [{metric: exact_match, aggregation: !function words.several, higher_is_better: true}]\n",
+        "wordy has no metric that is one number",
+    ),
+    "broken": ("doc_to_text: '{{ nothing.at.all }}'\n", "broken cannot be"),
+}
+
+
+@pytest.mark.parametrize("name", TASKS_THAT_CANNOT_BE)
+def test_tasks_that_cannot_be_run_are_told_before_the_model(
+    name: str, child: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
+    monkeypatch.setattr("lm_eval_steer.sweep.run.TaskManager", own_manager)
+    monkeypatch.setitem(sys.modules, "evaluate", None)  # where the harness looks for a metric that it does not know
+    settings, sentence = TASKS_THAT_CANNOT_BE[name]
+    (tmp_path / "words.py").write_text("def several(values):\n    return values\n")
+    (tmp_path / f"{name}.yaml").write_text(f"include: {sweeps.PARITY}/parity_steer.yaml\ntask: {name}\n{settings}")
+    args = make_args(child, tmp_path / "out", tasks=[name], val_task=["parity_steer_val"], include_path=str(tmp_path))
+    with pytest.raises(SteeringError, match=sentence) as told:
+        run_sweep(args, None, QUIET)
+    assert "\n" not in str(told.value)
+
+
 def test_a_control_that_cannot_be_is_refused_before_any_response(child: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(SteeringError, match="control=shuffled permutes directions among blocks"):
         sweep(child | {"layers": 1}, tmp_path, controls="negated,shuffled")
