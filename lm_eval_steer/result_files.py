@@ -139,6 +139,17 @@ def read_results(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
+def check_results(content: Any) -> None:
+    """Check the content of a result file with all its tasks.
+
+    Raises:
+        ValueError: names the part that is not as it should be.
+    """
+    check(content, _RESULTS, "its content")
+    for task in content["configs"]:
+        check_task(content, task)
+
+
 def check_task(content: dict[str, Any], task: str) -> None:
     """Check what a result file says of one task.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -36,3 +38,12 @@ def test_parts_add_up_to_the_whole() -> None:
     assert add(parts) == whole.sums()
     assert report(add(parts), 3, pure=True) == whole.report()
     assert add([{1: [[1.0]]}, {2: [[2.0]]}, {1: [[3.0]]}]) == {1: [[4.0]], 2: [[2.0]]}
+
+
+def test_what_a_huge_strength_made_infinite_is_no_dose() -> None:
+    """Sums of positions, shares of ‖h‖, what was kept and what was wanted; JSON has no infinity."""
+    sums = {
+        0: [[2.0, 2.0], [math.inf, 0.5], [math.nan, math.inf], [1.0, 4.0]],
+        1: [[2.0, 0.0], [math.nan, 0.0], [0.0] * 2, [0.0] * 2],
+    }
+    assert report(sums, 2, True) == [{}, {"0": {"positions": 2, "dose": 0.25, "survival": None}}]

@@ -850,6 +850,13 @@ def test_an_arm_without_a_number_is_named_and_the_rest_stands(
     assert sweep(child, tmp_path, limit=8.0) == json.loads(told)
 
 
+def test_a_strength_that_makes_everything_infinite_leaves_a_whole_sweep(child: dict[str, Any], tmp_path: Path) -> None:
+    state = sweep(child, tmp_path, **(SMALL | {"alpha": [1, 1e38]}))
+    assert state["complete"]
+    assert list(state["tasks"]["parity_steer"]["test"]["vote"]["doses"]) == ["1"]
+    assert len(read_runs([tmp_path])) == 3
+
+
 # Killed
 
 

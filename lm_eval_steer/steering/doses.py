@@ -6,6 +6,7 @@ positions, for each strength apart.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -77,7 +78,9 @@ def add(parts: Iterable[Sums]) -> Sums:
 
 
 def report(sums: Sums, strengths: int, pure: bool) -> list[dict[str, dict[str, Any]]]:
-    """For each strength, block -> means over its measured positions; blocks where nothing was steered are left out.
+    """For each strength, block -> means over its measured positions.
+
+    Left out are blocks where nothing was steered, and those whose outputs a shift made infinite.
 
     Args:
         sums: per block.
@@ -93,7 +96,7 @@ def report(sums: Sums, strengths: int, pure: bool) -> list[dict[str, dict[str, A
     found: list[dict[str, dict[str, Any]]] = [{} for _ in range(strengths)]
     for block, of_block in sums.items():
         for of_strength, (count, ratio, kept, wanted) in zip(found, zip(*of_block, strict=True), strict=True):
-            if count:
-                survival = kept / wanted if wanted and pure else None
+            if count and math.isfinite(ratio):
+                survival = kept / wanted if wanted and pure and math.isfinite(kept / wanted) else None
                 of_strength[str(block)] = {"positions": int(count), "dose": ratio / count, "survival": survival}
     return found

@@ -24,8 +24,11 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file, parse_json, read_text, unwritable
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.plan import SteeringPlan
-from lm_eval_steer.result_files import check_task, read_results, samples_file
+from lm_eval_steer.result_files import check_results, samples_file
+from lm_eval_steer.shapes import COUNT, OBJECT, Parts, Table, check
 from lm_eval_steer.sweep.args import SweepArgs
+
+_CONTENT = Parts({"config": OBJECT, "configs": Table(OBJECT, least=1), "n-samples": Table(Parts({"effective": COUNT}))})
 
 
 @dataclass(frozen=True)
@@ -53,22 +56,23 @@ def result_file(folder: Path) -> Path | None:
     return next((path for path in sorted(folder.rglob("results_*.json")) if is_file(path)), None)
 
 
-def read_whole(folder: Path) -> dict[str, Any] | None:
-    """The content of an arm's result file; None where it, or the samples beside it, are missing, cut or damaged."""
+def _read_back(folder: Path) -> dict[str, Any]:
+    """The content of an arm's result file, once it and the samples beside it are seen to be whole.
+
+    Raises:
+        ValueError: where they are missing, cut or damaged; SteeringError is one.
+    """
     path = result_file(folder)
     if path is None:
-        return None
-    try:
-        content = read_results(path)
-        for task in content["configs"]:
-            check_task(content, task)
-            lines = read_text(samples_file(path, task), "samples").split("\n")
-            documents = {parse_json(line)["doc_id"] for line in lines[:-1]}
-            if lines[-1] or len(documents) != content["n-samples"][task]["effective"]:
-                return None
-        return content if content["configs"] else None
-    except (ValueError, KeyError, TypeError, AttributeError):  # SteeringError is a ValueError
-        return None
+        raise ValueError("no result file")
+    content = parse_json(read_text(path, "results"))
+    check(content, _CONTENT, "its content")
+    for task in content["configs"]:
+        lines = read_text(samples_file(path, task), "samples").split("\n")
+        documents = {repr(parse_json(line).get("doc_id")) for line in lines[:-1]}
+        if lines[-1] or len(documents) != content["n-samples"][task]["effective"]:
+            raise ValueError(f"{len(documents)} whole samples of {content['n-samples'][task]['effective']}")
+    return dict(content)
 
 
 def holds(
@@ -83,10 +87,9 @@ def holds(
         ask: where a model is there to be asked, tells the `settings` that it has for the arm, and the task's
             `num_fewshot`; called only where all else agrees.
     """
-    content = read_whole(folder)
-    if content is None:
-        return False
     try:
+        content = _read_back(folder)
+        check_results(content)
         config, (task,) = content["config"], content["configs"].values()
         found = {
             **{key: config[key] for key in ("limit", "gen_kwargs")},
@@ -166,8 +169,10 @@ def write_arm(
         tracker.save_results_aggregated(results=results, samples=samples)
         tracker.save_results_samples(task_name=task, samples=samples[task])
     try:
-        if read_whole(part) is None:
-            raise errors[0] if errors else OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        try:
+            _read_back(part)
+        except ValueError as error:  # of a disk that says nothing, there is no more to tell than what is missing
+            raise errors[0] if errors else OSError(errno.ENOSPC, f"{error} after writing") from None
         for path in part.rglob("*.json*"):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
