@@ -853,7 +853,9 @@ def test_an_arm_without_a_number_is_named_and_the_rest_stands(
 def test_a_strength_that_makes_everything_infinite_leaves_a_whole_sweep(child: dict[str, Any], tmp_path: Path) -> None:
     state = sweep(child, tmp_path, **(SMALL | {"alpha": [1, 1e38]}))
     assert state["complete"]
-    assert list(state["tasks"]["parity_steer"]["test"]["vote"]["doses"]) == ["1"]
+    doses = state["tasks"]["parity_steer"]["test"]["vote"]["doses"]
+    assert doses["1e+38"]["blocks"] < doses["1"]["blocks"] == models.DEPTH
+    assert all(isinstance(arm["score"], float) for arm in state["tasks"]["parity_steer"]["test"].values())
     assert len(read_runs([tmp_path])) == 3
 
 
