@@ -573,7 +573,16 @@ def test_several_processes_are_refused(child: dict[str, Any], tmp_path: Path, mo
     assert not (tmp_path / "out" / "sweep.json").exists()
 
 
+def test_trust_goes_to_the_model_as_lm_eval_hands_it_on(child: dict[str, Any], tmp_path: Path) -> None:
+    args = make_args(child, tmp_path, trust_remote_code=True)
+    assert args.arguments == child | {"trust_remote_code": True}
+    assert args.settings(args.plan(), {})["model_args"]["trust_remote_code"] is True
+
+
 def test_output_path_must_be_a_folder(child: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "arms").write_text("")
+    with pytest.raises(SteeringError, match="cannot be written"):
+        make_args(child, tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(SteeringError, match="cannot be written"):
         make_args(child, tmp_path / "file")
@@ -826,7 +835,8 @@ def test_an_arm_without_a_number_is_named_and_the_rest_stands(
 
     monkeypatch.setattr(ConfigurableTask, "apply_filters", filters)
     monkeypatch.setattr(ConfigurableTask, "process_results", measure)
-    state = sweep(child, tmp_path, limit=8.0)
+    search: dict[str, Any] = {"per_layer": "coordinate", "budget": 4} if value > 0 and spoilt == ALPHAS else {}
+    state = sweep(child, tmp_path, limit=8.0, **search)
     told = (tmp_path / "sweep.json").read_text(encoding="utf-8")
     assert json.loads(told, parse_constant=lambda word: pytest.fail(word)) == json.loads(json.dumps(state))
     task, whole = state["tasks"]["parity_steer"], done[1]["tasks"]["parity_steer"]
@@ -843,11 +853,16 @@ def test_an_arm_without_a_number_is_named_and_the_rest_stands(
         assert set(arm["against_baseline"].values()) == {None}
         assert f"best of parity_steer has no score (exact_match is {value}) and is compared with nothing" in notes
     assert any("parity_steer_val, vector has no score at" in note for note in notes)
+    if search:  # the strength itself is infinite; what was found is not
+        found = task["per_layer"]["vector"]
+        finite = {tuple(profile): score for profile, score in found["history"] if score is not None}
+        assert found["start_score"] is None
+        assert found["score"] == max(finite.values()) == finite[tuple(found["profile"])]
     out = io.StringIO()
     Console(file=out, width=140).print(make_table("parity_steer", task, "alpha"))
     assert "baseline" in out.getvalue()
     monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
-    assert sweep(child, tmp_path, limit=8.0) == json.loads(told)
+    assert sweep(child, tmp_path, limit=8.0, **search) == json.loads(told)
 
 
 def test_a_strength_that_makes_everything_infinite_leaves_a_whole_sweep(child: dict[str, Any], tmp_path: Path) -> None:

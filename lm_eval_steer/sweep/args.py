@@ -136,7 +136,7 @@ class SweepArgs:
         _ = self.arms_of_controls, self.harness
         if not self.output_path:
             raise SteeringError("--output_path is empty: name the folder of the sweep")
-        for name in ("sweep.json", "record/task", "arms/task"):
+        for name in ("sweep.json", "record/.probe", "arms/.probe"):
             refuse_unwritable(self.folder / name)
 
     @property

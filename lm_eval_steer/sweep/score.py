@@ -175,9 +175,9 @@ def check_scoring(requests: Requests) -> None:
                 f"the metric {unknown[0]} of {requests.name} is unknown to the harness: correct the task"
             )
     first = requests.instances[0]
-    given: Any = (0.0, False) if requests.choices else str(task.doc_to_target(first.doc))
-    places = {place: given for place, one in enumerate(requests.instances) if one.doc_id == first.doc_id}
     try:
+        given: Any = (0.0, False) if requests.choices else str(task.doc_to_target(first.doc))
+        places = {place: given for place, one in enumerate(requests.instances) if one.doc_id == first.doc_id}
         score = _aggregate(task, Scorer(requests)._measure([int(first.doc_id or 0)], places))
     except Exception:  # about a response that is none; what fails on those of a model is told then
         return
