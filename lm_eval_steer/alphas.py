@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.text import quoted
 
 PAPER = (*(i / 100 for i in range(1, 10)), *(i / 10 for i in range(1, 10)))
 """The paper's set: 0.01 to 0.09 and 0.1 to 0.9, 18 values; 0 is no member."""
@@ -41,11 +42,11 @@ def read_alphas(value: Any, argument: str = "alpha") -> tuple[float, ...]:
         raise SteeringError(
             f"{argument} is missing: say how long the shift is, as in {argument}=0.04, or {argument}=0 for none"
         )
-    given = f"{argument}={value!r}"
+    given = f"{argument}={quoted(value)}"
     items = _read_text(value.strip(), given) if isinstance(value, str) else value
     if isinstance(items, list | tuple):
         several = f"is not a number: use numbers, as in {argument}=[0.04,0.5]"
-        alphas = [_read_number(item, f"{item!r} in {given}", several, argument) for item in items]
+        alphas = [_read_number(item, f"{quoted(item)} in {given}", several, argument) for item in items]
     else:
         alphas = [_read_number(items, given, f"is not understood: {_FORMS}", argument)]
     if not alphas:

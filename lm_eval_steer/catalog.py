@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file
-from lm_eval_steer.text import shortened
+from lm_eval_steer.text import printable, quoted, shortened
 
 SUFFIXES = (".safetensors", ".pt")
 # How the paper's parents are usually abbreviated in file names, so that a miss can print a command that runs.
@@ -49,8 +49,9 @@ def find_vector(name: str) -> Path:
     name = shortened(name)
     looked = [f"./{name}", f"./vectors/{name}"] if len(folders) > 1 else [name]
     shipped = f" and the shipped vectors ({', '.join(shipped_names()) or 'none'})" if len(folders) > 1 else ""
+    places = printable(f"{', '.join(looked)}{shipped}")
     raise SteeringError(
-        f"no steering vector {name!r}: looked at {', '.join(looked)}{shipped}; make it with: {extract_command(name)}"
+        f"no steering vector {quoted(name)}: looked at {places}; make it with: {printable(extract_command(name))}"
     )
 
 

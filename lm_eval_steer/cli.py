@@ -70,12 +70,16 @@ def _parser() -> argparse.ArgumentParser:
         help="the parent: pretrained=ID_OR_DIR and any other argument of the harness's `hf` model",
     )
     sub.add_argument("--task", help="task whose extraction rows make the pairs (gsm8k_steer, arith_steer)")
-    sub.add_argument("--pairs", metavar="FILE", help='JSONL of {"positive": text, "negative": text} instead of a task')
     sub.add_argument(
-        "--rationales", metavar="FILE", help="reasoning for a task that has none (lm-eval-steer rationales)"
+        "--pairs", type=_path, metavar="FILE", help='JSONL of {"positive": text, "negative": text} instead of a task'
     )
-    sub.add_argument("--pair_template", metavar="FILE", help="YAML of pair templates instead of the package's own")
-    sub.add_argument("--out", required=True, metavar="FILE", help="the vector file, .safetensors or .pt")
+    sub.add_argument(
+        "--rationales", type=_path, metavar="FILE", help="reasoning for a task that has none (lm-eval-steer rationales)"
+    )
+    sub.add_argument(
+        "--pair_template", type=_path, metavar="FILE", help="YAML of pair templates instead of the package's own"
+    )
+    sub.add_argument("--out", required=True, type=_path, metavar="FILE", help="the vector file, .safetensors or .pt")
     sub.add_argument("--n", type=int, help="number of pairs (default: 128 rows of a task, all pairs of a file)")
     sub.add_argument("--method", default="pca", help="pca (default, as RepE) or mean (normalised mean difference)")
     sub.add_argument(
@@ -97,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--model", default="hf", help="a model class of the harness, API models included (default: hf)")
     sub.add_argument("--model_args", nargs="+", action=_Pairs, metavar="key=value,...", help="as for lm_eval")
     sub.add_argument("--task", required=True, help="task whose extraction rows need reasoning (arc_challenge_steer)")
-    sub.add_argument("--out", required=True, metavar="FILE", help="JSONL to write or to go on with")
+    sub.add_argument("--out", required=True, type=_path, metavar="FILE", help="JSONL to write or to go on with")
     sub.add_argument("--n", type=int, default=160, help="how many rows to ask for (default: 160)")
     sub.add_argument("--seed", type=int, default=0, help="which rows (default: 0)")
     sub.add_argument("--device", help="as for lm_eval")
@@ -112,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         "lm-eval-steer model smollm2 models/smollm2",
     )
     sub.add_argument("name", help="smollm2 (SmolLM2-135M-Instruct)")
-    sub.add_argument("folder", metavar="DIR", help="where to write it")
+    sub.add_argument("folder", type=_path, metavar="DIR", help="where to write it")
 
     sub = _command(
         group,
@@ -143,7 +147,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--alpha", metavar="SET", help="the strengths: paper, [0.04,0.5] or 0.01:0.09:0.01")
     sub.add_argument("--dose", metavar="SET", help="in place of --alpha, strengths as shares of ‖h‖")
-    sub.add_argument("--output_path", required=True, metavar="DIR", help="where results go, and from where it goes on")
+    sub.add_argument(
+        "--output_path", required=True, type=_path, metavar="DIR", help="where results go, and from where it goes on"
+    )
     sub.add_argument("--limit", type=float, metavar="N", help="documents of a test task, or a share below 1")
     sub.add_argument("--val_limit", type=float, metavar="N", help="documents of a validation task, or a share below 1")
     sub.add_argument(
@@ -198,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
         "write one HTML page, to be read offline: verdicts, table, figures, and every response beside the baseline's",
         "lm-eval-steer report sweep --out report.html",
     )
-    sub.add_argument("--out", required=True, metavar="FILE", help="the page, .html")
+    sub.add_argument("--out", required=True, type=_path, metavar="FILE", help="the page, .html")
     _add_rows(sub)
     _add_vectors(group)
     return parser
@@ -223,7 +229,7 @@ def _add_prompting(sub: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--gen_kwargs", nargs="+", action=_Pairs, metavar="key=value,...", help="as in max_gen_toks=2048,until=[]"
     )
-    group.add_argument("--include_path", metavar="DIR", help="folder of tasks of your own")
+    group.add_argument("--include_path", type=_path, metavar="DIR", help="folder of tasks of your own")
     group.add_argument(
         "--metadata", nargs="+", action=_Pairs, metavar="key=value,...", help="for tasks that ask for some"
     )
@@ -235,7 +241,9 @@ def _add_prompting(sub: argparse.ArgumentParser) -> None:
 
 def _add_rows(sub: argparse.ArgumentParser) -> None:
     """Which results, and which rows of them."""
-    sub.add_argument("folders", nargs="+", metavar="DIR", help="what lm_eval or sweep wrote with --output_path")
+    sub.add_argument(
+        "folders", nargs="+", type=_path, metavar="DIR", help="what lm_eval or sweep wrote with --output_path"
+    )
     for name in ("child", "parent", "task"):
         sub.add_argument(
             f"--{name}", metavar="FILTER", help=f"only rows whose {name} contains this (or matches * and ?)"
@@ -257,7 +265,7 @@ def _add_vectors(group: Any) -> None:
         actions, commands.show, "show a vector's passport and its blocks", "lm-eval-steer vectors show smollm2_arith"
     )
     sub.set_defaults(command="vectors show")
-    sub.add_argument("vector", metavar="FILE", help="a vector file, or the name of one as for `vectors=`")
+    sub.add_argument("vector", type=_path, metavar="FILE", help="a vector file, or the name of one as for `vectors=`")
 
     sub = _command(
         actions,
@@ -268,7 +276,9 @@ def _add_vectors(group: Any) -> None:
     sub.set_defaults(command="vectors compare")
     sub.add_argument("first", metavar="A", help="a vector file, or the name of one as for `vectors=`")
     sub.add_argument("second", metavar="B", help="another, of any width and number of blocks")
-    sub.add_argument("--out", metavar="FILE", help="draw the figure: heatmap and histogram, as .svg or .png")
+    sub.add_argument(
+        "--out", type=_path, metavar="FILE", help="draw the figure: heatmap and histogram, as .svg or .png"
+    )
 
 
 def _command(group: Any, run: Any, text: str, example: str) -> argparse.ArgumentParser:
@@ -307,6 +317,11 @@ def _seeds(text: str) -> list[int | None]:
     from lm_eval._cli.utils import _int_or_none_list_arg_type
 
     return _int_or_none_list_arg_type(3, 4, "0,1234,1234,1234", text)
+
+
+def _path(text: str) -> str:
+    """A path as a shell would have it, which leaves the ~ of --out=~/vector.pt as it is."""
+    return os.path.expanduser(text)
 
 
 def _batch_size(text: str) -> int | str:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.text import quoted
 
 KINDS = ("random", "shuffled", "negated", "identity", "self-consistency")
 UNSTEERED = ("identity", "self-consistency")
@@ -54,10 +55,12 @@ class Control:
             raise SteeringError(f"there is no control {self.kind!r}: use one of {', '.join(KINDS)}")
         if self.kind != "random":
             if self.seed is not None:
-                raise SteeringError(f"the control {self.kind} has the seed {self.seed!r}, but only random takes one")
+                raise SteeringError(
+                    f"the control {self.kind} has the seed {quoted(self.seed)}, but only random takes one"
+                )
         elif isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 1 <= self.seed <= LAST_SEED:
             raise SteeringError(
-                f"the control random has the seed {self.seed!r}: use a whole number from 1 to {LAST_SEED}"
+                f"the control random has the seed {quoted(self.seed)}: use a whole number from 1 to {LAST_SEED}"
             )
 
     @property
@@ -81,7 +84,7 @@ def read_control(value: Any) -> Control | None:
     """
     if value is None:
         return None
-    given = f"control={value!r}"
+    given = f"control={quoted(value)}"
     if isinstance(value, str):
         if value.strip() == "none":
             return None
@@ -107,7 +110,7 @@ def read_controls(value: Any) -> tuple[Control, ...]:
     Raises:
         SteeringError: for anything else, an empty list, a kind that occurs twice, and more than `MOST_SEEDS` seeds.
     """
-    given = f"controls={value!r}"
+    given = f"controls={quoted(value)}"
     forms = f"use all, none, or a list of {', '.join((f'random:{DEFAULT_SEEDS}', *KINDS[1:]))}"
     if value is None or (isinstance(value, str) and value.strip() == "none"):
         return ()
@@ -123,7 +126,7 @@ def read_controls(value: Any) -> tuple[Control, ...]:
     for item in items:
         entry = _read_entry(item) if isinstance(item, str) else None
         if entry is None:
-            shown = given if isinstance(value, str) and len(items) == 1 else f"{item!r} in {given}"
+            shown = given if isinstance(value, str) and len(items) == 1 else f"{quoted(item)} in {given}"
             raise SteeringError(f"{shown} is not understood: {forms}")
         kind, number = entry
         if kind in arms:

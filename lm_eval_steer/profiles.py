@@ -18,6 +18,7 @@ from fractions import Fraction
 from typing import Any
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.text import quoted
 
 _SHAPES = {
     "linear": ("the first and the last block's multiplier", "linear:0:1"),
@@ -69,8 +70,8 @@ def read_profile(value: Any, blocks: int) -> tuple[float, ...]:
             )
     if not any(profile):
         raise SteeringError(
-            f"alpha_per_layer={value!r} is zero in all of the model's {blocks} blocks: use a profile that is not, "
-            "or alpha=0 for no steering"
+            f"alpha_per_layer={quoted(value)} is zero in all of the model's {blocks} blocks: use a profile that is "
+            "not, or alpha=0 for no steering"
         )
     return profile
 
@@ -82,7 +83,7 @@ def _gauss(distance: float) -> float:
 
 def _read(value: Any) -> tuple[str, tuple[float, ...]]:
     """(`list`, multipliers) or (name of a shape, its two numbers), checked as far as that goes without a model."""
-    given = f"alpha_per_layer={value!r}"
+    given = f"alpha_per_layer={quoted(value)}"
     text = value.strip() if isinstance(value, str) else ""
     shape, *parts = (part.strip() for part in text.split(":"))
     if shape in _SHAPES:
@@ -135,7 +136,7 @@ def _read_number(item: Any, given: str) -> float:
         except ValueError:
             number = None
     if isinstance(number, bool) or not isinstance(number, int | float):
-        raise SteeringError(f"{item!r} in {given} is not a number: {_FORMS}")
+        raise SteeringError(f"{quoted(item)} in {given} is not a number: {_FORMS}")
     if not -sys.float_info.max <= number <= sys.float_info.max:  # NaN and integers of any size, too
-        raise SteeringError(f"{item!r} in {given} is not a finite number: use multipliers such as 0.5")
+        raise SteeringError(f"{quoted(item)} in {given} is not a finite number: use multipliers such as 0.5")
     return float(number) + 0.0  # -0.0 + 0.0 is 0.0

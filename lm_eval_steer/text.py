@@ -15,3 +15,12 @@ def shortened(text: object) -> str:
     """A name for a sentence, without the middle where it is very long."""
     whole, half = str(text), _LONGEST // 2
     return whole if len(whole) <= _LONGEST else f"{whole[:half]}[...]{whole[-half:]}"
+
+
+def quoted(value: object) -> str:
+    """Any value for a sentence: on one line, and without its middle where it is very long."""
+    try:
+        text = repr(value)
+    except Exception:  # of somebody's own class, or of a whole number with thousands of digits
+        text = f"a value of the type {type(value).__name__}"
+    return shortened(printable(" ".join(text.split()) if "\n" in text else text))

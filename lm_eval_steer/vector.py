@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import re
 import zipfile
@@ -99,7 +100,7 @@ class SteeringVector:
 
     def save(self, path: str | Path) -> Path:
         """Write the vector as .safetensors or .pt, whole or not at all."""
-        path = Path(path)
+        path = Path(os.path.expanduser(path))
         write = _WRITERS.get(path.suffix)
         if write is None:
             raise SteeringError(f"{path}: a steering vector is saved as .safetensors or .pt, not {path.suffix!r}")
@@ -112,7 +113,7 @@ class SteeringVector:
         Raises:
             SteeringError: one sentence that names the file, when it is missing, truncated, hostile or contradictory.
         """
-        path = Path(path)
+        path = Path(os.path.expanduser(path))
         read = _READERS.get(path.suffix)
         if read is None:
             raise SteeringError(f"{path}: a steering vector is a .safetensors or .pt file, not {path.suffix!r}")

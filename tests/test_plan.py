@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import decimal
+import inspect
 import json
 import logging
 from pathlib import Path
@@ -11,9 +13,10 @@ import numpy as np
 import pytest
 
 from conftest import make_vector
+from lm_eval_steer.cli import _parser
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.plan import SteeringPlan
-from lm_eval_steer.record import digest
+from lm_eval_steer.record import Record, digest, read_lines
 
 
 def build(**changes: Any) -> SteeringPlan:
@@ -91,6 +94,8 @@ def test_an_integer_beyond_every_float_is_refused() -> None:
         ({"normalize": 1}, "normalize=1 is not understood: use True or False"),
         ({"layers": "some"}, "layers='some' is not understood: use all, 7, 10-20 or [1,4]"),
         ({"layers": []}, "layers=[] names no block: use all, 7, 10-20 or [1,4]"),
+        ({"blocks": []}, "blocks=[] is not understood: name where the list of blocks is, as in blocks=model.layers"),
+        ({"record": True}, "record=True is not understood: name a folder, as in record=steer_records"),
         ({"vectors": 5}, "vectors=5 is not understood: name one steering vector file"),
         ({"vectors": ["a", "b"]}, "vectors=['a', 'b'] is not understood: name one steering vector file"),
         (
@@ -101,6 +106,98 @@ def test_an_integer_beyond_every_float_is_refused() -> None:
 )
 def test_refused(changes: dict[str, Any], words: str) -> None:
     assert refusal(**changes) == words
+
+
+class Unspeakable:
+    """Neither shown, compared nor hashed."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        raise RuntimeError("repr")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("eq")
+
+
+ODD: list[Any] = [
+    *(None, True, False, -1, 0, 3, 1.5, float("nan"), float("inf"), 1e308, 10**30, 10**400, 10**5000),
+    *("", "x", "é\n", "\x1b[31m", "9" * 5000, "-", "1-", "5-2", "0:1", "linear:", "peak:nan:1", "linear:1e308:-1e308"),
+    *("a\x00b", "x" * 5000, "/", "..", "~nobody/x", b"x", Path("x"), Path()),
+    *([], [[]], ["a"], [1, "x"], [None], [True], [1e308], [10**5000], ["nan"], {}, {"a": 1}, {1: []}, set(), (), (1,)),
+    *(np.zeros(3), np.array([["a"] * 30] * 30), np.float32(1), np.int64(1), np.bool_(True)),
+    *(object(), 1j, range(3), lambda: 0, int, decimal.Decimal(1), iter([]), ..., Unspeakable()),
+]
+
+
+def said_of(**arguments: Any) -> str | None:
+    """The sentence that refuses a plan of a child in float32; None where there is none."""
+    try:
+        plan = SteeringPlan.build(**arguments)
+        child = plan.fit(3, 32)
+        plan.refuse_overflow(child, plan.strengths(3, list(child.directions) if child else []), "float32")
+    except SteeringError as error:
+        return str(error)
+    assert json.loads(json.dumps(plan.settings(), allow_nan=False))
+    return None
+
+
+@pytest.mark.parametrize("argument", inspect.signature(SteeringPlan.build).parameters)
+def test_every_odd_value_of_every_argument_is_understood_or_one_sentence(argument: str) -> None:
+    common = {"vectors": make_vector()} | ({} if argument == "dose" else {"alpha": 0.5})
+    said = [said_of(**(common | {argument: value})) for value in ODD]
+    refused = [text for text in said if text is not None]
+    assert len(refused) > 20
+    for text in refused:
+        assert text.isprintable()
+        assert len(text) < 1500
+        assert argument in text or argument == "vectors" or text.startswith("alpha is missing")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "alpha", "told"),
+    [
+        ("float32", 1e308, "alpha=1e+308 shifts blocks by up to inf, and the largest number in float32 is 3.4e+38"),
+        ("bfloat16", 2e39, "alpha=2e+39 shifts blocks by up to inf, and the largest number in bfloat16 is 3.4e+38"),
+        ("float16", -4e5, "alpha=-400000 shifts blocks by up to 2e+05, and the largest number in float16 is 6.6e+04"),
+        ("float16", 1e5, None),
+        ("float32", 1e30, "warned"),
+        ("float32", 1e18, None),
+    ],
+)
+def test_a_shift_beyond_the_dtype_is_refused_and_one_beyond_its_norms_is_told(
+    dtype: str, alpha: float, told: str | None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("lm_eval"), "propagate", True)  # lm_eval's own logging switches it off
+    vector = make_vector()
+    vector.directions[:] = np.float32([0.5] * 4 + [0.0] * 28)
+    plan = build(vectors=vector, alpha=alpha)
+    child = plan.fit(3, 32)
+    strengths = plan.strengths(3, [0, 1, 2])
+    if told and told != "warned":
+        with pytest.raises(SteeringError) as caught:
+            plan.refuse_overflow(child, strengths, dtype)
+        assert str(caught.value) == f"{told}: use a smaller strength, such as 0.04"
+    else:
+        plan.refuse_overflow(child, strengths, dtype)
+    warned = [text for text in caplog.messages if "whose square no float32 holds" in text]
+    assert len(warned) == (told == "warned")
+
+
+def test_the_home_folder_is_one_wherever_a_path_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    vector = make_vector(seed=5)
+    assert vector.save("~/mine.pt") == tmp_path / "mine.pt"
+    plan = build(vectors="~/mine.pt", record="~/record")
+    assert plan.vector is not None
+    assert plan.vector.fingerprint == vector.fingerprint
+    assert plan.record == str(tmp_path / "record")
+    Record("~/record")
+    assert (tmp_path / "record").is_dir()
+    assert list(read_lines("~/record")) == []
+    line = ["sweep", "--model_args", "pretrained=x", "--tasks", "a", "--alpha", "paper", "--output_path=~/sweep"]
+    assert _parser().parse_args(line).output_path == str(tmp_path / "sweep")
+    assert _parser().parse_args(["leaderboard", "~/sweep"]).folders == [str(tmp_path / "sweep")]
 
 
 def test_a_vector_that_is_not_there() -> None:

@@ -99,6 +99,7 @@ class SteeredHF(Steered, HFLM):
         child = plan.fit(len(found), hidden_size(self.model))
         steered = list(child.directions) if child else []
         strengths = plan.strengths(len(found), steered)
+        plan.refuse_overflow(child, strengths, self._dtype())
         steerer = None
         if child and plan.steers:
             steerer = Steerer(

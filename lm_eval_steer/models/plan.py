@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.options import METRICS
 from lm_eval_steer.models.vote_key import VoteKey
 from lm_eval_steer.profiles import check_profile, read_profile
+from lm_eval_steer.text import quoted
 from lm_eval_steer.transfer.layers import read_layers
 from lm_eval_steer.transfer.mapping import ChildVector, span, transfer
 from lm_eval_steer.transfer.widths import WIDTH_MAPS
@@ -25,6 +27,13 @@ logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the chil
 
 TOKENS = ("all", "prompt", "generated", "last")
 SYSTEM_ROLES = ("merge", "drop")
+LAST_SEED = 2**63 - 1
+_LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38, "float32": 3.4028234663852886e38}
+"""dtype -> its largest number; strengths are float32 in all others, too."""
+
+_SQUARE = 1.8e19
+"""The largest number whose square is one in float32, in which models compute their norms."""
+
 VOTES = ("mode", "weighted", "none")
 
 
@@ -135,17 +144,28 @@ class SteeringPlan:
         vote = "none" if vote is None else vote  # as which the harness reads vote=none
         _check_choice("vote", vote, VOTES)
         _check_choice("vote_metric", vote_metric, METRICS)
-        if vote_answer is not None:
-            VoteKey.of(None, vote_filter, vote_answer)  # one of the two, and a function that can be called
         for argument, value in (
             ("normalize", normalize),
             ("allow_leak", allow_leak),
             ("vote_early_stop", vote_early_stop),
         ):
             if not isinstance(value, bool):
-                raise SteeringError(f"{argument}={value!r} is not understood: use True or False")
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise SteeringError(f"seed={seed!r} is not understood: use a whole number from 0 on")
+                raise SteeringError(f"{argument}={quoted(value)} is not understood: use True or False")
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LAST_SEED:
+            raise SteeringError(f"seed={quoted(seed)} is not understood: use a whole number from 0 to {LAST_SEED}")
+        if isinstance(vote_filter, int) and not isinstance(vote_filter, bool):
+            vote_filter = quoted(vote_filter)  # the command line makes a number of vote_filter=1
+        for argument, text, example in (
+            ("blocks", blocks, "where the list of blocks is, as in blocks=model.layers"),
+            ("vote_filter", vote_filter, "one of the task's filters, as in vote_filter=strict-match"),
+            ("vote_answer", vote_answer, "a function, as in vote_answer=package.module:function"),
+        ):
+            if text is not None and (not isinstance(text, str) or not text):
+                raise SteeringError(f"{argument}={quoted(text)} is not understood: name {example}")
+        if vote_answer is not None:
+            VoteKey.of(None, vote_filter, vote_answer)  # one of the two, and a function that can be called
+        if record is not None and (not isinstance(record, str | Path) or not str(record)):
+            raise SteeringError(f"record={quoted(record)} is not understood: name a folder, as in record=steer_records")
         read_layers(layers)
         if len(strengths) > 1 and vote == "none":
             raise SteeringError(
@@ -159,8 +179,11 @@ class SteeringPlan:
                 "vectors=phi4_gsm8k.safetensors"
             )
         if vectors is not None and not isinstance(vectors, str | Path | SteeringVector):
-            raise SteeringError(f"vectors={vectors!r} is not understood: name one steering vector file")
-        vector = SteeringVector.load(find_vector(str(vectors))) if isinstance(vectors, str | Path) else vectors
+            raise SteeringError(f"vectors={quoted(vectors)} is not understood: name one steering vector file")
+        if isinstance(vectors, str | Path):
+            vector: SteeringVector | None = SteeringVector.load(find_vector(os.path.expanduser(vectors)))
+        else:
+            vector = vectors
         if record is None and len(strengths) > 1:
             record = "steer_records"
         return cls(
@@ -181,7 +204,7 @@ class SteeringPlan:
             vote_answer=vote_answer,
             vote_metric=vote_metric,
             vote_early_stop=vote_early_stop,
-            record=None if record is None else str(record),
+            record=None if record is None else os.path.expanduser(record),
             seed=seed,
         )
 
@@ -255,13 +278,48 @@ class SteeringPlan:
         for variant in self.variants:
             profile = variant.profile or common or (1.0,) * blocks
             rows.append([variant.alpha * profile[block] for block in steered])
-        table = np.asarray(rows, dtype=np.float32).reshape(len(rows), len(steered))
+        with np.errstate(over="ignore"):  # to infinity, which `refuse_overflow` tells of
+            table = np.asarray(rows, dtype=np.float32).reshape(len(rows), len(steered))
         if self.steers and not table.any():
             raise SteeringError(
-                f"alpha_per_layer={self.alpha_per_layer!r} is 0 in every steered block ({span(steered)}): raise it "
-                "there, or change layers"
+                f"alpha_per_layer={quoted(self.alpha_per_layer)} is 0 in every steered block ({span(steered)}): raise "
+                "it there, or change layers"
             )
         return table
+
+    def refuse_overflow(self, child: ChildVector | None, strengths: np.ndarray, dtype: str) -> None:
+        """Refuse strengths whose shifts are no numbers in the model's dtype, and warn of those whose squares are none.
+
+        Args:
+            child: what is added.
+            strengths: of each variant in each steered block [variants, steered blocks].
+            dtype: of the model, as in `float32`.
+
+        Raises:
+            SteeringError: with the largest strength and the largest number.
+        """
+        if child is None or not self.steers or not strengths.size:
+            return
+        largest = np.array([np.abs(direction).max() for direction in child.directions.values()])
+        with np.errstate(over="ignore", invalid="ignore"):
+            reach = np.abs(strengths).astype(np.float64)
+            most = float(np.max(reach if self.dose else reach * largest))
+        name = f"{'dose' if self.dose else 'alpha'}={alpha_name(max(self.alphas, key=abs))}"
+        if self.alpha_per_layer is not None:
+            name += f" with alpha_per_layer={quoted(self.alpha_per_layer)}"
+        limit = _LARGEST.get(dtype, _LARGEST["float32"])
+        if not most <= limit:
+            raise SteeringError(
+                f"{name} shifts blocks by up to {most:.2g}, and the largest number in {dtype} is {limit:.2g}: use a "
+                "smaller strength, such as 0.04"
+            )
+        if most > _SQUARE:
+            logger.warning(
+                "%s shifts blocks by up to %.2g, whose square no float32 holds: the model's norms will make nothing of "
+                "it, or NaN; use a smaller strength",
+                name,
+                most,
+            )
 
     def with_changes(self, **changes: Any) -> SteeringPlan:
         """The plan with some attributes replaced by checked values."""
@@ -309,7 +367,7 @@ class SteeringPlan:
 
 def _read_strengths(alpha: Any, dose: Any, alpha_per_layer: Any) -> tuple[float, ...]:
     if dose is not None and alpha is not None:
-        raise SteeringError(f"alpha={alpha!r} and dose={dose!r} are two strengths: give one of them")
+        raise SteeringError(f"alpha={quoted(alpha)} and dose={quoted(dose)} are two strengths: give one of them")
     if alpha_per_layer is not None:
         check_profile(alpha_per_layer)
     if dose is not None:
@@ -320,5 +378,5 @@ def _read_strengths(alpha: Any, dose: Any, alpha_per_layer: Any) -> tuple[float,
 
 
 def _check_choice(argument: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise SteeringError(f"{argument}={value!r} is not understood: use one of {', '.join(choices)}")
+    if not isinstance(value, str) or value not in choices:
+        raise SteeringError(f"{argument}={quoted(value)} is not understood: use one of {', '.join(choices)}")

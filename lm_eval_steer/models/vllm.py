@@ -121,6 +121,7 @@ class SteeredVLLM(Steered, VLLM):
         child = plan.fit(self._depth, self._width)
         directions = child.directions if child else {}
         strengths = plan.strengths(self._depth, list(directions))
+        plan.refuse_overflow(child, strengths, self._dtype())
         adopt = self._prepare(plan, child.report if child else None)
         with self._rows.or_as_before():
             if directions and plan.steers:

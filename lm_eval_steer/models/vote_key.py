@@ -21,6 +21,7 @@ from lm_eval_steer.answers import NO_ANSWER, math_equal, math_unfinished
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.known_tasks import find
 from lm_eval_steer.tasks.thinking import SteerTask, whole
+from lm_eval_steer.text import quoted
 
 Reader = Callable[[Sequence[str], Sequence[Any]], list[str | None]]
 """Responses and their documents to answers."""
@@ -64,8 +65,8 @@ class VoteKey:
         """
         if vote_filter is not None and vote_answer is not None:
             raise SteeringError(
-                f"vote_filter={vote_filter!r} and vote_answer={vote_answer!r} both say how a vote reads answers: "
-                "give one of them"
+                f"vote_filter={quoted(vote_filter)} and vote_answer={quoted(vote_answer)} both say how a vote reads "
+                "answers: give one of them"
             )
         if vote_answer is not None:
             return cls(vote_answer, None, _reader_of_function(vote_answer), partial(whole, find(task_name)))
@@ -111,7 +112,7 @@ def _pipeline(task: Task, task_name: str | None, vote_filter: str | None) -> Fil
         return next(iter(pipelines.values()))
     if str(vote_filter) not in pipelines:
         names = ", ".join(pipelines)
-        raise SteeringError(f"vote_filter={vote_filter!r} is no filter of {task_name}: use one of {names}")
+        raise SteeringError(f"vote_filter={quoted(vote_filter)} is no filter of {task_name}: use one of {names}")
     return pipelines[str(vote_filter)]
 
 
@@ -175,7 +176,7 @@ def _string(result: Any, copies: int, failures: list[Any]) -> str | None:
 
 
 def _reader_of_function(vote_answer: str) -> Reader:
-    argument = f"vote_answer={vote_answer!r}"
+    argument = f"vote_answer={quoted(vote_answer)}"
     function = _load(argument, vote_answer)
     takes_doc = _takes_doc(argument, function)
 

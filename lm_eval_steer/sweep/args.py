@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -142,7 +143,7 @@ class SweepArgs:
     @property
     def folder(self) -> Path:
         """The folder of the sweep."""
-        return Path(self.output_path)
+        return Path(os.path.expanduser(self.output_path))
 
     @property
     def unit(self) -> str:

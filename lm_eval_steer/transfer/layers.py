@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.text import quoted
 
 
 def read_layers(spec: Any) -> Sequence[int] | None:
@@ -18,20 +19,24 @@ def read_layers(spec: Any) -> Sequence[int] | None:
         SteeringError: for anything else.
     """
     chosen: Sequence[int]
-    if spec == "all":
+    if isinstance(spec, str) and spec == "all":
         return None
-    if isinstance(spec, str) and (match := re.fullmatch(r"(\d+)(?:-(\d+))?", spec.strip())):
+    if isinstance(spec, str) and (match := re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", spec.strip())):
         first, last = int(match[1]), int(match[2] or match[1])
         chosen = range(first, last + 1)
-    elif isinstance(spec, int) and not isinstance(spec, bool):
+    elif _is_number(spec):
         chosen = [spec]
-    elif isinstance(spec, list | tuple) and all(isinstance(i, int) and not isinstance(i, bool) for i in spec):
+    elif isinstance(spec, list | tuple) and all(map(_is_number, spec)):
         chosen = spec
     else:
-        raise SteeringError(f"layers={spec!r} is not understood: use all, 7, 10-20 or [1,4]")
+        raise SteeringError(f"layers={quoted(spec)} is not understood: use all, 7, 10-20 or [1,4]")
     if not chosen:
-        raise SteeringError(f"layers={spec!r} names no block: use all, 7, 10-20 or [1,4]")
+        raise SteeringError(f"layers={quoted(spec)} names no block: use all, 7, 10-20 or [1,4]")
     return chosen
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9
 
 
 def parse_layers(spec: Any, blocks: int) -> tuple[int, ...] | None:
@@ -45,7 +50,7 @@ def parse_layers(spec: Any, blocks: int) -> tuple[int, ...] | None:
         return None
     outside = next((layer for layer in chosen if not 0 <= layer < blocks), None)
     if outside is not None:
-        raise SteeringError(f"layers={spec!r} names block {outside}, but the model has blocks 0 to {blocks - 1}")
+        raise SteeringError(f"layers={quoted(spec)} names block {outside}, but the model has blocks 0 to {blocks - 1}")
     return tuple(sorted(set(chosen)))
 
 
