@@ -4,6 +4,8 @@ from __future__ import annotations
 
 _LONGEST = 300
 """Characters of a name in a sentence."""
+_LONGEST_VALUE = 6000
+"""Characters of a value in a sentence."""
 
 
 def printable(text: str) -> str:
@@ -11,10 +13,10 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def shortened(text: object) -> str:
+def shortened(text: object, longest: int = _LONGEST) -> str:
     """A name for a sentence, without the middle where it is very long."""
-    whole, half = str(text), _LONGEST // 2
-    return whole if len(whole) <= _LONGEST else f"{whole[:half]}[...]{whole[-half:]}"
+    whole, half = str(text), longest // 2
+    return whole if len(whole) <= longest else f"{whole[:half]}[...]{whole[-half:]}"
 
 
 def quoted(value: object) -> str:
@@ -23,4 +25,4 @@ def quoted(value: object) -> str:
         text = repr(value)
     except Exception:  # of somebody's own class, or of a whole number with thousands of digits
         text = f"a value of the type {type(value).__name__}"
-    return shortened(printable(" ".join(text.split()) if "\n" in text else text))
+    return shortened(printable(" ".join(text.split()) if "\n" in text else text), _LONGEST_VALUE)

@@ -123,7 +123,7 @@ class Unspeakable:
 ODD: list[Any] = [
     *(None, True, False, -1, 0, 3, 1.5, float("nan"), float("inf"), 1e308, 10**30, 10**400, 10**5000),
     *("", "x", "é\n", "\x1b[31m", "9" * 5000, "-", "1-", "5-2", "0:1", "linear:", "peak:nan:1", "linear:1e308:-1e308"),
-    *("a\x00b", "x" * 5000, "/", "..", "~nobody/x", b"x", Path("x"), Path()),
+    *("a\x00b", "x" * 50_000, "/", "..", "~nobody/x", b"x", Path("x"), Path()),
     *([], [[]], ["a"], [1, "x"], [None], [True], [1e308], [10**5000], ["nan"], {}, {"a": 1}, {1: []}, set(), (), (1,)),
     *(np.zeros(3), np.array([["a"] * 30] * 30), np.float32(1), np.int64(1), np.bool_(True)),
     *(object(), 1j, range(3), lambda: 0, int, decimal.Decimal(1), iter([]), ..., Unspeakable()),
@@ -150,7 +150,7 @@ def test_every_odd_value_of_every_argument_is_understood_or_one_sentence(argumen
     assert len(refused) > 20
     for text in refused:
         assert text.isprintable()
-        assert len(text) < 1500
+        assert len(text) < 8000
         assert argument in text or argument == "vectors" or text.startswith("alpha is missing")
 
 

@@ -21,7 +21,7 @@ def read_layers(spec: Any) -> Sequence[int] | None:
     chosen: Sequence[int]
     if isinstance(spec, str) and spec == "all":
         return None
-    if isinstance(spec, str) and (match := re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", spec.strip())):
+    if isinstance(spec, str) and (match := re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", spec.strip())):
         first, last = int(match[1]), int(match[2] or match[1])
         chosen = range(first, last + 1)
     elif _is_number(spec):
