@@ -78,7 +78,7 @@ def compare(folder: Path, model: Path, ways: list[list[list[str]]], engine: str 
                 for text in path.read_text(encoding="utf-8").split("\n")[:-1]
                 if '"doc_id"' in text
             }
-            for path in sorted((together / "record").iterdir())
+            for path in sorted((together / "record").glob("*.jsonl"))
         ]
         assert by_rank == [{0, 2, 4}, {1, 3}]
         assert len(list(read_lines(together / "record"))) == 15
