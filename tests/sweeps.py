@@ -48,11 +48,11 @@ def _die_at(event: int | None) -> None:
         os.pwrite(_COUNTER, events.to_bytes(4, "big"), 0)
         return events == event
 
-    def torn_write(self: Any, path: Path, file: Any, raw: bytes) -> int:
+    def torn_write(self: Any, path: Path, handle: int, raw: bytes) -> int:
         if step():
-            file.write(raw[: len(raw) // 2])
+            os.write(handle, raw[: len(raw) // 2])
             os._exit(137)
-        return write(self, path, file, raw)
+        return write(self, path, handle, raw)
 
     def no_replace(*names: Any) -> None:
         if step():
