@@ -21,7 +21,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._factory import TaskFactory
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.files import is_file, parse_json, read_text, unwritable
+from lm_eval_steer.files import is_file, is_folder, parse_json, read_text, unwritable
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.result_files import check_results, samples_file
@@ -142,7 +142,7 @@ def write_arm(
         SteeringError: where the record lacks a response, and where the files cannot be written.
     """
     part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    remove(part)
     tracker = EvaluationTracker(output_path=str(part))
     model_args = arguments(args, arm.changes)
     lm.steer(arm.plan)
@@ -176,14 +176,28 @@ def write_arm(
         for path in part.rglob("*.json*"):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-        if os.path.lexists(folder):
-            shutil.rmtree(folder)
+        remove(folder)
         os.replace(part, folder)
     except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)  # a full disk has room for what comes before the next try
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and not isinstance(error, SteeringError):
             raise unwritable(folder, error) from None
         raise
+
+
+def remove(path: Path) -> None:
+    """Remove a folder, or what is in its place, if there is anything.
+
+    Raises:
+        SteeringError: where the system refuses it.
+    """
+    try:
+        if is_folder(path) and not path.is_symlink():
+            shutil.rmtree(path)
+        elif os.path.lexists(path):
+            path.unlink()
+    except OSError as error:
+        raise unwritable(path, error) from None
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
@@ -16,11 +15,10 @@ from rich.console import Console
 from lm_eval_steer.alphas import alpha_name
 from lm_eval_steer.controls import Control
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.files import unwritable
 from lm_eval_steer.locks import held
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.sweep.args import SweepArgs
-from lm_eval_steer.sweep.arms import Arm, arm_folder, holds, result_file, write_arm
+from lm_eval_steer.sweep.arms import Arm, arm_folder, holds, remove, result_file, write_arm
 from lm_eval_steer.sweep.before import examine, model_class
 from lm_eval_steer.sweep.compare import describe
 from lm_eval_steer.sweep.finished import VECTOR, is_finished
@@ -103,10 +101,7 @@ def _make_manager(args: SweepArgs) -> TaskManager:
 def _clean(args: SweepArgs) -> None:
     """Remove arms that a start which was killed left half written."""
     for path in (args.folder / "arms").glob("*/*.part"):
-        try:
-            shutil.rmtree(path)
-        except OSError as error:
-            raise unwritable(path, error) from None
+        remove(path)
 
 
 class _Sweep:

@@ -93,13 +93,19 @@ def _check(
 ) -> None:
     if name not in manager.all_subtasks:
         kind = (
-            "is a group of tasks: name its tasks" if name in manager.all_tasks else "is no task: see lm_eval ls tasks"
+            "is a group of tasks: name its tasks"
+            if name in manager.all_tasks
+            else "is no task: see lm_eval ls tasks, or name the folder of your own with --include_path"
         )
         raise SteeringError(f"{option} {name} {kind}")
     requests = build(name, manager, None, 1, False, harness)
     if getattr(requests.task, "UNSAFE_CODE", False) and not harness.confirm_run_unsafe_code:
         raise SteeringError(
             f"{option} {name} executes what the model writes: add --confirm_run_unsafe_code if that may be"
+        )
+    if getattr(requests.task, "MULTIMODAL", False):
+        raise SteeringError(
+            f"{option} {name} asks with images or sound, which no model that steers takes: leave it out"
         )
     examine(requests)
 
