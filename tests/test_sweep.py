@@ -1034,12 +1034,13 @@ def test_the_example_of_the_help_runs(
     small = {"models/smollm2": child["pretrained"], "40": "2"}
     monkeypatch.chdir(tmp_path)
     argv = [small.get(word, word.replace("models/smollm2", child["pretrained"])) for word in words[1:]]
-    assert main([*argv, "--batch_size", "64"]) == 0
+    assert argv[-2:] == ["--output_path", "sweep"]
+    assert main([*argv[:-1], "a sweep", "--batch_size", "64"]) == 0
     out = capsys.readouterr().out
     for words_of_table in ("baseline", "vote", "random:2 best", "McNemar p", "18 values", " pt"):
         assert words_of_table in out
-    last = out.strip().split("\n")[-1].split()
-    assert last[:2] == ["lm-eval-steer", "leaderboard"]
+    last = shlex.split(out.strip().split("\n")[-1])
+    assert last == ["lm-eval-steer", "leaderboard", "a sweep"]
     assert main(last[1:]) == 0
     assert "vote of 18" in capsys.readouterr().out
 
