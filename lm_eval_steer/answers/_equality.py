@@ -9,12 +9,12 @@ import functools
 import json
 import logging
 import os
-import re
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+from lm_eval_steer.answers._latex import tidy, words
 from lm_eval_steer.errors import SteeringError
 
 CPU_SECONDS = 5
@@ -24,8 +24,6 @@ WALL_SECONDS = 120
 """The same by the clock, for what waits instead of computing and for systems without the other limit."""
 
 _log = logging.getLogger(__name__)
-_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox)\s*\{([^{}]*)\}")
-_EDGES = re.compile(r"^[\s.()]+|[\s.()]+$")
 
 
 class _Verifier:
@@ -90,19 +88,15 @@ def _verifier(process: int) -> _Verifier:
     return _Verifier()
 
 
-def _words(text: str) -> str | None:
-    r"""The words of an answer that is words only (`\text{Friday}`); None for anything with a digit or a command."""
-    plain = _EDGES.sub("", " ".join(_TEXT.sub(r"\1", text).split()))
-    return plain.casefold() if re.fullmatch(r"[^\W\d_][^\d\\{}^_$=]*", plain) else None
-
-
 @functools.lru_cache(maxsize=2**16)
 def math_equal(gold: str, answer: str) -> bool:
     r"""Whether `answer` is the same as `gold`, for math-verify (github.com/huggingface/Math-Verify).
 
-    Neither symmetric nor transitive, so the reference comes first: `1 \le x \le 3` takes `[1,3]` for an answer, but not
-    the other way round, and 5 equals `x=5` and `y=5`, which differ. Identical strings are equal. Words in `\text{…}`
-    are compared as words, since math-verify reads bare ones as products of letters ("east" would equal "seat").
+    Neither symmetric nor transitive, so the reference comes first: 5 equals `x=5` and `y=5`, which differ. Identical
+    strings are equal, and so are an interval and an inequality that hold for the same numbers. Words in `\text{…}` are
+    compared as words, since math-verify reads bare ones as products of letters ("east" would equal "seat"). Beyond
+    math-verify, `tidy` writes both in a way that it reads as a whole, and exact numbers are compared exactly, where
+    it rounds to six decimals.
 
     A comparison that takes longer than `CPU_SECONDS` of processor time is unequal, logged and counted
     (`math_unfinished`). Works in any thread and process. Verdicts are kept, so the same pair costs time once.
@@ -112,12 +106,13 @@ def math_equal(gold: str, answer: str) -> bool:
     """
     if gold == answer:
         return True
-    if _TEXT.search(gold) or _TEXT.search(answer):
-        one, other = _words(gold), _words(answer)
-        if one is not None and other is not None:
-            return one == other
-    one, other = (re.sub(r"(?<!\\)\$", "", " ".join(text.split())) for text in (gold, answer))
-    return _verifier(os.getpid()).equal(one, other)
+    one, other = words(gold), words(answer)
+    if (one.marked or other.marked) and one.text:
+        if one.text == other.text:
+            return True
+        if one.only and other.only:
+            return False
+    return _verifier(os.getpid()).equal(tidy(gold), tidy(answer))
 
 
 def math_unfinished() -> int:

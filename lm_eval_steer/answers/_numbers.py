@@ -1,93 +1,183 @@
 """Numbers: GSM8K and problems that end as GSM8K's do."""
 
 import re
-import unicodedata
 from fractions import Fraction
 
+from lm_eval_steer.answers._plain import LONGEST_NUMBER, NUMBER, canonical, numbers, plain, values
+from lm_eval_steer.answers._sentences import aside, unmarked
 from lm_eval_steer.answers._thoughts import visible
+from lm_eval_steer.answers._turns import own_turn
 
-LONGEST_NUMBER = 100
-"""Characters; a longer run of digits is the babble of a broken model and no number."""
-
-
-def canonical(value: Fraction) -> str:
-    """Equal numbers, equal strings: 18, -0.5, 1/3 (the exact decimal, or where there is none, the reduced fraction)."""
-    places = next((p for p in range(LONGEST_NUMBER + 1) if 10**p % value.denominator == 0), 0)
-    if not places:
-        return str(value)
-    digits = f"{abs(value.numerator) * 10**places // value.denominator:0{places + 1}d}"
-    return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"
-
-
-_DECIMAL = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<!\.)\.[0-9]+)"
-# Starts neither inside a word or number nor in an exponent. A minus between two numbers ("10-4", "(3)-4") is no sign.
-_NUMBER = (
-    r"(?<![^\W_])(?<![0-9]\.)(?<!\^)(?<!\^\{)"
-    r"(?P<sign>[$€£]-|(?<![)\]%}-])-[$€£]?|[$€£])?"
-    r"(?:(?P<whole>[0-9]{1,9}) +(?:and +)?(?=[0-9]+ ?/ ?[0-9]))?"
-    rf"(?P<number>{_DECIMAL})(?: ?/ ?(?P<below>{_DECIMAL}))?"
-)
-_NUMBERS = re.compile(_NUMBER)
+__all__ = ["LONGEST_NUMBER", "arith_answer", "canonical", "gsm8k_answer"]
 
 # "18." ends a sentence; "1. First, …" is an item of a list and answers nothing.
 _ITEM = r"[0-9]{1,2}[.)][ \t]+[^\W\d_]"
+_NOT = r"(?!\bnot\b|n['’]t\b|\bcannot\b|\bnever\b)"
+_ANSWER = r"(?<!wrong )(?<!incorrect )(?<!intermediate )\bans(?:wer)?s?\b"
 # After these a number may come anywhere in the sentence …
 _ANNOUNCED = re.compile(
-    r"(?:\banswers?\b[^.!?\n:=]{0,60}?\b(?:is|are|be|equals)\b(?!\s+not\b)|\bfinal answer\b[*_\s]{0,4}[:=]|\\f?boxed\b)"
+    rf"(?:{_ANSWER}(?:{_NOT}[^.!?\n:=]){{0,60}}?\b(?:is|are|be|equals)\b(?!\s+not\b)"
+    r"|\bfinal (?:answer|result|solution)\b[*_\s]{0,4}[:=]|\\f?boxed\b|<answer>)"
     rf"(?![^\w\n]{{0,20}}\n[\W_]{{0,20}}{_ITEM})",
     re.IGNORECASE,
 )
 # … after these it comes at once, or they announce something else ("#### Step-by-step derivation:", "Answer: Let us …").
 _LABELLED = re.compile(
-    rf"(?:\banswers?\b[*_]{{0,2}}[ \t]?[:=\n]|(?<!\#)\#{{3,6}}(?!\#))(?![\W_]{{0,20}}{_ITEM})"
-    rf"(?=[\W_]{{0,20}}?(?:about |approximately |[A-Za-z] ?= ?)?[\W_]{{0,20}}?{_NUMBER})",
+    rf"(?:\bans(?:wer)?s?\b[*_]{{0,2}}(?:[ \t]?[:=\n]|[ \t]?[→⇒]|[ \t][-–—][ \t]|\.[ \t])|(?<!\#)\#{{3,6}}(?!\#))"
+    rf"(?![\W_]{{0,20}}{_ITEM})"
+    rf"(?=[\W_]{{0,20}}?(?:about |approximately |[A-Za-z] ?= ?)?[\W_]{{0,20}}?{re.sub('[?]P<[a-z]+>', '?:', NUMBER)})",
     re.IGNORECASE,
 )
-_BOLD = re.compile(rf"\*\*(?:[^*\n]{{0,60}}[=≈])?[^\w*\n]{{0,20}}?(?P<bold>{_NUMBER})(?![.)] )[^*\n0-9]{{0,30}}\*\*")
+_BOLD = re.compile(rf"\*\*(?:[^*\n]{{0,60}}[=≈])?[^\w*\n]{{0,20}}?(?P<bold>{NUMBER})(?![.)] )[^*\n0-9]{{0,30}}\*\*")
 # The rest of the sentence, which may begin on a later line.
-_SENTENCE = re.compile(r"[\W_]{0,40}(?:(?![.!?][*_)\"'\]}$]*(?:\s|$)).){0,200}")
+_SENTENCE = re.compile(r"[\W_]{0,40}(?:(?![.!?][*_)\"'\]}$]*(?:\s|$)|[。！？]).){0,200}")
+
+# What is said about an answer, and what bounds one, states none.
+_ABOUT = re.compile(
+    r"[\W_]*(?:also |indeed |clearly |therefore |thus )?(?:correct|right|wrong|incorrect|reasonable|valid"
+    r"|verified|plausible"
+    r"|consistent|sensible|likely to be right|less than|fewer than|smaller than|greater than|more than"
+    r"|larger than|bigger than"
+    r"|between|at most|at least|no more than|close to|in the range)\b",
+    re.IGNORECASE,
+)
+# What may stand between "is" and a number that is stated at once.
+_AT_ONCE = re.compile(
+    r"(?:[^\w]|\b(?:then|therefore|thus|hence|indeed|about|approximately|around|roughly|nearly|almost|exactly|simply|just|only"
+    r"|clearly|now|the|an?|equal to|given by|to be|[a-z]\s?=|_))*",
+    re.IGNORECASE,
+)
+_OPERATOR = re.compile(
+    r"[-+*/×÷x^−]|(?:%|\bpercent) of\b"
+    r"|\b(?:times|plus|minus|multiplied|divided|added|subtracted|less than|more than|over|at|each|per)\b",
+    re.IGNORECASE,
+)
+_SHARE = re.compile(r"\s*(?:dozens?\b|%\s+of\b|percent of\b)|\s+of\b", re.IGNORECASE)
+_IN_ALL = re.compile(r"\s*(?:\w+ ){0,2}(?:in total|altogether|in all|overall)\b", re.IGNORECASE)
+_SUM = re.compile(
+    r"\b(?:sum|product|difference|quotient|total|average|mean|half|twice|double|triple|third|quarter)\b", re.I
+)
+# Where the first clause of a sentence ends.
+_CLAUSE = re.compile(
+    r",(?!\d)|[;:(]|\b(?:because|since|as|so|for|which|and|but|given|if|when|where|while|not|or|from"
+    r"|that is|rather|making|giving)\b",
+    re.IGNORECASE,
+)
+_REASON = re.compile(
+    r"\b(?:because|since|as|given that|due to|where|assuming|if|not|rather than|instead of)\b", re.IGNORECASE
+)
+_EQUALS = (
+    r"(?:is|are|was|be|equals?|equal to|makes?|made|gives?|gave|yields?|totals?|comes? (?:out )?to|becomes?"
+    r"|leaves?|adds? up to|works? out (?:to|as))"
+)
+_RESULT = re.compile(rf"[=≈]|\b{_EQUALS}\b", re.IGNORECASE)
+_FOLLOWS = re.compile(
+    rf"\b(?:which|that|this|it)\s+(?:\w+\s+)?{_EQUALS}\b|[=≈]|\bor\b|\bso\b|\bmaking\b|\bgiving\b|\bthat is\b"
+    r"|\bto (?:get|give|make|obtain)\b|\bfor a total of\b|\bresulting in\b|\btotal(?:l?ing)?\b|:|\(",
+    re.IGNORECASE,
+)
+# A clause that goes on with the story: "and makes $18", not "and 12 minutes".
+_GOES_ON = re.compile(
+    r"(?:[,;]\s*)?\b(?:(?:and|but)(?:\s+(?:so|then|thus|therefore|hence|finally|also))?(?!\s*(?:an? |the "
+    r"|about |only )?[-$]*[0-9.])"
+    r"|so|then|therefore|thus|hence|which means|meaning|making|leaving|giving|earning|resulting in"
+    r"|totall?ing|for a total of"
+    r"|(?:which|that)\s+(?:makes|gives|leaves|brings|results in|adds up to|comes to)|to (?:get|make|give|earn))\b",
+    re.IGNORECASE,
+)
+# A number that only qualifies: "after selling 9 eggs", "of the 16 eggs", "at $2 each".
+_BESIDE = re.compile(
+    r"(?:\b(?:after|before|from|of|at|by|with|in|per|than|out of|on|every|each|over|during|within|using)\s+"
+    r"(?:\w+ing\s+)?|\b\w{2,}ing\s+)(?:(?:the|all|her|his|its|their|these|those|about|only|first|last|other)\s+)*\$?\Z",
+    re.IGNORECASE,
+)
 
 
-def _plain(text: str) -> str:
-    """Typographic and LaTeX spellings of numbers in plain characters."""
-    text = re.sub("[¼-¾⅐-⅞]", lambda m: " " + unicodedata.normalize("NFKC", m[0]).replace("⁄", "/"), text)
-    text = re.sub(r"(-?)\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r" \1\2/\3 ", text.replace("−", "-"))
-    text = re.sub(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}", r" \1 ", text)
-    return re.sub(r"\\([$%])", r"\1", re.sub(r"\\[!,;]", "", text.replace("{,}", ",")))
+def _last_result(text: str) -> list[Fraction]:
+    """The first number behind the last equals sign that has one behind it."""
+    for part in reversed(re.split("[=≈]", text)[1:]):
+        if found := values(part):
+            return found[:1]
+    return []
 
 
-def _values(text: str) -> list[Fraction]:
-    """Every number of a text, in order; mixed numbers ("1 1/2") and fractions count as one."""
-    values = []
-    for match in _NUMBERS.finditer(text):
-        below = Fraction((match["below"] or "1").replace(",", "")) if len(match[0]) <= LONGEST_NUMBER else 0
-        if below:
-            value = int(match["whole"] or 0) + Fraction(match["number"].replace(",", "")) / below
-            values.append(-value if "-" in (match["sign"] or "") else value)
-    return values
+def _expressed(text: str, end: int) -> list[Fraction]:
+    """The result of an expression whose first number ends at `end`: what is said to equal it, or to follow from it."""
+    for match in _FOLLOWS.finditer(text, end):
+        if found := values(text[match.end() :]):
+            return _last_result(text[match.start() :]) or found[:1]
+    return []
 
 
-def _first_value(sentence: str) -> list[Fraction]:
-    """The number that a sentence states, as a list of one or none: behind its last equals sign if one is there."""
-    return (_values(re.split("[=≈]", sentence)[-1]) or _values(sentence))[:1]
+def _value(sentence: str) -> list[Fraction]:
+    """The number that a sentence states, as a list of one or none."""
+    found = numbers(sentence)
+    if not found:
+        return []
+    start, end, first = found[0]
+    if _AT_ONCE.fullmatch(sentence, 0, start):
+        stop = _CLAUSE.search(sentence, end)
+        clause = sentence[start : stop.start() if stop else len(sentence)]
+        if "=" in clause or "≈" in clause:
+            reason = _REASON.search(sentence, end)
+            return _last_result(sentence[start : reason.start() if reason else None]) or [first]
+        if _SHARE.match(sentence, end) and ("/" in sentence[start:end] or sentence[end : end + 3] != " of"):
+            return _expressed(sentence, end) or [first]
+        inside = numbers(clause)
+        between = clause[inside[0][1] : inside[1][0]] if len(inside) > 1 else ""
+        if _OPERATOR.search(between) and not re.fullmatch(r"\s*[-–—]\s*", between.replace(" - ", "+")):
+            told = [
+                value for match in _RESULT.finditer(clause, inside[1][1]) for value in values(clause[match.end() :])
+            ]
+            return (told or _expressed(sentence, start + inside[1][1]) or [first])[:1]
+        return [first]
+    if _SUM.search(sentence, 0, start) and (told := _expressed(sentence, end)):
+        return told
+    if reason := _REASON.search(sentence, end):
+        sentence = sentence[: reason.start()]
+    begins = [0, *(match.end() for match in _GOES_ON.finditer(sentence))]
+    clauses = [sentence[begin:stop] for begin, stop in zip(begins, [*begins[1:], len(sentence)], strict=True)]
+    clause = next(clause for clause in reversed(clauses) if values(clause))
+    if result := _last_result(clause):
+        return result
+    inside = numbers(clause)
+    for match in reversed(list(_RESULT.finditer(clause, inside[0][1]))):
+        if told := values(clause[match.end() :]):
+            return told[:1]
+    if whole := [value for _, stop, value in inside if _IN_ALL.match(clause, stop)]:
+        return whole[-1:]
+    core = [value for begin, _, value in inside if not _BESIDE.search(clause, 0, begin)]
+    return core[:1] or [inside[-1][2]]
+
+
+def _stated(text: str) -> list[Fraction]:
+    """What is stated as the answer, in order."""
+    ends = sorted({match.end() for marker in (_ANNOUNCED, _LABELLED) for match in marker.finditer(text)})
+    sentences = [match[0] for end in ends if (match := _SENTENCE.match(text, end))]
+    return [value for sentence in sentences if not _ABOUT.match(sentence) for value in _value(sentence)]
 
 
 def gsm8k_answer(response: str) -> str | None:
     """The last number that is stated as the answer, else the last alone in bold, else the last of all; canonical.
 
-    Stated is "#### 18", "The answer is 18", "Final answer: 18", "Answer: 18" and \\boxed{18}. Currency, percent signs,
-    thousands commas and units are left out: "$1,800.00" and "1800 dollars" are both 1800, and 50% is 50, not 0.5.
+    Stated is "#### 18", "The answer is 18", "Final answer: 18", "Answer: 18" and \\boxed{18}; of an expression or a
+    whole sentence what it comes to ("9 times $2, which is $18"). Currency, percent signs, thousands separators and
+    units are left out: "$1,800.00" and "1 800 dollars" are both 1800, 1.5 million is 1500000, and 50% is 50, not 0.5.
+    Numbers that say how sure the model is, check the answer or count steps are none. A response ends at a question of
+    its own.
     """
     text = visible(response)
     if text is None:
         return None
-    text = _plain(text)
-    ends = sorted({match.end() for marker in (_ANNOUNCED, _LABELLED) for match in marker.finditer(text)})
-    sentences = [match[0] for end in ends if (match := _SENTENCE.match(text, end))]
-    stated = [value for sentence in sentences for value in _first_value(sentence)]
-    bold = [value for match in _BOLD.finditer(text) for value in _values(match["bold"])]
-    values = stated or bold or _values(text)
-    return canonical(values[-1]) if values else None
+    text = re.sub(r"\bi\.e\.", "that is", re.sub(r"\bapprox\.", "about", plain(text)))
+    text = unmarked(own_turn(text, lambda before: bool(_stated(before))))
+    stated = _stated(text)
+    told = aside(text, lambda part: bool(values(part)))
+    if stated and told != text:
+        stated = _stated(told) or stated
+    bold = [value for match in _BOLD.finditer(told) for value in values(match["bold"])]
+    found = stated or bold or values(told) or values(text)
+    return canonical(found[-1]) if found else None
 
 
 arith_answer = gsm8k_answer

@@ -3,8 +3,9 @@ r"""One of several options: ARC."""
 import re
 from collections.abc import Sequence
 
-from lm_eval_steer.answers._text import boxes
+from lm_eval_steer.answers._text import boxes, tagged
 from lm_eval_steer.answers._thoughts import visible
+from lm_eval_steer.answers._turns import own_turn
 
 # Emphasis, and LaTeX around words.
 _NOISE = re.compile(
@@ -12,25 +13,52 @@ _NOISE = re.compile(
     r"|[*_`\"“”$~{}]|\\[()\[\]!,;: ]|\\q?quad\b"
 )
 
+_NOUN = r"(?:answer|option|choice|letter|statement|pick|selection|one)"
+_GOOD = r"(?:correct|right|best|final|selected|chosen|accurate|most \w+|only|my)"
 _STATED = re.compile(
-    r"\b(?:answer|(?:correct|right|best|most \w+) (?:option|choice|statement|one))\b"
+    r"(?<!wrong )(?<!incorrect )(?<!worst )(?<!if the )(?<!if the correct )"
+    rf"\b(?:answer|{_GOOD} {_NOUN})\b"
     r"(?:(?!\bnot\b|n[’']t\b|\bcannot\b|\bneither\b)[^.!?\n:=\\]){0,60}?\b(?:is|are|be)\b(?!\s+not\b)\s*:?"
-    r"|\banswer\b[*_]{0,2}[ \t]*[:=\n]"
-    r"|\b(?:I|we) (?:would |will |should )?(?:choose|pick|select)\b",
+    rf"|(?<!wrong )(?<!incorrect )\b(?:ans(?:wer)?|{_GOOD} {_NOUN})\b[*_]{{0,3}}(?:[ \t]*[:=\n→⇒]|[ \t]+[-–—][ \t])"
+    r"|(?:^|(?<=\n))[ \t>#*_]{0,8}(?:option|choice|answer)[*_]{0,3}[ \t]*[:=]"
+    r"|(?:^|(?<=\n))[ \t>*_]{0,8}(?:final )?answer[*_]{0,3}[ \t]+(?=\(?[A-Z]\)?[*_. ]*(?:\n|$))"
+    r"|(?<!\#)\#{3,6}(?!\#)(?=[ \t]*[*_]*[(\[]?(?:[A-Z]|[0-9])[)\]]?[*_.]*[ \t]*(?:\n|$))"
+    r"|\b(?:I|we)(?:[’']d| would| will|[’']ll| should| must)? (?:choose|pick|select|go with)\b",
     re.IGNORECASE,
 )
-# Weaker: the option comes first ("Option B is correct").
+_LETTER = r"(?:\(\s*(?P<{0}>[A-Za-z]|[0-9]{{1,2}})\s*\)|(?P<{0}bare>[A-Z]|[0-9]{{1,2}}))"
+_BARRED = r"(?!\s+(?:not|never|in)?(?:correct|wrong|false)?\b(?:not|never|wrong|incorrect|false|untrue|n[’']t)\b)"
+# Weaker: the option comes first ("Option B is correct"), or is the only one of which something is said.
 _AFTERWARDS = re.compile(
-    r"(?<![\w(])(?:\(\s*([A-Za-z]|[0-9]{1,2})\s*\)|([A-Z]|[0-9]{1,2})) (?:is|must be) "
-    r"(?:therefore |clearly |thus |indeed )?(?:the )?(?:(?:most \w+|only|best|correct|right) )?"
-    r"(?:correct|right|best|answer)\b"
+    rf"(?<![\w(])(?:{_LETTER.format('first')}|(?P<text>\x00[0-9]+\x00)) (?:is|must be|would be|has to be|seems) "
+    r"(?:therefore |clearly |thus |indeed |definitely |probably |most likely |likely )?(?:the )?"
+    r"(?:(?:most \w+|only|best|single|one) )?(?:correct|right|best|true|answer|option|choice|one that|most \w+)\b"
+    rf"|\b[Oo]nly (?:(?:the )?(?:option|choice|answer|statement|letter) )?{_LETTER.format('only')}"
+    r"(?! (?:is|are|was|seems) (?:not|never|wrong|incorrect|false|untrue|too|un\w+|im\w+|in\w+)\b"
+    r"| (?:\w+n[’']t|cannot|can not|does not|fails?)\b)"
+    r" [a-z]\w*",
 )
+_CONCLUDED = re.compile(
+    r"(?:\b(?:hence|therefore|thus|so|consequently|it(?:[’']s| is| must be| has to be| should be"
+    r"| would be)|that(?:[’']s| is)"
+    r"|must be|I(?:[’']d| would)? (?:think|believe|guess|say)(?: (?:that )?it(?:[’']s| is| would be| must be))?"
+    r"|leav(?:es|ing)(?: us)?(?: with)?(?: only)?|left with(?: only)?|all but|go(?:ing)? with|(?:most "
+    r"|very )?(?:likely|probably)"
+    r"|definitely|certainly|surely|clearly|obviously)\b[:,]?\s*)+(?:(?:the )?(?:answer|option|choice|letter)\s+)?"
+    r"(?:\(\s*(?P<round>[A-Za-z]|[0-9]{1,2})\s*\)|(?P<bare>[A-Z]))(?=\s*(?:$|\n|[.,;:!](?!\w)|\)|\(|\bbecause\b|\bsince\b|\bas\b))",
+    re.IGNORECASE,
+)
+_LISTED = re.compile(r"(?<!\w)\(?[A-Z0-9]\)?\s*(?:,|/|&|and|or)+\s*\(?\Z")
+_DENIED = re.compile(r"(?:n[’']t|\bnot|\bcannot|\bnever|\bdoubt)\s+(?:\w+\s+){0,2}\Z", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*([^*\n]{1,300})\*\*")
 
 # "Option", "The correct answer is", "therefore": words before the option itself.
 _TITLE = re.compile(
-    r"[\s>#]*(?:(?:(?:the |my )?(?:(?:correct|final|right|best) )?(?:answer|option|choice|letter)\b\s*(?:is\b)?\s*[:=]?"
-    r"|(?:therefore|thus|hence|clearly|probably|indeed)\b,?)\s*)*",
+    r"[\s>#,]*(?:(?:(?:the |my )?(?:(?:correct|final|right|best) )?(?:answer|option|choice"
+    r"|letter)\b\s*(?:is\b)?\s*[:=]?"
+    r"|(?:therefore|thus|hence|indeed|most|very|almost|likely|just|only|of course|in fact|without (?:a "
+    r"|any )?doubt|still|actually"
+    r"|[a-z]{3,}ly)\b,?)\s*)*",
     re.IGNORECASE,
 )
 _HEAD = re.compile(
@@ -40,8 +68,15 @@ _HEAD = re.compile(
 _CLOSED = re.compile(r"\s*(?:$|[:,;!—–]|\.(?!\w)|-\s)")
 _FOLLOWED = re.compile(r"\s+(?:\(|-|–|—|(?:because|since|as|for|which|due|rather|not|is|and|but|with)\b)")
 _ITEM = re.compile(r"\.\s+\w")  # "1. First, …"
-_ANOTHER = re.compile(r"\s*(?:(?:,|/|&|\band\b|\bor\b)\s*)+\(?([A-Za-z]|[0-9]{1,2})\)?\s*(?:$|[.;!,])")
-_SEPARATOR = re.compile(r"(?:[\s.:,)\]]|[–-]\s)*")
+# One more option, or several, up to the sentence's end: "A or B", "A, B and C", "(A) a coat and (C) a cube".
+_MORE = (
+    r"(?:\([^()\n]{{1,80}}\)\s*)?(?:(?:,|/|&|\band\b|\bor\b)\s*)+(?:(?:option|choice|also"
+    r"|both)\s+)?\(?(?P<{}>[A-Za-z]|[0-9]{{1,2}})\)?\s*"
+)
+_ANOTHER = re.compile(
+    rf"\s*{_MORE.format('one')}(?:{_MORE.format('last')})*(?:\([^()\n]{{1,80}}\)\s*)?(?:$|[.;!,](?!\s*[A-Za-z]\b))"
+)
+_SEPARATOR = re.compile(r"(?:[\s.:,)\](]|[–-]\s)*")
 
 
 def _clean(text: str) -> str:
@@ -51,7 +86,7 @@ def _clean(text: str) -> str:
 
 def _same(text: str) -> str:
     """What two spellings of an option's text share."""
-    return re.sub(r"^(?:the|an?) ", "", " ".join(_clean(text).split()).rstrip(".!;:, ").casefold())
+    return re.sub(r"^(?:the|an?) ", "", " ".join(_clean(text).split()).rstrip(".!;:,) ").casefold())
 
 
 class _Options:
@@ -91,7 +126,7 @@ class _Options:
         head, label = _HEAD.match(line), None
         if head and (named := self._named(head["token"])):
             another = _ANOTHER.match(head["rest"])
-            if another and self._named(another[1]) not in (None, named):
+            if another and any(self._named(one) not in (None, named) for one in another.group("one", "last") if one):
                 return None
             texted = self._with_text(_SEPARATOR.sub("", head["rest"], count=1)) == named
             item = head["token"].isdigit() and not head["close"] and _ITEM.match(head["rest"])
@@ -102,13 +137,35 @@ class _Options:
                 return label
         return self._with_text(line) or self._with_text(whole) or label
 
+    def label(self, token: str) -> str | None:
+        """The label that a token means: a letter, a digit, or the place of an option that `marked` wrote."""
+        return self._in_order[int(token.strip("\x00"))] if token.startswith("\x00") else self._named(token)
+
+    def marked(self, text: str) -> str:
+        """A text with the texts of options as their places between two signs that no text has; the longest first."""
+        text = text.replace("\x00", "")
+        places = {option[1]: place for place, option in enumerate(self._texts) if len(option[0]) > 2}
+        if not places:
+            return text
+        words = "|".join(re.escape(words) for words in sorted(places, key=len, reverse=True))
+        folded = {words.casefold(): place for words, place in places.items()}
+        return re.sub(
+            rf"(?<!\w)(?:(?:the|an?) )?({words})(?!\w)(?= (?:is|must|would|has|seems)\b)",
+            lambda match: (
+                f"\x00{folded.get(match[1].casefold(), 0)}\x00" if match[1].casefold() in folded else match[0]
+            ),
+            text,
+            flags=re.IGNORECASE,
+        )
+
     def alone(self, text: str) -> str | None:
         """The option that `text` is: its label, its text, or both, and nothing else."""
         label = self.read(text)
         if label is None:
             return None
-        same, rest = next(option[0] for option in self._texts if option[2] == label), _clean(text)
-        head = _HEAD.match(rest)
+        same, rest = next(option[0] for option in self._texts if option[2] == label), _clean(text).lstrip("#> ")
+        title = _TITLE.match(rest)
+        head = _HEAD.match(rest, title.end() if title else 0)
         after = _same(_SEPARATOR.sub("", head["rest"], count=1)) if head else None
         return label if _same(rest) == same or after in ("", same) else None
 
@@ -119,24 +176,55 @@ def _only(found: Sequence[str | None]) -> str | None:
     return options.pop() if len(options) == 1 else None
 
 
+def _strong(text: str, options: _Options) -> list[str]:
+    """What is stated as the answer, in order."""
+    statements = boxes(text) + [(match.end(), text[match.end() :][:400].lstrip()) for match in _STATED.finditer(text)]
+    statements += tagged(text)
+    return [label for _, statement in sorted(statements) if (label := options.read(statement))]
+
+
+def _weak(text: str, options: _Options) -> list[str]:
+    """What is called right, or is concluded, in order; the former counts more."""
+    clean = options.marked(re.sub(r"[*_`]", "", text))
+    called = [
+        (match, match["first"] or match["firstbare"] or match["only"] or match["onlybare"] or match["text"])
+        for match in _AFTERWARDS.finditer(clean)
+    ]
+    called = [
+        one for one in called if not _LISTED.search(clean, 0, one[0].start() if not one[1].startswith("\x00") else 0)
+    ]
+    named = [
+        options.label(token)
+        for match, token in called
+        if not _DENIED.search(clean, max(0, match.start() - 40), match.start())
+    ]
+    if found := [label for label in named if label]:
+        return found
+    concluded = [
+        options.label(match["round"] or match["bare"])
+        for match in _CONCLUDED.finditer(clean)
+        if (match["round"] or match["bare"].isupper())
+        and not _DENIED.search(clean, max(0, match.start() - 40), match.start())
+        and not _ANOTHER.match(clean, match.end())
+    ]
+    return [label for label in concluded if label]
+
+
 def arc_answer(response: str, labels: Sequence[str], texts: Sequence[str]) -> str | None:
     r"""The question's own label of the option that was stated last.
 
-    Stated is \boxed{B}, "The answer is B", "Answer: (b)", "The best choice is B", each also with the option's text;
-    else "Option B is correct"; else the only option in bold; else the only line that is nothing but an option. A digit
-    means the option at that place where labels are letters and no option has that text, and the other way round. A
-    capital that may be a word ("A community"), a denial and two options at once state nothing.
+    Stated is \boxed{B}, "The answer is B", "Answer: (b)", "The best choice is B", "#### B", <answer>B</answer>, each
+    also with the option's text; else "Option B is correct" and "Only B works"; else "Hence (B)." and "most likely B";
+    else the only option in bold; else the only line that is nothing but an option. A digit means the option at that
+    place where labels are letters and no option has that text, and the other way round. A capital that may be a word
+    ("A community"), a denial and several options at once state nothing. A response ends at a question of its own.
     """
     text = visible(response)
     if text is None:
         return None
     options = _Options(labels, texts)
-    statements = boxes(text) + [(match.end(), text[match.end() :][:400].lstrip()) for match in _STATED.finditer(text)]
-    stated = [label for _, statement in sorted(statements) if (label := options.read(statement))]
-    if stated:
-        return stated[-1]
-    afterwards = [options.read(f"({token[0] or token[1]})") for token in _AFTERWARDS.findall(text)]
-    if named := [label for label in afterwards if label]:
-        return named[-1]
+    text = own_turn(text, lambda before: bool(_strong(before, options)))
+    if found := _strong(text, options) or _weak(text, options):
+        return found[-1]
     bold = _only([options.read(match[1]) for match in _BOLD.finditer(text)])
     return bold or _only([options.alone(line) for line in text.splitlines()])

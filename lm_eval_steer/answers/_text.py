@@ -1,4 +1,4 @@
-r"""What every kind of answer shares: the word for none, and boxes."""
+r"""What every kind of answer shares: the word for none, boxes and tags."""
 
 import re
 
@@ -8,6 +8,12 @@ NO_ANSWER = "[no answer]"
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])[ \t]*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace, and the second backslash of a line break, open nothing
 _BARE = re.compile(r"[^\s${}]+")
+
+
+def tagged(text: str) -> list[tuple[int, str]]:
+    """Where each <answer>…</answer> begins and what it holds; up to the end where the last is not closed."""
+    found = re.finditer(r"<answer>(.*?)(?:</answer>|\Z)", text, re.IGNORECASE | re.DOTALL)
+    return [(match.start(), content) for match in found if (content := match[1].strip())]
 
 
 def boxes(text: str) -> list[tuple[int, str]]:
