@@ -169,7 +169,7 @@ def _to_float(value: Any) -> Any:
     """A number as float, `_NO_JSON` names included; other types as they are, for `Line` to refuse."""
     if isinstance(value, str):
         return _NO_JSON[value]
-    return float(value) if _is_int(value) else value
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _refuse_constant(name: str) -> None:
@@ -189,7 +189,8 @@ def _refuse_keys(content: Any) -> None:
 
 
 def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether it is a whole number that every reader can hold (64 bits)."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def _are_scores(scores: Any) -> bool:
