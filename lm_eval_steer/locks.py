@@ -21,9 +21,10 @@ _HOLDER = re.compile(r"\s*process (?P<process>\d{1,20}) on (?P<host>\S{1,255})\s
 
 
 def take(path: str | Path, what: str, advice: str) -> Callable[[], None]:
-    """Hold the lock `path`, a file that is made where it is missing and stays, until the returned function is called.
+    """Hold the lock `path`, a file that is made for it, until the returned function is called, which removes it.
 
-    Its folder is made, too. Where the file system has no locks, that is told in a warning, and nothing is held.
+    Its folder is made where it is missing. Where the file system has no locks, that is told in a warning, and nothing
+    is held.
 
     Args:
         path: the lock's own file; what it guards is another.
@@ -48,9 +49,18 @@ def take(path: str | Path, what: str, advice: str) -> Callable[[], None]:
         return lambda: None
     with contextlib.suppress(OSError), open(path, "r+b", buffering=0) as file:
         file.seek(1)  # Windows lets nobody touch the first byte, which is what is locked there
-        file.write(f"process {os.getpid()} on {_host()}\n".encode())
-        file.truncate()
-    return lock.release
+        known = file.read().decode("ascii", "replace")
+        if not known or _HOLDER.fullmatch(known):  # where the system has no locks, filelock keeps notes of its own here
+            file.seek(1)
+            file.write(f"process {os.getpid()} on {_host()}\n".encode())
+            file.truncate()
+
+    def release() -> None:
+        with contextlib.suppress(OSError):  # Windows refuses, and filelock does it there
+            path.unlink()  # before the lock is let go: whoever has the file open finds it gone, and does not hold it
+        lock.release()
+
+    return release
 
 
 @contextmanager

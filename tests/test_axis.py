@@ -604,6 +604,27 @@ def test_two_runs_do_not_write_one_record(tmp_path: Path) -> None:
     assert a_set(tmp_path).generate_until(requests()[:2]) == first.generate_until(requests()[:2])
 
 
+def test_a_run_that_was_interrupted_holds_nothing(tmp_path: Path) -> None:
+    """Ctrl-C in a notebook, and the cell is run again while the first model is still there."""
+    first, heard = a_set(tmp_path), 0
+
+    def interrupt(line: Any, new: bool) -> None:
+        nonlocal heard
+        heard += 1
+        if heard == 7:
+            raise KeyboardInterrupt
+
+    first.watch = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        first.generate_until(requests())
+    again = a_set(tmp_path)
+    again.generate_until(requests())
+    assert again.get_model_info()["steering"]["responses"]["from_record"] == 6
+    first.watch = None
+    with pytest.raises(SteeringError, match="another run wrote to it: start this run again"):
+        first.generate_until(requests())
+
+
 def test_weights_that_changed_take_nothing_from_a_record(tmp_path: Path) -> None:
     """A folder is named as before and holds another model: its responses are its own."""
     folder = models.save_model(tmp_path / "model", "llama")

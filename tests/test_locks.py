@@ -27,7 +27,8 @@ def test_a_lock_has_one_holder_which_the_sentence_names(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), held(path, "the sweep", "wait"):
         raise KeyboardInterrupt
     with held(path, "the sweep", "wait"):
-        pass
+        assert path.exists()
+    assert list(path.parent.iterdir()) == []  # nothing stays behind
 
 
 def test_where_nothing_can_be_locked_that_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
