@@ -48,7 +48,7 @@ _STEERING = Parts(
         "alpha": Either(Each(NUMBER, 1), NUMBER),
         "settings": Each(TEXT),
         "control": CONTROL,
-        **dict.fromkeys(("vector", "system_prompt", "unit"), TEXT),
+        **dict.fromkeys(("vector", "system_prompt", "unit", "date"), TEXT),
         "transfer": Parts({}, {"parent": TEXT}),
         **dict.fromkeys(("vote", "votes", "passport", "application"), OBJECT),
         "doses": _DOSES,

@@ -1,0 +1,84 @@
+"""scripts/campaign.py: a few seconds of it, and whether it would notice."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def campaign() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("campaign", ROOT / "scripts" / "campaign.py")
+    assert spec
+    assert spec.loader
+    module = sys.modules["campaign"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_few_tries_find_no_fault(campaign: ModuleType) -> None:
+    found = campaign.campaign(["vectors", "results"], seed=3, seconds=60, most=4)
+    assert {kind: sum(tally.ways.values()) for kind, tally in found.items()} == {"vectors": 4, "results": 4}
+    assert [fault for tally in found.values() for fault in tally.faults] == []
+
+
+def test_it_tells_the_ways_to_end_apart(campaign: ModuleType) -> None:
+    def raw() -> None:
+        raise KeyError("gone")
+
+    def refused() -> int:
+        print("a sentence", file=sys.stderr)
+        return 2
+
+    ways = {
+        campaign.WORKED: lambda: 0,
+        campaign.SENTENCE: refused,
+        campaign.RAW: raw,
+        campaign.HANG: lambda: time.sleep(60),
+    }
+    assert {way: campaign.attempt(run, limit=0.3 if way == campaign.HANG else 30).way for way, run in ways.items()} == {
+        way: way for way in ways
+    }
+    assert "KeyError: 'gone'" in campaign.attempt(raw).words
+    assert campaign.attempt(lambda: os.kill(os.getpid(), signal.SIGUSR1)).way == campaign.RAW
+    job = campaign.Job(lambda folder: 0, lambda folder: "half")
+    assert campaign._judge(job, Path(), "half").way == campaign.WORKED
+    assert campaign._judge(job, Path(), "whole").way == campaign.OTHER
+    assert campaign._judge(campaign.Job(lambda folder: refused(), lambda folder: ""), Path(), "").way == campaign.OTHER
+
+
+def test_a_seed_draws_the_same_damage_again(campaign: ModuleType, tmp_path: Path) -> None:
+    told = []
+    for _ in range(2):
+        file = tmp_path / "results_1.json"
+        file.write_text('{"a": [1, {"b": "c"}], "d": null}')
+        told.append([campaign.change_json(file, random.Random(seed)) for seed in range(3)])
+    assert told[0] == told[1]
+    assert len(set(told[0])) > 1
+
+
+def test_faults_are_printed_and_are_the_exit_code(
+    campaign: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tally = campaign.Tally()
+    tally.ways[campaign.RAW] += 1
+    tally.faults.append("vectors 0: v.pt: \x1b[31m")
+    monkeypatch.setattr(campaign, "campaign", lambda *_: {"vectors": tally, "disks": campaign.Tally(skipped="no root")})
+    assert campaign.main(["--only", "vectors,disks"]) == 1
+    out = capsys.readouterr().out
+    assert "disks      skipped: no root" in out
+    assert out.splitlines()[-1] == "- seed 0, vectors 0: v.pt: \\x1b[31m"
+    tally.faults.clear()
+    assert campaign.main(["--only", "vectors,disks"]) == 0
+    with pytest.raises(SystemExit):
+        campaign.main(["--only", "all"])
