@@ -23,7 +23,8 @@ from lm_eval_steer.engine import rows
 from lm_eval_steer.engine.reference import Reference
 from lm_eval_steer.engine.rows import Row, ScoredRow
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models.axis import AlphaAxis, Asked, Written
+from lm_eval_steer.models.asked import Asked, Written
+from lm_eval_steer.models.axis import AlphaAxis
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.record import Record, read_lines

@@ -9,98 +9,24 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
 
 from lm_eval.api.instance import Instance
 from tqdm import tqdm
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.asked import Asked, Engine, Scores, Written
 from lm_eval_steer.models.options import Options
 from lm_eval_steer.models.plan import SteeringPlan, Variant
+from lm_eval_steer.models.tally import Tally
 from lm_eval_steer.models.vote_key import VoteKey
 from lm_eval_steer.record import Line, Record, digest
 from lm_eval_steer.voting import Vote, count, needed, weigh
 
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
-
-Scores = list[tuple[float, bool]]
-"""Log-likelihood of each continuation of a document, and whether greedy decoding would have written it."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What one variant is asked.
-
-    Attributes:
-        item: number of the request, or of the document whose choices are scored.
-        variant: number of the variant.
-        seed: of its draws, where tokens are drawn.
-    """
-
-    item: int
-    variant: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Written:
-    """What an engine wrote.
-
-    Attributes:
-        text: the response, as the harness would have it.
-        tokens: how many new tokens were run for it; None where unknown.
-        logprob: sum of their log-probabilities; None where unknown.
-        stop: `eos`, `stop`, `length`, or None where unknown.
-    """
-
-    text: str
-    tokens: int | None = None
-    logprob: float | None = None
-    stop: str | None = None
-
-
-class Engine(Protocol):
-    """What a model class brings. `finish` is called with a number of `asked` and what came of it, in any order."""
-
-    def write(
-        self, requests: Sequence[Instance], asked: Sequence[Asked], finish: Callable[[int, Written], None]
-    ) -> None:
-        """Continue the prompts of generate_until requests."""
-
-    def score(
-        self, documents: Sequence[Sequence[Instance]], asked: Sequence[Asked], finish: Callable[[int, Scores], None]
-    ) -> None:
-        """Score the continuations of the loglikelihood requests of documents."""
-
-    def length(self, request: Instance) -> int:
-        """How many tokens the continuation of a loglikelihood request has."""
-
-
-@dataclass
-class Tally:
-    """What the votes of a run came to.
-
-    Attributes:
-        keys: task -> what read its answers.
-        requests: how many were voted on.
-        unanimous: of them, those on which all answers that were counted agree.
-        no_answer: of them, those without any answer.
-        responses: how many votes there could have been.
-        skipped: how many of them could not change their vote any more and were left out, in the record or not.
-        unfinished: comparisons of answers that had no verdict in time and counted as unequal.
-    """
-
-    keys: dict[str, str] = field(default_factory=dict)
-    requests: int = 0
-    unanimous: int = 0
-    no_answer: int = 0
-    responses: int = 0
-    skipped: int = 0
-    unfinished: int = 0
-
 
 T = TypeVar("T")
 UNNAMED = "unnamed"
@@ -305,7 +231,7 @@ class AlphaAxis:
             item = items[number]
             results[number] = close(item, item.lines[vote.winner if vote else 0])
             if vote:
-                self._count(item, vote)
+                self.tally.add(vote, item.voted, variants)
 
         def take(number: int, variant: int, line: Line, new: bool) -> Line:
             item = items[number]
@@ -480,34 +406,6 @@ class AlphaAxis:
             self.tally.keys[task or UNNAMED] = key.name
         return keys
 
-    def _count(self, item: _Item[Any], vote: Vote) -> None:
-        self.tally.requests += 1
-        self.tally.unanimous += bool(vote.counts) and len(vote.counts[0].members) == item.voted
-        self.tally.no_answer += vote.answer is None
-        self.tally.responses += len(self.plan.variants)
-        self.tally.skipped += len(self.plan.variants) - item.voted
-
-
-def group_documents(requests: Sequence[Instance]) -> Iterator[list[int]]:
-    """The numbers of the requests of each document, repeats apart; requests made by hand stand alone.
-
-    With several ranks the harness gives a last request more often than it has repeats, to fill up: those are left out.
-    """
-    groups: dict[Any, list[int]] = {}
-    seen: Counter[Any] = Counter()
-    for number, request in enumerate(requests):
-        key: Any = (request.task_name, request.doc_id)
-        if request.doc_id is None:
-            key = number
-        else:
-            choice = (*key, request.idx)
-            key = (*key, seen[choice])
-            seen[choice] += 1
-            if request.repeats and seen[choice] > request.repeats:
-                continue
-        groups.setdefault(key, []).append(number)
-    yield from groups.values()
-
 
 def _settings(plan: SteeringPlan, variant: Variant, model: Mapping[str, Any]) -> dict[str, Any]:
     """All that determines the response of a variant but the request. Where nothing is steered, no vector matters."""
@@ -534,8 +432,3 @@ class _Clock:
         """Since the lap before, or since the clock was made."""
         last, self._last = self._last, time.perf_counter()
         return self._last - last
-
-
-def report(tally: Tally) -> dict[str, Any] | None:
-    """The votes as a result file shows them; None where nothing was voted on."""
-    return asdict(tally) if tally.requests else None

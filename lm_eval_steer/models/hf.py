@@ -17,7 +17,7 @@ from lm_eval_steer.engine.decode import Generated
 from lm_eval_steer.engine.encoder_decoder import EncoderDecoderEngine
 from lm_eval_steer.engine.rows import Row, RowEngine
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models.axis import Asked, Scores, Written
+from lm_eval_steer.models.asked import Asked, Scores, Written
 from lm_eval_steer.models.chat import Messages
 from lm_eval_steer.models.checkpoint import checkpoint_digest
 from lm_eval_steer.models.loaded import model_digest, tokenizer_digest
@@ -148,7 +148,7 @@ class SteeredHF(Steered, HFLM):
     def write(
         self, requests: Sequence[Instance], asked: Sequence[Asked], finish: Callable[[int, Written], None]
     ) -> None:
-        """Continue prompts (axis.Engine)."""
+        """Continue prompts (asked.Engine)."""
         if self.plan.is_plain:
             self._write_plainly(requests, asked, finish)
             return
@@ -236,7 +236,7 @@ class SteeredHF(Steered, HFLM):
         asked: Sequence[Asked],
         finish: Callable[[int, Scores], None],
     ) -> None:
-        """Score continuations (axis.Engine)."""
+        """Score continuations (asked.Engine)."""
         if self.plan.is_plain:
             self._score_plainly(documents, asked, finish)
             return

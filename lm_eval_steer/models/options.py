@@ -1,8 +1,9 @@
-"""Which option of a multiple-choice document is chosen: the harness's own formulas (lm_eval/api/task.py)."""
+"""Documents of multiple choice, and which option is chosen: the harness's own formulas (lm_eval/api/task.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +75,27 @@ class Options:
                 "here, and no task of that name built these requests in this process: use vote_metric=acc"
             )
         return np.array([float(len(text.encode() if metric == "acc_bytes" else text)) for text in self.texts])
+
+
+def group_documents(requests: Sequence[Instance]) -> Iterator[list[int]]:
+    """The numbers of the requests of each document, repeats apart; requests made by hand stand alone.
+
+    With several ranks the harness gives a last request more often than it has repeats, to fill up: those are left out.
+    """
+    groups: dict[Any, list[int]] = {}
+    seen: Counter[Any] = Counter()
+    for number, request in enumerate(requests):
+        key: Any = (request.task_name, request.doc_id)
+        if request.doc_id is None:
+            key = number
+        else:
+            choice = (*key, request.idx)
+            key = (*key, seen[choice])
+            seen[choice] += 1
+            if request.repeats and seen[choice] > request.repeats:
+                continue
+        groups.setdefault(key, []).append(number)
+    yield from groups.values()
 
 
 def _texts(task: Any, doc: Any) -> tuple[str, ...] | None:

@@ -6,23 +6,20 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lm_eval.api.instance import Instance
 
 from lm_eval_steer.engine.application import refuse_difference, uncompared
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models.axis import AlphaAxis, Asked, Scores, Written, group_documents, report
-from lm_eval_steer.models.chat import Messages, accepts_system_role, merge_system_role, names_without_default
-from lm_eval_steer.models.dates import asks_for_date, clock_at, date_among, today
+from lm_eval_steer.models.asked import Asked, Scores, Written
+from lm_eval_steer.models.axis import AlphaAxis
+from lm_eval_steer.models.dates import asks_for_date, date_among, today
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
+from lm_eval_steer.models.options import group_documents
 from lm_eval_steer.models.plan import SteeringPlan
+from lm_eval_steer.models.prompts import Prompts
 from lm_eval_steer.record import Line, Record, digest
-
-if TYPE_CHECKING:
-    from lm_eval.api.model import TemplateLM as Base
-else:
-    Base = object  # the class of the harness comes behind this one among the bases
 
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
@@ -43,8 +40,8 @@ def take_plan(arguments: dict[str, Any]) -> SteeringPlan:
     return SteeringPlan.build(**{name: arguments.pop(name) for name in PLAN_ARGUMENTS if name in arguments})
 
 
-class Steered(Base):
-    """To stand before a model class of the harness among the bases of a steered one, which is an axis.Engine.
+class Steered(Prompts):
+    """To stand before a model class of the harness among the bases of a steered one, which is an asked.Engine.
 
     A subclass calls `_prepare` with each plan and, last of all, what that returns. It brings `write` and `score`, and
     says what was measured.
@@ -57,13 +54,11 @@ class Steered(Base):
 
     plan: SteeringPlan
     cache_hook: Any  # the harness sets it and says no type
-    chat_template_args: dict[str, Any]
     watch: Callable[[Line, bool], None] | None = None
     _record: Record | None = None
     _axis: AlphaAxis
     _interrupted: bool  # some positions were steered of which nobody knows to which response they belong
     _transfer: dict[str, Any] | None
-    _model_settings: dict[str, Any]
     _known_doses: Doses
 
     def _prepare(self, plan: SteeringPlan, transfer: dict[str, Any] | None) -> Callable[[], None]:
@@ -86,7 +81,7 @@ class Steered(Base):
         if day := self._date_for(record):
             model["date"] = day
         axis = AlphaAxis(plan, record, model, self._seen)
-        merges = self._merges(plan)
+        merges = self._merges(plan.system_role)
 
         def adopt() -> None:
             self.plan, self._transfer, self._axis, self._merges_system = plan, transfer, axis, merges
@@ -118,7 +113,7 @@ class Steered(Base):
     def write(
         self, requests: Sequence[Instance], asked: Sequence[Asked], finish: Callable[[int, Written], None]
     ) -> None:
-        """Continue prompts (axis.Engine)."""
+        """Continue prompts (asked.Engine)."""
         raise NotImplementedError
 
     def score(
@@ -127,7 +122,7 @@ class Steered(Base):
         asked: Sequence[Asked],
         finish: Callable[[int, Scores], None],
     ) -> None:
-        """Score continuations (axis.Engine)."""
+        """Score continuations (asked.Engine)."""
         raise NotImplementedError
 
     def _measured(self) -> list[dict[str, dict[str, Any]]]:
@@ -140,10 +135,6 @@ class Steered(Base):
 
     def _dtype(self) -> str:
         """Of the model, as in `float32`."""
-        raise NotImplementedError
-
-    def _render(self, messages: Messages) -> str:
-        """A conversation in the model's chat template."""
         raise NotImplementedError
 
     def _identity(self) -> AbstractContextManager[None]:
@@ -244,7 +235,7 @@ class Steered(Base):
             refuse_leaks(extraction_rows(self.plan.vector), requests)
 
     def length(self, request: Instance) -> int:
-        """How many tokens the continuation of a loglikelihood request has (axis.Engine)."""
+        """How many tokens the continuation of a loglikelihood request has (asked.Engine)."""
         context, continuation = request.args[:2]
         return len(self._encode_choice(context, continuation)[1])
 
@@ -277,63 +268,10 @@ class Steered(Base):
                 "of them at most: set a larger max_length, or leave this task out"
             )
 
-    # Prompts
-
-    def apply_chat_template(self, chat_history: Messages, add_generation_prompt: bool = True) -> str:
-        self._refuse_no_template()
-        if self._merges_system:
-            chat_history = merge_system_role(chat_history)
-        with clock_at(self._model_settings.get("date")):
-            return super().apply_chat_template(chat_history, add_generation_prompt)
-
-    def chat_template(self, chat_template: bool | str = False) -> str | None:
-        """The template of a name, which from now on prompts are rendered in where the tokenizer has no default one.
-
-        Raises:
-            SteeringError: for a name that there is not, and where one must be given.
-        """
-        if chat_template is True:
-            self._refuse_no_template()
-        try:
-            found = super().chat_template(chat_template)
-        except ValueError as error:
-            raise SteeringError(f"--apply_chat_template {chat_template}: {error}") from None
-        if found and isinstance(chat_template, str) and names_without_default(self.tokenizer):
-            self._choose_template(found)
-            interrupted = self._interrupted
-            self._prepare(self.plan, self._transfer)()  # with what this template asks for
-            self._interrupted = interrupted
-        return found
-
-    def _choose_template(self, template: str) -> None:
-        """Render prompts in a template from now on."""
-        self.chat_template_args = {**self.chat_template_args, "chat_template": template}
-
-    def _has_template(self) -> bool:
-        """Whether it is known which template prompts would be rendered in."""
-        if getattr(self.tokenizer, "chat_template", None) is None:
-            return False
-        return not names_without_default(self.tokenizer) or "chat_template" in self.chat_template_args
-
-    def _refuse_no_template(self) -> None:
-        names = names_without_default(self.tokenizer)
-        if names and not self._has_template():
-            raise SteeringError(
-                f"the tokenizer has chat templates named {', '.join(names)} and no default: name one, as in "
-                f"--apply_chat_template {names[0]}, or in --model_args with chat_template_args="
-                f'{{"chat_template": "{names[0]}"}}'
-            )
-
-    def _merges(self, plan: SteeringPlan) -> bool:
-        """Whether a system prompt has to go into the first user turn."""
-        return plan.system_role == "merge" and self._has_template() and not accepts_system_role(self._render)
-
-    @property
-    def tokenizer_name(self) -> str:
-        """The harness names cached prompts by it: merged prompts, and those of another day, must not be served."""
-        day = self._model_settings.get("date")
-        merged = "__system_merged" if self._merges_system else ""
-        return super().tokenizer_name + merged + (f"__{day}" if day else "")
+    def _follow_template(self) -> None:
+        interrupted = self._interrupted
+        self._prepare(self.plan, self._transfer)()  # with what this template asks for
+        self._interrupted = interrupted
 
     # Results and caches
 
@@ -348,7 +286,7 @@ class Steered(Base):
             "system_prompt": "merged into the first user turn" if self._merges_system else "as the template has it",
             "transfer": self._transfer,
             "passport": vector.passport if vector else None,
-            "votes": report(self._axis.tally),
+            "votes": self._axis.tally.report(),
             "responses": self._axis.counts,
             "doses": self._doses(),
             "application": self._proof(),

@@ -25,7 +25,7 @@ from vllm import LLM, SamplingParams  # noqa: E402
 from lm_eval_steer.engine.vllm_replicas import Replicas, Together  # noqa: E402
 from lm_eval_steer.engine.vllm_rows import Finished, RowRunner, VllmRow  # noqa: E402
 from lm_eval_steer.engine.vllm_worker import pack  # noqa: E402
-from lm_eval_steer.models.axis import Asked, Scores, Written  # noqa: E402
+from lm_eval_steer.models.asked import Asked, Scores, Written  # noqa: E402
 from lm_eval_steer.models.chat import Messages  # noqa: E402
 from lm_eval_steer.models.checkpoint import checkpoint_digest  # noqa: E402
 from lm_eval_steer.models.plan import SteeringPlan  # noqa: E402
@@ -174,7 +174,7 @@ class SteeredVLLM(Steered, VLLM):
     def write(
         self, requests: Sequence[Instance], asked: Sequence[Asked], finish: Callable[[int, Written], None]
     ) -> None:
-        """Continue prompts (axis.Engine), as VLLM prepares and reads them."""
+        """Continue prompts (asked.Engine), as VLLM prepares and reads them."""
         eos = self.tokenizer.decode(self.eot_token_id) or getattr(self.tokenizer, "eos_token", None)
         prompts: dict[int, list[int]] = {}
         stops: list[list[str]] = []
@@ -240,7 +240,7 @@ class SteeredVLLM(Steered, VLLM):
         asked: Sequence[Asked],
         finish: Callable[[int, Scores], None],
     ) -> None:
-        """Score continuations (axis.Engine)."""
+        """Score continuations (asked.Engine)."""
         if self.enable_thinking:
             raise SteeringError("enable_thinking=True has no meaning for multiple choice: leave it out here")
         rows, owners = [], []

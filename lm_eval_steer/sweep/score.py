@@ -12,7 +12,7 @@ from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models.axis import group_documents
+from lm_eval_steer.models.options import group_documents
 from lm_eval_steer.record import Line, digest
 from lm_eval_steer.sweep.tasks import Requests
 
