@@ -267,6 +267,7 @@ def test_a_plan_that_is_refused_leaves_the_one_before_whole(tmp_path: Path) -> N
         {"layers": "7"},
         {"blocks": "no.such.list"},
         {"alpha_per_layer": [1.0]},
+        {"alpha": 1e308},
         {"record": str(tmp_path / "damaged")},
         {"record": str(tmp_path / "damaged" / "toy.rank0.jsonl")},
     ]

@@ -74,7 +74,7 @@ def _describe(path: Path, name: str, arguments: Mapping[str, Any]) -> Any:
             return _file_digest(path)
     except (OSError, ValueError):  # such are refused where they are loaded
         return None
-    revision = arguments.get("tokenizer_revision" if name == "tokenizer" else "revision")
+    revision = (name == "tokenizer" and arguments.get("tokenizer_revision")) or arguments.get("revision")
     return _commit(str(path), str(revision or "main"), arguments.get("cache_dir") or arguments.get("download_dir"))
 
 

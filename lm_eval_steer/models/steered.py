@@ -282,6 +282,7 @@ class Steered(Prompts):
         steering = self.plan.settings() | {
             "fingerprint": self.steering_fingerprint,
             "settings": self._axis.shas,
+            "weights": self._model_settings.get("weights"),
             "date": self._model_settings.get("date"),
             "system_prompt": "merged into the first user turn" if self._merges_system else "as the template has it",
             "transfer": self._transfer,
