@@ -5,6 +5,8 @@ Each probe compares logits that should be equal with logits that would differ, s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,6 +25,54 @@ _FAILURES = (RuntimeError, ValueError, TypeError, IndexError)
 """What a model raises that is asked for what it cannot do."""
 _TEXT = (1, 2, 3, 4, 5)
 _WRITTEN = 3
+_FAR = 10
+"""A token that is attended to changes a row so many times as much as one of another row that is quantised with it."""
+
+
+@contextmanager
+def _without_outliers(model: PreTrainedModel) -> Iterator[None]:
+    """Let bitsandbytes quantise every token by itself (LLM.int8() does not, see `mixes_tokens`)."""
+    states = _outlier_states(model)
+    before = [state.threshold for state in states]
+    try:
+        for state in states:
+            state.threshold = 0.0
+        yield
+    finally:
+        for state, threshold in zip(states, before, strict=True):
+            state.threshold = threshold
+
+
+def _outlier_states(model: PreTrainedModel) -> list[Any]:
+    states = (getattr(module, "state", None) for module in model.modules())
+    return [state for state in states if getattr(state, "threshold", 0.0)]
+
+
+@torch.no_grad()
+def mixes_tokens(model: PreTrainedModel, device: torch.device) -> bool:
+    """Whether all tokens of a pass, those of other rows too, have a say in how activations are quantised.
+
+    A column that is large at any token is kept apart by bitsandbytes' int8, and one scale may be that of the whole pass
+    (fp8 with a scale per tensor). Then a text is what it is alone only in a batch of its own, run whole.
+    """
+    return bool(_outlier_states(model)) or _beside(model, device) > _noise(model, device)
+
+
+def _beside(model: PreTrainedModel, device: torch.device) -> float:
+    """How much the logits of a row change with the last token of another."""
+    return float(_apart(model, device, [[*_TEXT, 6], [*_TEXT, 6]], [[*_TEXT, 6], [*_TEXT, 7]]).max())
+
+
+def _noise(model: PreTrainedModel, device: torch.device) -> float:
+    """What rounding may change in logits, measured by what a token changes in its own."""
+    apart = _apart(model, device, [[*_TEXT, 6]], [[*_TEXT, 7]])
+    return float(torch.finfo(apart.dtype).eps ** 0.5 * apart[-1])
+
+
+def _apart(model: PreTrainedModel, device: torch.device, rows: list[list[int]], others: list[list[int]]) -> Tensor:
+    """By how much the logits of the first row differ between two batches [positions]."""
+    one, other = (model(input_ids=torch.tensor(ids, device=device)).logits[0] for ids in (rows, others))
+    return (one - other).abs().amax(dim=1)
 
 
 @torch.no_grad()
@@ -32,9 +82,10 @@ def require_causal(model: PreTrainedModel, device: torch.device) -> None:
     Raises:
         SteeringError: names the model.
     """
-    one, other = (model(input_ids=torch.tensor([[*_TEXT, last]], device=device)).logits[0] for last in (6, 7))
-    apart = (one - other).abs().amax(dim=1)
-    if apart[:-1].max() > torch.finfo(one.dtype).eps ** 0.5 * apart[-1]:
+    with _without_outliers(model):
+        ahead = float(_apart(model, device, [[*_TEXT, 6]], [[*_TEXT, 7]])[:-1].max())
+        looks = ahead > max(_noise(model, device), _FAR * _beside(model, device))
+    if looks:
         raise SteeringError(
             f"{type(model).__name__} looks at the tokens to come, so that what is steered or read at one would change "
             "with those behind it: set is_decoder in its configuration, or take a causal model"
@@ -52,10 +103,11 @@ def heeds_padding(model: PreTrainedModel, device: torch.device) -> bool:
     inputs = [[padding + short, long], [short], [padding + short]]
     masks = [[[0] * len(padding) + [1] * len(short), [1] * len(long)]] + [[[1] * len(one[0])] for one in inputs[1:]]
     try:
-        found, wanted, plain = (
-            _write(model, torch.tensor(ids, device=device), torch.tensor(mask, device=device))
-            for ids, mask in zip(inputs, masks, strict=True)
-        )
+        with _without_outliers(model):
+            found, wanted, plain = (
+                _write(model, torch.tensor(ids, device=device), torch.tensor(mask, device=device))
+                for ids, mask in zip(inputs, masks, strict=True)
+            )
     except _FAILURES:  # MiniMax's mask does not fit on CUDA
         return False
     return _same(found, wanted, plain)
@@ -86,11 +138,12 @@ def continues_from_cache(model: PreTrainedModel, device: torch.device) -> bool:
     """
     beginning, rest = _TEXT[:3], torch.tensor([_TEXT[3:]], device=device)
     try:
-        cache = run_prefix(model, beginning, 1, device)
-        if cache is None:
-            return False
-        whole, plain = (model(input_ids=ids)[0] for ids in (torch.tensor([_TEXT], device=device), rest))
-        found = model(input_ids=rest, use_cache=True, **cache_argument(model, cache))[0]
+        with _without_outliers(model):
+            cache = run_prefix(model, beginning, 1, device)
+            if cache is None:
+                return False
+            whole, plain = (model(input_ids=ids)[0] for ids in (torch.tensor([_TEXT], device=device), rest))
+            found = model(input_ids=rest, use_cache=True, **cache_argument(model, cache))[0]
     except _FAILURES:
         return False
     return _same(found, whole[:, len(beginning) :], plain)

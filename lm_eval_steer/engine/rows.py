@@ -47,6 +47,7 @@ from lm_eval_steer.engine.probes import (
     continues_from_cache,
     follows_masks,
     heeds_padding,
+    mixes_tokens,
     require_causal,
 )
 from lm_eval_steer.engine.stops import StopRows, Stops
@@ -128,10 +129,14 @@ class RowEngine:
         order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].prompt), rows[i].prompt, i))
         longest = max(len(row.prompt) + asked.limit(len(row.prompt)) for row in rows)
         self._prefixes.learn(row.prompt for row in rows)  # before memory is measured: it lets others go
-        size = batch_size or rows_that_fit(self._lm, longest, read=1)
+        size = 1 if self._mixes_tokens else batch_size or rows_that_fit(self._lm, longest, read=1)
         reason = self._against_our_loop(asked)
         run_batch = self._leave_to_transformers if reason else self._loop
-        if reason and (asked.is_for_one_row or not self._heeds_padding or any(row.seed is not None for row in rows)):
+        if (
+            reason
+            and size > 1
+            and (asked.is_for_one_row or not self._heeds_padding or any(row.seed is not None for row in rows))
+        ):
             size = 1  # or a row would depend on the others of its batch
         if reason and reason not in self._told:
             self._told.add(reason)
@@ -156,7 +161,7 @@ class RowEngine:
             return f"{{'num_beams': {asked.beams}}} makes several texts of a row"
         if asked.other_cache:
             return f"cache_implementation={asked.other_cache!r} is a cache that only transformers' own loop knows"
-        if not self._heeds_padding:
+        if not self._mixes_tokens and not self._heeds_padding:
             return f"padding changes what {type(model).__name__} writes, so that each row is a batch of its own"
         if not takes_positions(model):
             return f"{type(model).__name__} counts positions itself"
@@ -237,6 +242,17 @@ class RowEngine:
             return follows_masks(base_model(self._lm.model), self._lm.device)
 
     @cached_property
+    def _mixes_tokens(self) -> bool:
+        with autocast(self._lm):
+            mixes = mixes_tokens(base_model(self._lm.model), self._lm.device)
+        if mixes:
+            logger.info(
+                "Each row is a batch of its own, and run whole: %s quantises the tokens of a pass together",
+                type(base_model(self._lm.model)).__name__,
+            )
+        return mixes
+
+    @cached_property
     def _heeds_padding(self) -> bool:
         with autocast(self._lm):
             return heeds_padding(base_model(self._lm.model), self._lm.device)
@@ -259,7 +275,7 @@ class RowEngine:
             trees = plant(rows, limit, together=False)
         self._prefixes.learn(tree.context for tree in trees)  # the last context token predicts: it is run anew
         order = sorted(range(len(trees)), key=lambda i: (-len(trees[i].tokens), trees[i].context, i))
-        size = batch_size or rows_that_fit(
+        size = (1 if self._mixes_tokens else batch_size) or rows_that_fit(
             self._lm, len(trees[order[0]].tokens), read=max(len(tree.tokens) - len(tree.context) + 1 for tree in trees)
         )
 
@@ -292,7 +308,7 @@ class RowEngine:
             told["attention_mask"] = tree_mask(batch, shared, width, lm.model.dtype, device)
             told["position_ids"] = tree_positions(batch, shared, width, device)
         first = min(len(tree.context) for tree in batch) - 1
-        if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        if "logits_to_keep" in inspect.signature(model.forward).parameters and not self._mixes_tokens:
             told["logits_to_keep"] = width - first
         with torch.no_grad(), autocast(self._lm), self._attached():
             if self._steerer is not None:
@@ -370,7 +386,7 @@ class RowEngine:
 
     def _can_share(self, width: int) -> bool:
         """Whether rows of `width` tokens may follow a shared beginning."""
-        return can_share(base_model(self._lm.model), width) and self._continues
+        return can_share(base_model(self._lm.model), width) and self._continues and not self._mixes_tokens
 
     @cached_property
     def _continues(self) -> bool:

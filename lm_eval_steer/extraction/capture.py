@@ -16,9 +16,9 @@ from transformers.cache_utils import Cache
 
 from lm_eval_steer.engine.memory import bytes_to_keep
 from lm_eval_steer.engine.prefix import Prefixes, run_prefix
-from lm_eval_steer.engine.probes import continues_from_cache
+from lm_eval_steer.engine.probes import continues_from_cache, mixes_tokens
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.steering.blocks import decoder
+from lm_eval_steer.steering.blocks import base_model, decoder
 
 
 def capture_differences(
@@ -32,6 +32,7 @@ def capture_differences(
 
     What all texts begin with (the system prompt) is run once and reused through the KV cache. Texts are run in order
     of length, so a batch holds next to no padding; only the differences are kept, in pairs x blocks x hidden numbers.
+    A model that quantises the tokens of a pass together is given one whole text at a time.
 
     Args:
         model: a transformers model; its head is not run.
@@ -52,7 +53,9 @@ def capture_differences(
     texts.sort(key=lambda text: -len(text[0]))
     body = decoder(model)
     prefixes = Prefixes(partial(bytes_to_keep, device))
-    if continues_from_cache(body, device):
+    alone = mixes_tokens(base_model(model), device)
+    batch_size = 1 if alone else batch_size
+    if not alone and continues_from_cache(body, device):
         prefixes.learn(tokens for tokens, _, _ in texts)
     differences: np.ndarray | None = None
     norms = np.zeros(len(blocks), dtype=np.float64)

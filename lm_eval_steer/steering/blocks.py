@@ -72,4 +72,7 @@ def find_blocks(model: nn.Module, path: str | None = None) -> list[nn.Module]:
 
 
 def _spans(block: nn.Module, width: int) -> bool:
-    return any(width in parameter.shape for parameter in block.parameters())
+    """Whether a block has weights of a width; packed ones (quantised to a few bits) only say for how many numbers."""
+    sizes = (getattr(module, name, None) for module in block.modules() for name in ("in_features", "out_features"))
+    tensors = (*block.parameters(), *block.buffers())
+    return width in sizes or any(width in tensor.shape for tensor in tensors)
