@@ -677,6 +677,13 @@ def _cut_samples(path: Path) -> None:
     samples.write_bytes(samples.read_bytes()[:-9])
 
 
+def _be_wrong(path: Path) -> None:
+    samples = next(path.parent.glob("samples_*"))
+    samples.write_text(
+        re.sub(r'"exact_match": [\d.]+', '"exact_match": "x"', samples.read_text(encoding="utf-8"), count=1)
+    )
+
+
 def _be_another(path: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace('"limit": 2.0', '"limit": 9.0'), encoding="utf-8")
 
@@ -687,6 +694,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "nested": lambda path: path.write_text("[" * 200000),
     "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
     "a file in its place": lambda path: (shutil.rmtree(path.parents[1]), path.parents[1].write_text("")),
+    "a score that is text": _be_wrong,
     "no samples": _drop_samples,
     "cut samples": _cut_samples,
     "of other settings": _be_another,
@@ -695,8 +703,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize(
     ("complete", "names"),
-    [(True, ["cut"]), (False, ["cut", "no UTF-8", "nested"]), (False, ["a pipe", "no samples", "of other settings"]),
-     (True, ["cut samples", "a file in its place"])],
+    [(True, ["cut", "no UTF-8"]), (False, ["cut", "a score that is text", "nested"]),
+     (False, ["a pipe", "no samples", "of other settings"]), (True, ["cut samples", "a file in its place"])],
 )  # fmt: skip
 def test_arms_that_are_damaged_are_written_again(
     complete: bool, names: list[str], child: dict[str, Any], small: tuple[Path, dict[str, Any]], tmp_path: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -75,8 +76,21 @@ def _read_back(folder: Path) -> dict[str, Any]:
     return dict(content)
 
 
+def digest_of(folder: Path) -> str:
+    """SHA-256 over the files of an arm, by which any change to them is noticed."""
+    sha = hashlib.sha256()
+    for path in sorted(folder.rglob("*.json*")):
+        if is_file(path):
+            sha.update(path.read_bytes())
+    return sha.hexdigest()
+
+
 def holds(
-    folder: Path, args: SweepArgs, changes: Mapping[str, Any], ask: Callable[[], Mapping[str, Any]] | None = None
+    folder: Path,
+    args: SweepArgs,
+    changes: Mapping[str, Any],
+    known: str | None,
+    ask: Callable[[], Mapping[str, Any]] | None = None,
 ) -> bool:
     """Whether a folder is this arm, and whole.
 
@@ -84,23 +98,27 @@ def holds(
         folder: of the arm.
         args: of the sweep.
         changes: what the arm has in model_args beside those of the sweep.
+        known: the digest of its files, where sweep.json says it.
         ask: where a model is there to be asked, tells the `settings` that it has for the arm, and the task's
             `num_fewshot`; called only where all else agrees.
     """
     try:
+        if known is not None and digest_of(folder) != known:
+            return False
         content = _read_back(folder)
         check_results(content)
         config, (task,) = content["config"], content["configs"].values()
         found = {
-            **{key: config[key] for key in ("limit", "gen_kwargs")},
-            **{key: content[key] for key in ("system_instruction",)},
+            "limit": config["limit"],
+            "gen_kwargs": config["gen_kwargs"],
+            "system_instruction": content["system_instruction"],
             "fewshot_as_multiturn": bool(content["fewshot_as_multiturn"]),
             "seed": [config[key] for key in ("random_seed", "numpy_seed", "torch_seed", "fewshot_seed")],
             "model_args": _telling(config["model_args"]),
             "chat": bool(content["chat_template_sha"]),
         }
         asked = {"settings": config["steering"]["settings"], "num_fewshot": task["num_fewshot"]}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
     harness = args.harness.settings()
     wanted = {

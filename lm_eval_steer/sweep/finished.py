@@ -30,7 +30,9 @@ def _is_finished(args: SweepArgs, name: str, task: Mapping[str, Any]) -> bool:
         entry, folder = arms[arm], arm_folder(args, name, arm)
         if (entry["alpha"], entry["control"]) != (changes[args.unit], changes.get("control")):
             return False
-        if result_file(folder) != args.folder / entry["result"] or not holds(folder, args, changes):
+        if result_file(folder) != args.folder / entry["result"] or not holds(
+            folder, args, changes, entry.get("digest")
+        ):
             return False
         found = finite(describe(args.folder, arms, arm))
         if {key: entry.get(key) for key in found} != found:

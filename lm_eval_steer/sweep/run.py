@@ -18,7 +18,7 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.locks import held
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.sweep.args import SweepArgs
-from lm_eval_steer.sweep.arms import Arm, arm_folder, holds, remove, result_file, write_arm
+from lm_eval_steer.sweep.arms import Arm, arm_folder, digest_of, holds, remove, result_file, write_arm
 from lm_eval_steer.sweep.before import examine, model_class
 from lm_eval_steer.sweep.compare import describe
 from lm_eval_steer.sweep.finished import VECTOR, is_finished
@@ -258,7 +258,8 @@ class _Sweep:
             settings = self.lm.get_model_info()["steering"]["settings"]
             return {"settings": settings, "num_fewshot": test.task.get_config("num_fewshot")}
 
-        if not holds(folder, self.args, arm.changes, ask):
+        known = found["test"].get(arm.name, {}).get("digest")
+        if not holds(folder, self.args, arm.changes, known, ask):
             write_arm(self.lm, arm, test.name, folder, self.args, self.manager, done.log)
         path = result_file(folder)
         assert path is not None  # write_arm has seen it
@@ -268,6 +269,7 @@ class _Sweep:
             "control": arm.changes.get("control"),
             "alpha": arm.changes[self.args.unit],
             "result": path.relative_to(self.args.folder).as_posix(),
+            "digest": digest_of(folder),
             "responses": sum(one.lines for one in answers),
             "tokens": None if None in tokens else sum(token or 0 for token in tokens),
         }

@@ -10,7 +10,7 @@ _SCORE = Kind("a number or null", lambda value: value is None or NUMBER.test(val
 _ARM = Parts(
     {"alpha": Either(Each(NUMBER, 1), NUMBER), "result": TEXT, "n": COUNT, "responses": COUNT, "skipped": COUNT},
     {
-        **dict.fromkeys(("control", "metric", "no_score"), TEXT),
+        **dict.fromkeys(("control", "metric", "no_score", "digest"), TEXT),
         "score": NUMBER,
         "interval": Each(NUMBER, 2),
         "tokens": COUNT,

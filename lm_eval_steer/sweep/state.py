@@ -17,7 +17,7 @@ from lm_eval_steer.sweep.shape import check_state
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
 VERSION = 1
-VOLATILE = ("passes", "result", "doses", "unfinished")
+VOLATILE = ("passes", "result", "digest", "doses", "unfinished")
 """Keys, at any depth, whose values differ between two sweeps that are otherwise the same."""
 
 _GROWS = ("controls",)
