@@ -3,47 +3,76 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
+import io
 import json
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from lm_eval_steer import __version__, commands
-from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.errors import FULL, SteeringError, is_out_of_memory
+from lm_eval_steer.text import printable
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; bad input is told in one sentence on stderr, with exit code 2."""
+    """Run a command; whatever is the user's or the machine's to mend is told in one sentence on stderr.
+
+    Returns:
+        0, or 2 for what was told in a sentence, 130 where the user stopped it, 1 where nobody reads its output any
+        more. An error of this program keeps its traceback.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed before this process began
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # as long as the process
+        elif isinstance(stream, io.TextIOWrapper):  # names and tables hold what an old terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("lm_eval.api.task").setLevel(logging.ERROR)  # it advertises --metadata at every task
     try:
         args.run(args)
-        sys.stdout.flush()  # now: at the end of the process a full disk would be nobody's error
-    except BrokenPipeError:  # `| head` has read enough
-        _forget_output()
-        return 141
-    except OSError as error:
-        if error.filename is not None:  # a file's, not the output's
-            raise
-        _forget_output()
-        print(f"lm-eval-steer {args.command}: the output cannot be written ({error.strerror})", file=sys.stderr)
-        return 2
-    except SteeringError as error:
-        print(f"lm-eval-steer {args.command}: {error}", file=sys.stderr)
-        return 2
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:
+        _drop_output()
+        return 1
     except KeyboardInterrupt:
-        print(f"lm-eval-steer {args.command}: stopped", file=sys.stderr)
-        return 130
-    return 0
+        told, code = "stopped", 130
+    except Exception as error:
+        told, code = _sentence(error, args), 2
+        if not told:
+            raise
+        if isinstance(error, OSError):
+            _drop_output()
+    print(f"lm-eval-steer {args.command}: {told}", file=sys.stderr)
+    return code
 
 
-def _forget_output() -> None:
-    """Let what could not be written go nowhere, or the end of the process would try again."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _sentence(error: Exception, args: argparse.Namespace) -> str:
+    """What the user is told of an error; nothing of one of this program."""
+    if isinstance(error, SteeringError):
+        return str(error)
+    if is_out_of_memory(error):
+        smaller = "a smaller --batch_size or dtype" if hasattr(args, "batch_size") else "fewer folders"
+        return f"the memory does not suffice ({printable(str(error))[:200] or 'MemoryError'}): use {smaller}"
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error) or type(error).__name__
+        if error.filename is not None:
+            return printable(f"{error.filename}: {reason}")
+        return f"the output cannot be written ({reason})" if error.errno in FULL else printable(reason)
+    return ""
+
+
+def _drop_output() -> None:
+    """Where standard output takes nothing any more, let nothing be written to it when Python ends."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

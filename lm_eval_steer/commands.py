@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lm_eval_steer import plugin
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.text import printable
+from lm_eval_steer.text import printable, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,42 +27,53 @@ def extract(args: argparse.Namespace) -> None:
     plugin.install(force=True)
     from lm_eval_steer.extraction.extract import ExtractionArgs, load_parent, load_source
     from lm_eval_steer.extraction.extract import extract as run
+    from lm_eval_steer.extraction.keep import keep
     from lm_eval_steer.extraction.report import make_table
     from lm_eval_steer.files import refuse_unwritable
 
     wanted = _pick(ExtractionArgs, args)
     if Path(args.out).suffix not in (".safetensors", ".pt"):
-        raise SteeringError(f"--out {args.out}: name a .safetensors or a .pt file")
-    refuse_unwritable(args.out)  # now, not after an hour on a large parent
+        raise SteeringError(f"--out {shortened(args.out)}: name a .safetensors or a .pt file")
+    refuse_unwritable(os.path.expanduser(args.out))  # now, not after an hour on a large parent
     source = load_source(wanted)
     vector = run(wanted, source, load_parent(args.model_args or {}, args.device))
-    vector.save(args.out)
+    keep(vector, args.out)
     _console().print(make_table(vector))
     print(f"Wrote {args.out} ({len(vector.layers)} directions of width {vector.directions.shape[1]}). Use it:")
     task = args.task or "gsm8k_steer"
-    print(f"  lm_eval --model steered-hf --model_args pretrained=CHILD,vectors={args.out},alpha=0.04 --tasks {task}")
+    print(f"  lm_eval --model steered-hf --model_args {_steered(args.out)} --tasks {task}")
 
 
 def rationales(args: argparse.Namespace) -> None:
     """Let a model write the reasoning that a dataset lacks."""
     plugin.install(force=True)
-    from lm_eval.api.registry import get_model
-
     from lm_eval_steer.extraction.extract import load_parent
-    from lm_eval_steer.extraction.pairs import load_task, pair_template
-    from lm_eval_steer.extraction.rationales import RationaleArgs, write_rationales
+    from lm_eval_steer.extraction.pairs import load_task
+    from lm_eval_steer.extraction.rationale_file import Author
+    from lm_eval_steer.extraction.rationales import RationaleArgs, prepare, write_rationales
+    from lm_eval_steer.extraction.templates import pair_template
+    from lm_eval_steer.models.load import loading, model_class
 
     wanted = _pick(RationaleArgs, args)
+    kind = model_class(args.model, "use hf, or another that lm_eval ls models names")
     template = pair_template(args.task)
     task = load_task(args.task)
     model_args = {"batch_size": args.batch_size} | (args.model_args or {})
+    settings = {key: getattr(args, key) for key in ("max_gen_toks", "apply_chat_template")}
+    author = Author.of(args.model, model_args, **settings)
+    prepare(wanted, task, template["negative"], author)  # now, not after the model is loaded
     if args.model in ("hf", "steered-hf"):  # as extract loads a parent: the machine's device, system prompt merged
         writer = load_parent(model_args, args.device)
     else:
-        writer = get_model(args.model).create_from_arg_obj(model_args, {"device": args.device})
-    attempts, kept = write_rationales(wanted, task, writer, template["negative"])
-    print(f"{args.out} holds {attempts} rationales, {kept} of which reach the right answer. Use them:")
-    more = f"--task {args.task} --rationales {args.out} --n {kept} --out FILE"
+        with loading(author.name):
+            writer = kind.create_from_arg_obj(model_args, {"device": args.device})
+    attempts, kept = write_rationales(wanted, task, writer, template["negative"], author)
+    print(f"{args.out} holds {attempts} rationales, {kept} of which reach the right answer.", end=" ")
+    if kept < 2:
+        print("A direction needs 2 at least: ask for more with --n, or a stronger model into another file.")
+        return
+    print("Use them:")
+    more = f"--task {args.task} --rationales {_quoted([args.out])} --n {kept} --out FILE"
     print(f"  lm-eval-steer extract --model_args pretrained=PARENT {more}")
 
 
@@ -71,7 +82,8 @@ def model(args: argparse.Namespace) -> None:
     from lm_eval_steer.embedded import bring
 
     folder = bring(args.name, args.folder)
-    print(f"Try: lm_eval --model hf --model_args pretrained={folder} --tasks arith_steer --limit 8")
+    found = _quoted([f"pretrained={folder}"])
+    print(f"Try: lm_eval --model hf --model_args {found} --tasks arith_steer --limit 8")
 
 
 def sweep(args: argparse.Namespace) -> None:
@@ -146,9 +158,8 @@ def show(args: argparse.Namespace) -> None:
     console.print(passport_table(vector, path))
     console.print(blocks_table(vector))
     print("Compare it with another, or steer with it:")
-    given = printable(shlex.quote(f"pretrained=CHILD,vectors={args.vector},alpha=0.04"))
     print(f"  lm-eval-steer vectors compare {_quoted([args.vector])} OTHER --out compare.svg")
-    print(f"  lm_eval --model steered-hf --model_args {given} --tasks TASK")
+    print(f"  lm_eval --model steered-hf --model_args {_steered(args.vector)} --tasks TASK")
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -193,6 +204,11 @@ def _places(args: argparse.Namespace) -> list[Path]:
     if "" in args.folders:
         raise SteeringError("the name of a folder of results is empty: name what --output_path named, or . for here")
     return [Path(folder) for folder in args.folders]
+
+
+def _steered(vector: str) -> str:
+    """The model arguments that steer with a vector, for a shell."""
+    return _quoted([f"pretrained=CHILD,vectors={vector},alpha=0.04"])
 
 
 def _quoted(folders: list[str]) -> str:

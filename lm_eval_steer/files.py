@@ -22,13 +22,12 @@ from typing import Any
 
 import psutil
 
-from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.errors import FULL, SteeringError
 from lm_eval_steer.text import shortened
 
 MAX_NESTING = 100
 """Levels of a JSON file."""
 
-_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _BLOCK = 4096
 """Bytes that are tried: a full disk still takes an empty file."""
 _LONGEST_NAME = 180
@@ -124,11 +123,23 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
-def unwritable(path: str | Path, error: Exception) -> SteeringError:
+class UnwritableError(SteeringError):
+    """A file that cannot be written.
+
+    Attributes:
+        refusal: the file and the reason, without what to do.
+    """
+
+    def __init__(self, refusal: str, advice: str) -> None:
+        super().__init__(f"{refusal}: {advice}")
+        self.refusal = refusal
+
+
+def unwritable(path: str | Path, error: Exception) -> UnwritableError:
     """The sentence for what the system said against writing `path`."""
-    full = isinstance(error, OSError) and error.errno in _FULL
+    full = isinstance(error, OSError) and error.errno in FULL
     advice = "make room and run again" if full else "name another place"
-    return SteeringError(f"{shortened(path)} cannot be written ({_reason(error)}): {advice}")
+    return UnwritableError(f"{shortened(path)} cannot be written ({_reason(error)})", advice)
 
 
 def _reason(error: Exception) -> str:
@@ -142,7 +153,7 @@ def said_by_the_system(error: BaseException) -> OSError | None:
     if isinstance(error, Exception) and (told := _RUST_NUMBER.search(str(error))):
         return OSError(int(told[1]), os.strerror(int(told[1])))
     behind = error.__cause__ or error.__context__  # torch says "unexpected pos" where the disk is full
-    return behind if isinstance(behind, OSError) and behind.errno in _FULL else None
+    return behind if isinstance(behind, OSError) and behind.errno in FULL else None
 
 
 def _exists(path: Path) -> bool:
@@ -207,21 +218,40 @@ def read_text(path: str | Path, what: str) -> str:
         what: it holds, in the plural, as in `pairs`.
 
     Raises:
+        SteeringError: as `read_bytes`, and for another encoding.
+    """
+    return decode(read_bytes(path, what), shortened(path))
+
+
+def read_bytes(path: str | Path, what: str) -> bytes:
+    """What a regular file holds; arguments as those of `read_text`.
+
+    Raises:
+        SteeringError: as `refuse_unreadable`.
+    """
+    refuse_unreadable(path, what)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise SteeringError(f"{shortened(path)}: this file of {what} cannot be read ({_reason(error)})") from None
+
+
+def refuse_unreadable(path: str | Path, what: str) -> None:
+    """Check that there is a regular file; arguments as those of `read_text`.
+
+    Raises:
         SteeringError: names the file, for everything else: nothing there, a folder, a pipe or a device (which may have
-            no end), a file larger than the free memory, no permission, another encoding.
+            no end), a file larger than the free memory.
     """
     shown = shortened(path)
     try:
-        status = os.stat(path)
-        refusal = _refusal(status, what)
-        raw = b"" if refusal else Path(path).read_bytes()
+        refusal = _refusal(os.stat(path), what)
     except (FileNotFoundError, NotADirectoryError):
         raise SteeringError(f"{shown}: no such file of {what}") from None
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         raise SteeringError(f"{shown}: this file of {what} cannot be read ({_reason(error)})") from None
     if refusal:
         raise SteeringError(f"{shown}: {refusal}")
-    return decode(raw, shown)
 
 
 def _refusal(status: os.stat_result, what: str) -> str:

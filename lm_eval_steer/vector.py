@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.files import is_file, is_folder, write_whole
+from lm_eval_steer.files import is_folder, refuse_unreadable, write_whole
 from lm_eval_steer.text import shortened
 
 FORMAT = "lm_eval_steer.vector"
@@ -103,7 +103,9 @@ class SteeringVector:
         path = Path(os.path.expanduser(path))
         write = _WRITERS.get(path.suffix)
         if write is None:
-            raise SteeringError(f"{path}: a steering vector is saved as .safetensors or .pt, not {path.suffix!r}")
+            raise SteeringError(
+                f"{shortened(path)}: a steering vector is saved as .safetensors or .pt, not {shortened(path.suffix)!r}"
+            )
         return write_whole(path, lambda part: write(self, part))
 
     @classmethod
@@ -116,9 +118,12 @@ class SteeringVector:
         path = Path(os.path.expanduser(path))
         read = _READERS.get(path.suffix)
         if read is None:
-            raise SteeringError(f"{path}: a steering vector is a .safetensors or .pt file, not {path.suffix!r}")
-        if not is_file(path):
+            raise SteeringError(
+                f"{shortened(path)}: a steering vector is a .safetensors or .pt file, not {shortened(path.suffix)!r}"
+            )
+        if is_folder(path) or not os.path.exists(path):
             raise SteeringError(f"{shortened(path)}: {'this is a folder' if is_folder(path) else 'no such file'}")
+        refuse_unreadable(path, "directions")
         try:
             passport, by_layer = read(path)
             layers = tuple(sorted(by_layer))
@@ -130,6 +135,8 @@ class SteeringVector:
             return cls(np.stack([by_layer[layer] for layer in layers]), layers, passport)
         except SteeringError as error:
             raise SteeringError(f"{path}: {error}") from None
+        except MemoryError:
+            raise
         except Exception as error:  # a damaged file makes safetensors, zipfile and torch raise nearly anything
             raise SteeringError(f"{path}: not a readable {path.suffix} file ({_first_line(error)})") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -129,3 +130,54 @@ def test_help_imports_neither_torch_nor_transformers() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_whatever_the_machine_refuses_is_one_sentence_and_a_bug_keeps_its_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(error: BaseException) -> tuple[int, str]:
+        def fail(*arguments: Any) -> None:
+            raise error
+
+        monkeypatch.setattr("lm_eval_steer.embedded.bring", fail)
+        code = main(["model", "smollm2", "x"])
+        return code, capsys.readouterr().err.removeprefix("lm-eval-steer model: ")
+
+    assert told(OSError(errno.ENOSPC, "No space left")) == (2, "the output cannot be written (No space left)\n")
+    assert told(ConnectionError("no route")) == (2, "no route\n")
+    assert told(PermissionError(errno.EACCES, "Permission denied", "a\nb")) == (2, "a\\nb: Permission denied\n")
+    assert told(KeyboardInterrupt()) == (130, "stopped\n")
+    assert told(BrokenPipeError(errno.EPIPE, "Broken pipe")) == (1, "")
+    for memory in (MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.")):
+        code, sentence = told(memory)
+        assert code == 2
+        assert sentence.startswith("the memory does not suffice (")
+        assert sentence.count("\n") == 1
+    for bug in (TypeError("x"), KeyError("x"), RuntimeError("x"), ValueError("x")):
+        with pytest.raises(type(bug)):
+            told(bug)
+
+
+def test_an_output_that_takes_nothing_more() -> None:
+    """A full disk, a reader that leaves, a terminal without α: no traceback, also none while Python ends."""
+    code = (
+        "import sys; from lm_eval_steer import cli, embedded; embedded.bring = lambda *names: 'α'\n"
+        "sys.exit(cli.main(['model', 'smollm2', 'x']))"
+    )
+    command = [sys.executable, "-c", code]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    told = "lm-eval-steer model: the output cannot be written (No space left on device)\n"
+    assert (done.returncode, done.stderr) == (2, told)
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"pretrained=\u03b1" in done.stdout
+    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

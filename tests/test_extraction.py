@@ -17,7 +17,9 @@ from lm_eval_steer.cli import main
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.capture import capture_differences
 from lm_eval_steer.extraction.extract import ExtractionArgs, extract, load_parent, load_source
-from lm_eval_steer.extraction.pairs import load_task, pair_template, read_pairs, task_pairs
+from lm_eval_steer.extraction.keep import keep
+from lm_eval_steer.extraction.pairs import candidates, load_task, pair_template, read_pairs, task_pairs
+from lm_eval_steer.extraction.prompts import ParentTemplate
 from lm_eval_steer.extraction.report import make_table
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.steering.blocks import find_blocks
@@ -77,6 +79,82 @@ def test_capture_leaves_no_hooks_and_refuses_other_modules() -> None:
     assert not any(module._forward_hooks for module in model.modules())
     with pytest.raises(SteeringError, match="pair 1 holds a text without tokens"):
         capture_differences(model, {0: find_blocks(model)[0]}, [(ids, ids), (ids, [])], 2, torch.device("cpu"))
+
+
+def test_texts_that_memory_does_not_hold_are_read_in_halves(caplog: pytest.LogCaptureFixture) -> None:
+    model, tokenizer = models.make_model("llama"), models.make_tokenizer()
+    blocks, sizes = find_blocks(model), []
+
+    def hold_three(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        sizes.append(len(args[0]))
+        if len(args[0]) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    def exhaust() -> None:
+        torch.empty(2**60)
+
+    pairs = [(tokenizer.encode(a + "." * i), tokenizer.encode(b)) for i, (a, b) in enumerate(TEXTS * 2)]
+    want = capture_differences(model, dict(enumerate(blocks)), pairs, 12, torch.device("cpu"))
+    guard = blocks[1].register_forward_pre_hook(hold_three)
+    got = capture_differences(model, dict(enumerate(blocks)), pairs, 12, torch.device("cpu"))
+    guard.remove()
+    assert [size for size in sizes if 1 < size <= 3] == [3, 3, 3, 3]  # those of one are probes
+    assert np.allclose(got[0], want[0], atol=1e-5)
+    assert np.allclose(got[1], want[1], rtol=1e-5)
+    assert "Memory does not hold 12 texts: going on with 6 at a time" in caplog.text
+    blocks[0].register_forward_pre_hook(lambda module, args: exhaust() if args[0].shape[1] == 42 else None)
+    with pytest.raises(SteeringError, match="memory does not hold a single text of 42 tokens"):
+        capture_differences(model, dict(enumerate(blocks)), pairs[1:2], 4, torch.device("cpu"))
+
+
+def test_a_block_that_never_runs_is_named() -> None:
+    model, ids = models.make_model("llama"), models.make_tokenizer().encode("abc")
+    spare = models.make_model("llama").model.layers[0]
+    with pytest.raises(SteeringError, match=r"block 7 \(LlamaDecoderLayer\) did not run .*leave it out with --layers"):
+        capture_differences(model, {0: find_blocks(model)[0], 7: spare}, [(ids, ids)], 2, torch.device("cpu"))
+
+
+def test_rows_that_are_too_long_are_replaced_and_told(tiny_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The texts are one token a byte, so the rows that fit can be counted by hand."""
+    task, template = load_task("arith_steer"), pair_template("arith_steer")
+    every = list(candidates(task, template, 12, 0, None))
+    assert len(every) == len({pair.row for pair in every}) == 300
+    assert every[:12] == task_pairs(task, template, 12, 0, None)
+    lengths = [len(pair.positive.encode()) for pair in every]
+    limit = sorted(lengths[:12])[-3]  # two of the first twelve are longer, or more where lengths are equal
+    long = [pair.row for pair, length in zip(every[:12], lengths[:12], strict=True) if length > limit]
+    assert long
+    parent = load_parent({"pretrained": str(tiny_folder), "max_length": limit}, "cpu")
+    data = run(ExtractionArgs(task="arith_steer", n=12, layers="0"), parent).passport["data"]
+    assert data["rows_too_long"][: len(long)] == long
+    fit = [pair.row for pair, length in zip(every, lengths, strict=True) if length <= limit]
+    assert data["rows"] == fit[:12]
+    assert f"do not fit into the {limit} tokens that" in caplog.text
+    assert long[0] in caplog.text
+    parent = load_parent({"pretrained": str(tiny_folder), "max_length": 20}, "cpu")
+    with pytest.raises(
+        SteeringError, match=r"12 pairs are wanted, and 0 fit into the 20 tokens that .* \(the longest is"
+    ):
+        run(ExtractionArgs(task="arith_steer", n=12), parent)
+
+
+@pytest.mark.parametrize(
+    ("end", "closed"),
+    [
+        ("<think>\n", "<think>\n</think>\n\n"),
+        ("[THINK]", "[THINK]\n[/THINK]\n\n"),
+        ("<think></think>", None),
+        ("", None),
+    ],
+)
+def test_a_thought_that_the_template_opens_is_closed(end: str, closed: str | None, tiny_folder: Path) -> None:
+    parent = load_parent({"pretrained": str(tiny_folder)}, "cpu")
+    parent.tokenizer.chat_template = "{% for turn in messages %}{{ turn.content }}|{% endfor %}{{ '" + end + "' }}"
+    vector = run(ExtractionArgs(task="arith_steer", n=4, layers="0", apply_chat_template=True), parent)
+    prompt = ParentTemplate(parent)([{"role": "user", "content": "Hi"}])
+    assert prompt == "Hi|" + (closed or end)
+    mark = closed and closed.strip().split("\n")[1]
+    assert vector.passport["data"].get("thought") == (f"closed with {mark}" if mark else None)
 
 
 def test_task_pairs_share_the_prompt_and_the_answer() -> None:
@@ -170,7 +248,7 @@ def test_refusals(tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SteeringError, match="has no chat template"):
         run(ExtractionArgs(task="arith_steer", n=2, apply_chat_template=True), parent)
     pairs = write_pairs(tmp_path / "long.jsonl", [("a" * 3000, "b"), ("c", "d")])
-    with pytest.raises(SteeringError, match="3000 tokens long"):
+    with pytest.raises(SteeringError, match=r"2 pairs are wanted, and 1 fit .* 3000 tokens long"):
         run(ExtractionArgs(pairs=str(pairs)), parent)
     with pytest.raises(SteeringError, match=r"n=5 pairs, but .* holds 2"):
         run(ExtractionArgs(pairs=str(pairs), n=5), parent)
@@ -246,3 +324,89 @@ def test_extract_command_tells_bad_input_in_one_sentence(
         assert sentence in told
         assert "Traceback" not in told
         assert not (tmp_path / out).is_file()
+
+
+def test_what_is_wrong_is_told_before_a_parent_is_loaded(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    attack = "{{ cycler.__init__.__globals__.os.system('touch RAN') }}"
+    one, two = '{"positive": "a", "negative": "b"}\n', '{"positive": "c", "negative": "d"}\n'
+    files = {
+        "3.yaml": b"arith_steer: 3",
+        "list.yaml": b"[arith_steer]",
+        "date.yaml": b"arith_steer: 2001-99-99",
+        "deep.yaml": b"[" * 5000,
+        "latin.yaml": b"arith_steer: \xe9",
+        "syntax.yaml": b"arith_steer: {positive: 'a{{ x', negative: a}",
+        "name.yaml": b"arith_steer: {positive: '{{ nope }}', negative: a}",
+        "zero.yaml": b"arith_steer: {positive: '{{ 1 / 0 }}', negative: a}",
+        "attack.yaml": f'arith_steer: {{positive: "{attack}", negative: a}}'.encode(),
+        "same.yaml": b"arith_steer: {positive: a, negative: a}",
+        "one.jsonl": one.encode(),
+        "utf16.jsonl": (one + two).encode("utf-16"),
+        "latin.jsonl": (one + two).encode() + b"\xe9",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    task = ["--task", "arith_steer"]
+    for arguments, sentence in [
+        ([*task, "--seed", "-1"], "seed=-1 is negative"),
+        ([*task, "--n", "1"], "1 pair is not enough"),
+        ([*task, "--n", "301"], "n=301 pairs, but arith_steer has 300 extraction rows"),
+        ([*task, "--layers", "x"], "layers='x' is not understood"),
+        ([*task, "--out", "x" * 300 + ".pt"], "cannot be written (File name too long)"),
+        ([*task, "--pair_template", "3.yaml"], "must have the texts `positive` and `negative`, got 3"),
+        ([*task, "--pair_template", "list.yaml"], "expected tasks, each with the texts"),
+        ([*task, "--pair_template", "date.yaml"], "not a YAML file of pair templates (month must be"),
+        ([*task, "--pair_template", "deep.yaml"], "not a YAML file of pair templates"),
+        ([*task, "--pair_template", "latin.yaml"], "latin.yaml, line 1: byte 0xe9 is no UTF-8"),
+        ([*task, "--pair_template", "syntax.yaml"], "`positive` of arith_steer, line 1: not a Jinja template"),
+        (
+            [*task, "--pair_template", "name.yaml"],
+            "(UndefinedError: 'nope' is undefined); a row has answer, question, row",
+        ),
+        ([*task, "--pair_template", "zero.yaml"], "cannot be filled in (ZeroDivisionError"),
+        ([*task, "--pair_template", "attack.yaml"], "cannot be filled in (SecurityError"),
+        ([*task, "--pair_template", "same.yaml"], "gives the same text on both sides"),
+        ([*task, "--rationales", "latin.jsonl"], "latin.jsonl, line 3: byte 0xe9 is no UTF-8"),
+        (["--pairs", "one.jsonl"], "1 pair in one.jsonl is not enough"),
+        (["--pairs", "utf16.jsonl"], "looks like UTF-16): save it as UTF-8"),
+        (["--pairs", "/dev/zero"], "this is a device"),
+        ([*task, "--model_args", f"pretrained={tiny_folder},alpha=1"], "has alpha=1, and this model is not steered"),
+        (
+            [*task, "--model_args", f"pretrained={tiny_folder},vectors=v"],
+            "has vectors=v, and this model is not steered",
+        ),
+        ([*task, "--model_args", "pretrained=3"], "must name the parent"),
+        (task, "the model './no/model' cannot be loaded: "),
+        ([*task, "--model_args", f"pretrained={tiny_folder},colour=red"], "'colour' (TypeError)"),
+    ]:
+        command = ["extract", "--model_args", "pretrained=./no/model", "--out", "v.pt", "--n", "4", *arguments]
+        assert main(command[: -len(arguments) - 2] + arguments if "--pairs" in arguments else command) == 2
+        (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lm-eval-steer extract:")]
+        assert sentence in told
+    assert not (tmp_path / "RAN").exists()
+    (tmp_path / "bom.jsonl").write_text(one + two, encoding="utf-8-sig")
+    assert [pair.positive for pair in read_pairs("bom.jsonl")] == ["a", "c"]
+
+
+def test_a_vector_whose_place_is_gone_is_kept_elsewhere(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    place = tmp_path / "gone" / "v 1.pt"
+    command = ["extract", "--model_args", f"pretrained={tiny_folder}", "--task", "arith_steer", "--n", "4", "--out"]
+    assert main([*command, str(place)]) == 0
+    assert f"--model_args 'pretrained=CHILD,vectors={place},alpha=0.04' --tasks" in capsys.readouterr().out
+    whole, read = place.read_bytes(), SteeringVector.load(place)
+    place.unlink()
+    place.parent.rmdir()
+    place.parent.write_text("a file where the folder was")
+    with pytest.raises(
+        SteeringError, match=r"v 1.pt cannot be written \(.*\), so the vector was kept as .*/v 1.pt: make"
+    ):
+        keep(read, place)
+    (kept,) = (tmp_path / "work").rglob("v 1.pt")
+    assert kept.read_bytes() == whole

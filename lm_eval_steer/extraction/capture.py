@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
@@ -19,6 +22,12 @@ from lm_eval_steer.engine.prefix import Prefixes, run_prefix
 from lm_eval_steer.engine.probes import continues_from_cache, mixes_tokens
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.steering.blocks import base_model, decoder
+
+logger = logging.getLogger(f"lm_eval.{__name__}")
+
+
+Text = tuple[list[int], int, int]
+"""Token ids, number of the pair, +1 for its positive side and -1 for the other."""
 
 
 def capture_differences(
@@ -33,6 +42,7 @@ def capture_differences(
     What all texts begin with (the system prompt) is run once and reused through the KV cache. Texts are run in order
     of length, so a batch holds next to no padding; only the differences are kept, in pairs x blocks x hidden numbers.
     A model that quantises the tokens of a pass together is given one whole text at a time.
+    A batch that memory does not hold is cut in two, and so are those behind it.
 
     Args:
         model: a transformers model; its head is not run.
@@ -44,6 +54,10 @@ def capture_differences(
     Returns:
         differences: float32 [pairs, blocks, hidden].
         norms: float32 [blocks], mean ‖h‖ over all texts.
+
+    Raises:
+        SteeringError: for a text without tokens, a block whose output is no residual stream or that never runs, and
+            memory that does not hold a single text.
     """
     texts = [
         (tokens, pair, sign) for pair, sides in enumerate(pairs) for tokens, sign in zip(sides, (1, -1), strict=True)
@@ -60,9 +74,24 @@ def capture_differences(
     differences: np.ndarray | None = None
     norms = np.zeros(len(blocks), dtype=np.float64)
     with torch.no_grad(), tqdm(total=len(texts), desc="Reading block outputs", unit="text") as progress:
-        for start in range(0, len(texts), batch_size):
-            batch = texts[start : start + batch_size]
-            outputs = _last_outputs(body, blocks, [tokens for tokens, _, _ in batch], prefixes, device)
+        work = deque(_cut(texts, batch_size))
+        while work:
+            batch = work.popleft()
+            try:
+                outputs = _last_outputs(body, blocks, [tokens for tokens, _, _ in batch], prefixes, device)
+            except RuntimeError as error:
+                if not (isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)):
+                    raise
+                if len(batch) == 1:
+                    raise SteeringError(
+                        f"memory does not hold a single text of {len(batch[0][0])} tokens beside the model: use a "
+                        "smaller dtype, or spread the model with parallelize=True"
+                    ) from None
+                clear_device_cache()
+                half = (len(batch) + 1) // 2
+                logger.warning("Memory does not hold %d texts: going on with %d at a time", len(batch), half)
+                work = deque(part for one in (batch, *work) for part in _cut(one, half))
+                continue
             if differences is None:
                 differences = np.zeros((len(pairs), len(blocks), outputs.shape[2]), dtype=np.float32)
             for output, (_, pair, sign) in zip(outputs, batch, strict=True):
@@ -72,6 +101,10 @@ def capture_differences(
     if differences is None:
         raise SteeringError("there are no pairs to read")
     return differences, (norms / len(texts)).astype(np.float32)
+
+
+def _cut(texts: list[Text], size: int) -> list[list[Text]]:
+    return [texts[start : start + size] for start in range(0, len(texts), size)]
 
 
 def _last_outputs(
@@ -98,9 +131,10 @@ def _last_outputs(
     def hook(block: int) -> Any:
         def read(module: nn.Module, args: Any, output: Any) -> None:
             hidden = output[0] if isinstance(output, (tuple, list)) else output
-            if hidden.dim() != 3 or hidden.shape[:2] != ids.shape:
+            if not torch.is_tensor(hidden) or hidden.dim() != 3 or hidden.shape[:2] != ids.shape:
+                got = list(hidden.shape) if torch.is_tensor(hidden) else type(hidden).__name__
                 raise SteeringError(
-                    f"block {block} ({type(module).__name__}) returns {list(hidden.shape)}, expected "
+                    f"block {block} ({type(module).__name__}) returns {got}, expected "
                     f"{[*ids.shape, 'hidden']}: set blocks= in --model_args to the list of decoder blocks"
                 )
             rows = torch.arange(len(hidden), device=hidden.device)
@@ -112,4 +146,10 @@ def _last_outputs(
         for block, module in blocks.items():
             stack.callback(module.register_forward_hook(hook(block)).remove)
         body(input_ids=ids.to(device), use_cache=bool(cache), **cache)
+    for block, module in blocks.items():
+        if block not in captured:
+            raise SteeringError(
+                f"block {block} ({type(module).__name__}) did not run when the model read a text, so there is no "
+                "direction for it: leave it out with --layers, or set blocks= in --model_args to the blocks that run"
+            )
     return torch.stack([captured[block] for block in blocks], dim=1).numpy()

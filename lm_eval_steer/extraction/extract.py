@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from dataclasses import asdict, dataclass
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,17 @@ from lm_eval_steer.engine.probes import require_causal
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.capture import capture_differences
 from lm_eval_steer.extraction.directions import METHODS, find_direction, shuffle_orders
-from lm_eval_steer.extraction.pairs import ContrastPair, load_task, pair_template, read_pairs, task_pairs
+from lm_eval_steer.extraction.pairs import ContrastPair, candidates, load_task, read_pairs, task_pairs
+from lm_eval_steer.extraction.prompts import ParentTemplate
 from lm_eval_steer.extraction.rationales import read_rationales
+from lm_eval_steer.extraction.templates import pair_template
 from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.models.steered import PLAN_ARGUMENTS
 from lm_eval_steer.steering.blocks import base_model, find_blocks, text_config
-from lm_eval_steer.transfer.layers import parse_layers
+from lm_eval_steer.transfer.layers import parse_layers, read_layers
 from lm_eval_steer.vector import SITE, SteeringVector
+
+logger = logging.getLogger(f"lm_eval.{__name__}")
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,10 @@ class ExtractionArgs:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SteeringError(f"{name}={value} is not positive")
+        _refuse_few(self.n)
+        if self.seed < 0:
+            raise SteeringError(f"seed={self.seed} is negative: use a whole number from 0 on")
+        read_layers(self.layers)
         for name in ("apply_chat_template", "rationales", "pair_template"):
             if self.pairs is not None and getattr(self, name):
                 raise SteeringError(f"--pairs are complete texts: --{name} has no meaning for them")
@@ -70,50 +81,90 @@ class ExtractionArgs:
 
 DEFAULT_PAIRS = 128
 
+_SHAPING = ("blocks", "system_role")
+"""Steering arguments that say how a parent is read; all others steer, or keep what was generated."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the pairs are made from, seen to make pairs.
+
+    Attributes:
+        pairs: those of a file; None for a task.
+        task: a task of this package.
+        template: of the task's pairs.
+        rationales: for a task that has no reasoning.
+    """
+
+    pairs: list[ContrastPair] | None = None
+    task: Any = None
+    template: dict[str, str] = field(default_factory=dict)
+    rationales: dict[str, str] | None = None
+
 
 def load_parent(model_args: dict[str, Any], device: str | None) -> SteeredHF:
-    """The parent as the harness would load it: every HFLM argument works, alpha=0."""
-    if not model_args.get("pretrained"):
+    """The parent as the harness would load it: every HFLM argument works, alpha=0.
+
+    Raises:
+        SteeringError: for arguments that no parent has, and where it cannot be loaded.
+    """
+    name = model_args.get("pretrained")
+    if not name or not isinstance(name, str):
         raise SteeringError("--model_args must name the parent, as in pretrained=microsoft/phi-4")
+    if steering := [key for key in model_args if key in PLAN_ARGUMENTS and key not in _SHAPING]:
+        raise SteeringError(
+            f"--model_args has {steering[0]}={model_args[steering[0]]}, and this model is not steered: leave it out"
+        )
     return SteeredHF(**({"device": device} if device else {}) | model_args, alpha=0)
 
 
-def load_source(args: ExtractionArgs) -> Any:
-    """What the pairs are made from: the pairs of a file, or a task of this package. Needs no model yet."""
-    if args.pairs is None:
-        assert args.task is not None  # ExtractionArgs
-        pair_template(args.task, args.pair_template)
-        return load_task(args.task)
-    pairs = read_pairs(args.pairs)
-    if args.n is not None and args.n > len(pairs):
-        raise SteeringError(f"n={args.n} pairs, but {args.pairs} holds {len(pairs)}: use a smaller --n")
-    return pairs[: args.n]
+def load_source(args: ExtractionArgs) -> Source:
+    """What the pairs are made from, with all that can be wrong about it found before a model is loaded.
 
-
-def make_pairs(args: ExtractionArgs, source: Any, parent: SteeredHF) -> tuple[list[ContrastPair], dict[str, Any]]:
-    """The pairs and what the passport says of them."""
-    if args.task is None or args.pairs is not None:
-        return source, {"source": "file", "pairs_sha256": _digest(source)}
-    render = parent.apply_chat_template if args.apply_chat_template else None
-    if render and parent.tokenizer.chat_template is None:
-        raise SteeringError(f"{parent.pretrained} has no chat template: leave out --apply_chat_template")
+    Raises:
+        SteeringError: for files that cannot be read, too few pairs, and templates that do not fit the rows.
+    """
+    if args.pairs is not None:
+        pairs = read_pairs(args.pairs)
+        if (args.n or 0) > len(pairs):
+            raise SteeringError(f"n={args.n} pairs, but {args.pairs} holds {len(pairs)}: use a smaller --n")
+        _refuse_few(len(pairs), f" in {args.pairs}")
+        return Source(pairs)
+    assert args.task is not None  # ExtractionArgs
     template = pair_template(args.task, args.pair_template)
     rationales = read_rationales(args.rationales) if args.rationales else None
-    pairs = task_pairs(source, template, args.n or DEFAULT_PAIRS, args.seed, render, rationales)
+    source = Source(None, load_task(args.task), template, rationales)
+    pairs = task_pairs(source.task, template, args.n or DEFAULT_PAIRS, args.seed, None, rationales)
+    if all(pair.positive == pair.negative for pair in pairs):
+        raise SteeringError(f"the pair template for {args.task} gives the same text on both sides: {template!r}")
+    return source
+
+
+def make_pairs(args: ExtractionArgs, source: Source, parent: SteeredHF) -> tuple[list[ContrastPair], dict[str, Any]]:
+    """The pairs, each of which fits the parent's window, and what the passport says of them."""
+    if source.pairs is not None:
+        pairs, _ = _that_fit(source.pairs, args.n or len(source.pairs), parent)
+        return pairs, {"source": "file", "pairs_sha256": _digest(pairs)}
+    render = ParentTemplate(parent) if args.apply_chat_template else None
+    wanted = args.n or DEFAULT_PAIRS
+    rows_of = candidates(source.task, source.template, wanted, args.seed, render, source.rationales)
+    pairs, too_long = _that_fit(rows_of, wanted, parent)
     rows = [pair.row for pair in pairs]
     return pairs, {
         "source": "task",
         "task": args.task,
-        "dataset": (source.config.metadata or {}).get("dataset"),
-        "split": source.config.training_split,
+        "dataset": (source.task.config.metadata or {}).get("dataset"),
+        "split": source.task.config.training_split,
         "rows": rows,
         "rows_sha256": hashlib.sha256("\n".join(map(str, rows)).encode()).hexdigest(),
-        "pair_template": template,
+        "pair_template": source.template,
         "pairs_sha256": _digest(pairs),
+        **({"rows_too_long": [pair.row for pair in too_long]} if too_long else {}),
+        **({"thought": render.thought} if render and render.thought else {}),
     }
 
 
-def extract(args: ExtractionArgs, source: Any, parent: SteeredHF) -> SteeringVector:
+def extract(args: ExtractionArgs, source: Source, parent: SteeredHF) -> SteeringVector:
     """Run Algorithm 1 of the paper on what `load_source` returned.
 
     Memory beyond the model is pairs x blocks x hidden float32 numbers, and one batch.
@@ -130,7 +181,7 @@ def extract(args: ExtractionArgs, source: Any, parent: SteeredHF) -> SteeringVec
     pairs, data = make_pairs(args, source, parent)
     blocks = find_blocks(parent.model, parent.plan.blocks)
     layers = parse_layers(args.layers, len(blocks)) or tuple(range(len(blocks)))
-    tokens = [(_encode(parent, pair.positive), _encode(parent, pair.negative)) for pair in pairs]
+    tokens = [(parent.tok_encode(pair.positive), parent.tok_encode(pair.negative)) for pair in pairs]
     differences, norms = capture_differences(
         parent.model, {layer: blocks[layer] for layer in layers}, tokens, args.batch_size, parent.device
     )
@@ -168,13 +219,40 @@ def extract(args: ExtractionArgs, source: Any, parent: SteeredHF) -> SteeringVec
     return SteeringVector(np.stack([direction.vector for direction in found]), layers, passport)
 
 
-def _encode(parent: SteeredHF, text: str) -> list[int]:
-    tokens = parent.tok_encode(text)
-    if len(tokens) > parent.max_length:
+def _refuse_few(n: int | None, where: str = "") -> None:
+    if n is not None and n < 2:
+        raise SteeringError(f"{n} pair{where} is not enough to find a direction: use at least 2")
+
+
+def _that_fit(
+    pairs: Iterable[ContrastPair], wanted: int, parent: SteeredHF
+) -> tuple[list[ContrastPair], list[ContrastPair]]:
+    """The first `wanted` pairs that fit the parent's window, and those before the last of them that do not."""
+    fitting: list[ContrastPair] = []
+    too_long: list[ContrastPair] = []
+    longest = 0
+    for pair in pairs:
+        length = max(len(parent.tok_encode(text)) for text in (pair.positive, pair.negative))
+        (fitting if length <= parent.max_length else too_long).append(pair)
+        longest = max(longest, length)
+        if len(fitting) == wanted:
+            break
+    window = f"the {parent.max_length} tokens that {parent.pretrained} takes"
+    if len(fitting) < wanted:
+        fewer = f", or use --n {len(fitting)}" if len(fitting) > 1 else ""
         raise SteeringError(
-            f"a pair is {len(tokens)} tokens long, {parent.pretrained} takes {parent.max_length}: shorten the pairs"
+            f"{wanted} pairs are wanted, and {len(fitting)} fit into {window} (the longest is {longest} tokens long): "
+            f"shorten the others{fewer}"
         )
-    return tokens
+    if too_long:
+        names = ", ".join(pair.row for pair in too_long if pair.row is not None)
+        logger.warning(
+            "%d of the pairs do not fit into %s; others took their place%s",
+            len(too_long),
+            window,
+            f" (left out are the rows {names})" if names else "",
+        )
+    return fitting, too_long
 
 
 def _describe(parent: SteeredHF, blocks: int, width: int) -> dict[str, Any]:

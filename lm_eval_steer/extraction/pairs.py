@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib.resources
-import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lm_eval.tasks import TaskManager
-from lm_eval.utils import apply_template
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.extraction.templates import complete, pair_template
+from lm_eval_steer.files import parse_json, read_text
+
+__all__ = ["ContrastPair", "candidates", "load_task", "pair_template", "read_pairs", "task_pairs"]
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,12 @@ def read_pairs(path: str | Path) -> list[ContrastPair]:
     Raises:
         SteeringError: names file and line.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise SteeringError(f"{path}: no such file of pairs")
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(read_text(path, "pairs").split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             row = None
         positive, negative = (row.get("positive"), row.get("negative")) if isinstance(row, dict) else (None, None)
@@ -60,33 +59,18 @@ def read_pairs(path: str | Path) -> list[ContrastPair]:
     return pairs
 
 
-def pair_template(task: str, path: str | Path | None = None) -> dict[str, str]:
-    """The template of a task's pairs, from pair_templates.yaml or from a file of the user's in the same form."""
-    source: Any = importlib.resources.files("lm_eval_steer.extraction").joinpath("pair_templates.yaml")
-    if path is not None:
-        source = Path(path)
-        if not source.is_file():
-            raise SteeringError(f"{path}: no such file of pair templates")
-    try:
-        templates = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except yaml.YAMLError:
-        templates = None
-    template = templates.get(task) if isinstance(templates, dict) else None
-    if template is None:
-        raise SteeringError(
-            f"there is no pair template for task {task!r} in {path or 'pair_templates.yaml'}, only for "
-            f"{', '.join(templates) if isinstance(templates, dict) else 'none'}: use one of them or bring your own "
-            "pairs with --pairs FILE"
-        )
-    if set(template) != {"positive", "negative"} or not all(isinstance(side, str) for side in template.values()):
-        raise SteeringError(f"the pair template for {task} must have the texts `positive` and `negative`: {template!r}")
-    return template
-
-
 def load_task(name: str) -> Any:
-    """A task of this package, by name; the harness's thousands of others are not scanned."""
+    """A task of this package, by name; the harness's thousands of others are not scanned.
+
+    Raises:
+        SteeringError: where there is no such task.
+    """
     folder = str(importlib.resources.files("lm_eval_steer.tasks"))
-    return TaskManager(include_path=folder, include_defaults=False).load([name])["tasks"][name]
+    manager = TaskManager(include_path=folder, include_defaults=False)
+    if name not in manager.all_subtasks:
+        known = ", ".join(sorted(manager.all_subtasks))
+        raise SteeringError(f"there is no task {name!r} with extraction rows: use one of {known}")
+    return manager.load([name])["tasks"][name]
 
 
 def task_pairs(
@@ -97,7 +81,19 @@ def task_pairs(
     render: Callable[[list[dict[str, str]]], str] | None,
     rationales: dict[str, str] | None = None,
 ) -> list[ContrastPair]:
-    """Pairs from `n` extraction rows of a task, chosen by `seed`, zero-shot.
+    """Pairs from `n` extraction rows of a task, chosen by `seed`, zero-shot; arguments as those of `candidates`."""
+    return list(islice(candidates(task, template, n, seed, render, rationales), n))
+
+
+def candidates(
+    task: Any,
+    template: dict[str, str],
+    n: int,
+    seed: int,
+    render: Callable[[list[dict[str, str]]], str] | None,
+    rationales: dict[str, str] | None = None,
+) -> Iterator[ContrastPair]:
+    """The pairs of `n` extraction rows, in the order of the rows, then those of the others, which may take their place.
 
     Args:
         task: a task of the harness whose training split holds the extraction rows.
@@ -108,7 +104,12 @@ def task_pairs(
             follows the completion, so the last token read is the last one of the answer.
         rationales: reasoning by row hash or by the dataset's id, for the template's `rationale`; rows without are
             left out. Needed where the dataset has no reasoning of its own.
+
+    Raises:
+        SteeringError: for too few rows, and for a template that does not fit them.
     """
+    if not task.has_training_docs():
+        raise SteeringError(f"{task.config.task} has no extraction rows: name a task that has some")
     docs = list(task.training_docs())
     if rationales is not None:
         found = [(doc, rationales.get(doc["row"], rationales.get(str(doc.get("id"))))) for doc in docs]
@@ -121,15 +122,22 @@ def task_pairs(
     if n > len(docs):
         kind = "extraction rows" if rationales is None else "extraction rows with a rationale"
         raise SteeringError(f"n={n} pairs, but {task.config.task} has {len(docs)} {kind}: use a smaller --n")
-    pairs = []
-    for index in sorted(random.Random(seed).sample(range(len(docs)), n)):
-        doc = docs[index]
-        system, question = task.config.description or "", task.doc_to_text(doc)
-        if render is None:
-            prompt = system + question + task.config.target_delimiter
-        else:
-            turns = [{"role": "system", "content": system}] if system else []
-            prompt = render([*turns, {"role": "user", "content": question}])
-        sides = {side: prompt + apply_template(text, doc) for side, text in template.items()}
-        pairs.append(ContrastPair(sides["positive"], sides["negative"], row=doc["row"]))
-    return pairs
+    first = sorted(random.Random(seed).sample(range(len(docs)), n))
+    others = sorted(set(range(len(docs))) - set(first))
+    random.Random(seed).shuffle(others)
+    for index in (*first, *others):
+        yield _pair(task, template, docs[index], render)
+
+
+def _pair(
+    task: Any, template: dict[str, str], doc: Any, render: Callable[[list[dict[str, str]]], str] | None
+) -> ContrastPair:
+    system, question = task.config.description or "", task.doc_to_text(doc)
+    if render is None:
+        prompt = system + question + task.config.target_delimiter
+    else:
+        turns = [{"role": "system", "content": system}] if system else []
+        prompt = render([*turns, {"role": "user", "content": question}])
+    what = f"the pair template for {task.config.task}"
+    sides = {side: prompt + complete(text, doc, f"`{side}` of {what}") for side, text in template.items()}
+    return ContrastPair(sides["positive"], sides["negative"], row=doc["row"])

@@ -1,24 +1,25 @@
 """Reasoning for a dataset that has none: a model writes it, given the right answer (paper: Gemini, for ARC).
 
-The file is JSONL, one attempt a line: {"row", "rationale", "kept", "response"}. It grows by batches that are flushed to
-disk, so a run that was killed goes on where it stopped.
+The file (rationale_file.py) grows by batches that are flushed to disk: a run that was killed goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
-from lm_eval.utils import apply_template
 from tqdm import tqdm
 
+from lm_eval_steer.answers import opened_thought, visible
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.extraction.prompts import rendered, require_chat_template
+from lm_eval_steer.extraction.rationale_file import Author, RationaleFile, read_lines
+from lm_eval_steer.extraction.templates import complete
+from lm_eval_steer.text import shortened
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class RationaleArgs:
         for name in ("n", "batch_size", "max_gen_toks"):
             if getattr(self, name) < 1:
                 raise SteeringError(f"{name}={getattr(self, name)} is not positive")
+        if self.seed < 0:
+            raise SteeringError(f"seed={self.seed} is negative: use a whole number from 0 on")
 
 
 # The doc's own question and answer, then what is asked for. The answer is given; what is wanted is the way to it.
@@ -56,48 +59,61 @@ REQUEST = (
 )
 
 
-def write_rationales(args: RationaleArgs, task: Any, model: Any, answer_template: str) -> tuple[int, int]:
+def prepare(
+    args: RationaleArgs, task: Any, answer_template: str, author: Author | None = None
+) -> tuple[list[Any], RationaleFile]:
+    """The rows to ask for and the file, with all that can be wrong about them found before a model is loaded.
+
+    Raises:
+        SteeringError: for too few rows, and for a file that cannot be gone on with.
+    """
+    file = RationaleFile(args.out, author)
+    docs = task.training_docs()
+    if args.n > len(docs):
+        raise SteeringError(f"n={args.n} rows, but {args.task} has {len(docs)} extraction rows: use a smaller --n")
+    chosen = [docs[i] for i in sorted(random.Random(args.seed).sample(range(len(docs)), args.n))]
+    for doc in chosen:
+        complete(answer_template, doc, f"`negative` of the pair template for {args.task}")
+    return chosen, file
+
+
+def write_rationales(
+    args: RationaleArgs, task: Any, model: Any, answer_template: str, author: Author | None = None
+) -> tuple[int, int]:
     """Ask `model` (any LM of the harness) for the reasoning of the task's extraction rows.
 
-    A response is kept when the task itself scores it as right.
+    A response is kept when the task itself scores it as right and something is left of it without its answer. What a
+    model thinks before it speaks is no part of a rationale.
 
     Args:
         args: see RationaleArgs.
         task: a task of the harness.
         model: an LM of the harness.
         answer_template: the bare answer, as Jinja over the doc (`negative` of the pair template).
+        author: who writes; the file of another one is not gone on with.
 
     Returns:
-        attempts in the file, and how many of them are kept.
+        attempts at rows of the task that the file holds, and how many of them are kept.
     """
-    docs = task.training_docs()
-    if args.n > len(docs):
-        raise SteeringError(f"n={args.n} rows, but {args.task} has {len(docs)} extraction rows: use a smaller --n")
-    chosen = [docs[i] for i in sorted(random.Random(args.seed).sample(range(len(docs)), args.n))]
-    path = Path(args.out)
-    done = {attempt["row"]: attempt for attempt in _read_lines(path)} if path.exists() else {}
-    left = [doc for doc in chosen if doc["row"] not in done]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _cut_half_line(path)
-    with path.open("a", encoding="utf-8") as file, tqdm(total=len(chosen), desc="Asking for rationales") as progress:
-        progress.update(len(chosen) - len(left))
+    chosen, file = prepare(args, task, answer_template, author)
+    if args.apply_chat_template:
+        require_chat_template(model)
+    left = [doc for doc in chosen if doc["row"] not in file.attempts]
+    with tqdm(total=len(chosen), desc="Asking for rationales", initial=len(chosen) - len(left)) as progress:
         for start in range(0, len(left), args.batch_size):
             batch = left[start : start + args.batch_size]
             requests = [_request(args, task, model, doc, answer_template, i) for i, doc in enumerate(batch)]
-            for doc, request, response in zip(batch, requests, model.generate_until(requests), strict=True):
-                kept = _is_right(task, doc, request, response)
-                attempt = {
-                    "row": doc["row"],
-                    "rationale": _without_answer(response),
-                    "kept": kept,
-                    "response": response,
-                }
-                done[doc["row"]] = attempt
-                file.write(json.dumps(attempt, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+            responses = model.generate_until(requests)
+            file.add(
+                [
+                    _attempt(task, doc, request, response, cuts=getattr(model, "think_end_token", None) is not None)
+                    for doc, request, response in zip(batch, requests, responses, strict=True)
+                ]
+            )
             progress.update(len(batch))
-    return len(done), sum(bool(attempt["kept"]) for attempt in done.values())
+    rows = set(task.training_docs()["row"])
+    found = [attempt["kept"] for row, attempt in file.attempts.items() if row in rows]
+    return len(found), sum(found)
 
 
 def read_rationales(path: str | Path) -> dict[str, str]:
@@ -109,49 +125,33 @@ def read_rationales(path: str | Path) -> dict[str, str]:
     Raises:
         SteeringError: names file and line.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise SteeringError(f"{path}: no such file of rationales; make it with lm-eval-steer rationales")
+    if not os.path.lexists(path):
+        raise SteeringError(f"{shortened(path)}: no such file of rationales; make it with lm-eval-steer rationales")
     return {
         str(line.get("row", line.get("id"))): line["rationale"]
-        for line in _read_lines(path)
+        for _, line in read_lines(path)
         if line.get("kept", True) and line["rationale"].strip()
     }
 
 
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8").split("\n")
-    for number, text in enumerate(lines, start=1):
-        if not text.strip():
-            continue
-        try:
-            line = json.loads(text)
-            whole = isinstance(line["rationale"], str) and isinstance(line.get("row", line.get("id")), str)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            whole = False
-        if whole:
-            yield line
-        elif number < len(lines):  # the last line may be half-written: the run that wrote it was killed
-            raise SteeringError(f'{path}, line {number}: expected {{"row": ..., "rationale": ...}}, got {text[:60]!r}')
-
-
-def _cut_half_line(path: Path) -> None:
-    """Take away what a killed run left behind its last line feed, so that the next line begins on its own."""
-    if path.exists():
-        whole = path.read_bytes()
-        os.truncate(path, whole.rfind(b"\n") + 1)
-
-
 def _request(args: RationaleArgs, task: Any, model: Any, doc: Any, answer: str, index: int) -> Instance:
     system = (task.config.description or "").strip()
-    text = REQUEST.format(question=task.doc_to_text(doc), answer=apply_template(answer, doc))
+    text = REQUEST.format(question=task.doc_to_text(doc), answer=complete(answer, doc, "the answer"))
     if args.apply_chat_template:
         turns = [{"role": "system", "content": system}] if system else []
-        prompt = model.apply_chat_template([*turns, {"role": "user", "content": text}])
+        prompt = rendered(model, [*turns, {"role": "user", "content": text}])
     else:
         prompt = f"{system}\n\n{text}\n\n"
     settings = {"do_sample": False, "max_gen_toks": args.max_gen_toks, "until": task.config.generation_kwargs["until"]}
     return Instance("generate_until", dict(doc), (prompt, settings), index, (args.task, index, 1))
+
+
+def _attempt(task: Any, doc: Any, request: Instance, response: str, cuts: bool) -> dict[str, Any]:
+    """A line of the file; `cuts` says that the model has cut thoughts away itself."""
+    prompt = request.args[0] if isinstance(request.args[0], str) and not cuts else ""
+    rationale = _without_answer(visible(response, prompt) or "")
+    kept = bool(rationale) and _is_right(task, doc, request, opened_thought(prompt) + response)
+    return {"row": doc["row"], "rationale": rationale, "kept": kept, "response": response}
 
 
 def _is_right(task: Any, doc: Any, request: Instance, response: str) -> bool:

@@ -20,6 +20,7 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.asked import Asked, Scores, Written
 from lm_eval_steer.models.chat import Messages
 from lm_eval_steer.models.checkpoint import checkpoint_digest
+from lm_eval_steer.models.load import loading
 from lm_eval_steer.models.loaded import model_digest, tokenizer_digest
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.plan import SteeringPlan
@@ -74,11 +75,8 @@ class SteeredHF(Steered, HFLM):
         plan = take_plan(kwargs)
         # HFLM's own default is "cuda", which a machine without one refuses three libraries down.
         kwargs.setdefault("device", "cuda" if torch.cuda.is_available() else "cpu")
-        try:
+        with loading(pretrained):
             super().__init__(pretrained, **kwargs)
-        except OSError as error:  # transformers' word for: no such model, no such file, no hub
-            reason = str(error).strip().split("\n")[0]
-            raise SteeringError(f"the model {pretrained!r} cannot be loaded: {reason}") from None
         accelerator = getattr(self, "accelerator", None)
         if accelerator is not None and accelerator.num_processes > 1:
             # HFLM divides the documents only where it sees several GPUs, and numbers the ranks of each node from 0.

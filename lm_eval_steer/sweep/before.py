@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from lm_eval.api.registry import get_model
 from lm_eval.evaluator_utils import get_sample_size
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models import load
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.models.vote_key import VoteKey
@@ -23,14 +23,7 @@ def model_class(name: str) -> Any:
     Raises:
         SteeringError: where there is none of that name, and where it does not steer.
     """
-    try:
-        model: Any = get_model(name)
-    except SteeringError:  # says what the class needs
-        raise
-    except (KeyError, ValueError):
-        raise SteeringError(
-            f"--model {name} is no model class of the harness: use steered-hf or steered-vllm"
-        ) from None
+    model = load.model_class(name, "use steered-hf or steered-vllm")
     if not hasattr(model, "steer"):
         raise SteeringError(
             f"--model {name} does not steer, so there is nothing to sweep: use steered-hf or steered-vllm"
