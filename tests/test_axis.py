@@ -551,6 +551,10 @@ def test_sets_are_refused_where_there_is_no_vote(tmp_path: Path) -> None:
     lm = a_set(tmp_path)
     with pytest.raises(SteeringError, match="toy_mc scores a single continuation per document"):
         lm.loglikelihood(choices(1)[:1])
+    told_first = a_set(tmp_path / "b", vote_metric="acc_mutual_info")
+    told_first._rows = None  # before anything is run
+    with pytest.raises(SteeringError, match="which toy_mc does not ask for"):
+        told_first.loglikelihood(choices(1))
     with pytest.raises(SteeringError, match="loglikelihood_rolling has no answers"):
         lm.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, ("abc",), 0, ("toy", 0, 1))])
     drawn = make(control="self-consistency", alpha=1.0)

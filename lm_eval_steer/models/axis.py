@@ -176,6 +176,8 @@ class AlphaAxis:
             for requests in documents
         ]
         options = {id(item): Options.of(item.choices) for item in items}
+        for found in options.values():
+            found.check(self.plan.vote_metric)
         if len(self.plan.variants) > 1:
             for item in items:
                 if options[id(item)].count < 2:

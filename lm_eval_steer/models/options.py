@@ -45,6 +45,23 @@ class Options:
             texts, doubled = _read_from(requests)
         return cls(str(name), len(requests) // (1 + doubled), texts, doubled)
 
+    def check(self, metric: str) -> None:
+        """Refuse a metric of `METRICS` that needs what the document lacks.
+
+        Raises:
+            SteeringError: then.
+        """
+        if metric == "acc_mutual_info" and not self.unconditional:
+            raise SteeringError(
+                f"vote_metric=acc_mutual_info needs the options without their context, which {self.task} does not ask "
+                "for: use acc, or name acc_mutual_info in the task's metric_list"
+            )
+        if metric in ("acc_norm", "acc_bytes") and self.texts is None:
+            raise SteeringError(
+                f"vote_metric={metric} needs the lengths of the options, which stand in the contexts of {self.task} "
+                "here, and no task of that name built these requests in this process: use vote_metric=acc"
+            )
+
     def choose(self, scores: Sequence[tuple[float, bool]], metric: str) -> int:
         """The number of the best option, the first of equal ones.
 
@@ -53,28 +70,20 @@ class Options:
             metric: one of `METRICS`.
 
         Raises:
-            SteeringError: where the document lacks what the metric needs.
+            SteeringError: as `check`.
         """
+        self.check(metric)
         found = np.array([score for score, _ in scores[: self.count]])
         with np.errstate(all="ignore"):  # an empty option has no length, a probability of 0 no logarithm
             if metric == "acc_mutual_info":
-                if not self.unconditional:
-                    raise SteeringError(
-                        f"vote_metric=acc_mutual_info needs the options without their context, which {self.task} does "
-                        "not ask for: use acc, or name acc_mutual_info in the task's metric_list"
-                    )
                 found = found - np.array([score for score, _ in scores[self.count :]])
             elif metric != "acc":
                 found = found / self._lengths(metric)
         return int(np.argmax(found))
 
     def _lengths(self, metric: str) -> np.ndarray:
-        if self.texts is None:
-            raise SteeringError(
-                f"vote_metric={metric} needs the lengths of the options, which stand in the contexts of {self.task} "
-                "here, and no task of that name built these requests in this process: use vote_metric=acc"
-            )
-        return np.array([float(len(text.encode() if metric == "acc_bytes" else text)) for text in self.texts])
+        texts = self.texts or ()
+        return np.array([float(len(text.encode() if metric == "acc_bytes" else text)) for text in texts])
 
 
 def group_documents(requests: Sequence[Instance]) -> Iterator[list[int]]:

@@ -273,6 +273,26 @@ def test_rolling_loglikelihoods_equal_those_of_steered_hf(pair: Any) -> None:
         pair[0].loglikelihood_rolling(asked)
 
 
+@pytest.mark.parametrize("alpha", [0, 1.5])
+def test_a_continuation_that_vllm_cannot_score_is_one_sentence(pair: Any, alpha: float) -> None:
+    """Of 1024 tokens it needs one before the continuation, and one behind it; the harness's `vllm` scores a part."""
+    pair[0].steer(plan(alpha=alpha))
+    fits, over = (Instance("loglikelihood", {}, ("abc", "x" * length), 0) for length in (1022, 1023))
+    assert pair[0].loglikelihood([fits])[0][0] < 0
+    with pytest.raises(SteeringError, match="a continuation of 1023 tokens cannot be scored"):
+        pair[0].loglikelihood([fits, over])
+
+
+def test_positions_that_nobody_asked_to_steer_end_the_run(pair: Any) -> None:
+    pair[0].steer(plan(alpha=1.5))
+    pair[0].generate_until(requests(CONTEXTS[:1]))
+    pair[0]._rows.engines[0]._implied += 1
+    with pytest.raises(
+        SteeringError, match=r"block 0 was steered at \d+ positions, where prompts and responses imply "
+    ):
+        pair[0].generate_until(requests(CONTEXTS[:1]))
+
+
 def test_a_run_goes_on_from_its_record(pair: Any, tmp_path: Path) -> None:
     lm, _ = pair
     chosen = plan(alpha=ALPHAS, record=str(tmp_path))
