@@ -333,6 +333,22 @@ def test_the_seconds_of_a_response_are_its_own(tmp_path: Path) -> None:
     assert sum(seconds) <= time.perf_counter() - begun
 
 
+def test_a_text_has_its_share_of_the_passes_of_its_batch(tmp_path: Path) -> None:
+    lm = a_set(tmp_path, batch_size=40)
+    begun = time.perf_counter()
+    lm.generate_until(requests())
+    lines = list(read_lines(tmp_path / "record"))
+    assert sum(line.seconds for line in lines) <= time.perf_counter() - begun
+    parted = 0
+    for line in lines:
+        for other in lines:
+            if line.doc_id == other.doc_id:  # their rows are of one batch
+                assert (line.tokens == other.tokens) == (line.seconds == other.seconds)
+                assert ((line.tokens or 0) < (other.tokens or 0)) == (line.seconds < other.seconds)
+                parted += line.tokens != other.tokens
+    assert parted
+
+
 def test_the_weight_of_an_option_is_that_of_the_chosen_one_per_token(tmp_path: Path) -> None:
     """By acc_norm " a" is chosen twice, at -3 for two tokens, and " bcdefghi" twice, at -4.5 and -8.1 for nine.
 

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -37,11 +38,14 @@ class Generated:
             transformers' own loop ran.
         stop: `eos`, `stop` (a stop string) or `length` (of tokens or time); empty as long as the row runs, and where
             transformers' own loop ran.
+        seconds: its share of the batch's time, in which each pass counts for the rows that it still ran for; None where
+            transformers' own loop ran.
     """
 
     tokens: list[int] = field(default_factory=list)
     logprob: float | None = None
     stop: str = ""
+    seconds: float | None = None
 
 
 class DecodeLoop:
@@ -74,6 +78,7 @@ class DecodeLoop:
         if seeds is not None:
             self._draws = [np.random.default_rng(s).random(n) for s, n in zip(seeds, limits, strict=True)]
         self._step, self._is_stopped, self._finish, self._alone = step, is_stopped, finish, alone
+        self._clock = perf_counter()
 
     def __call__(
         self,
@@ -139,10 +144,14 @@ class DecodeLoop:
         return chosen.to(scores.device)
 
     def _take(self, there: Tensor, tokens: Tensor, logprobs: Tensor, ends: set[int], late: bool) -> None:
-        for row, token, logprob in zip(there.tolist(), tokens.tolist(), logprobs.tolist(), strict=True):
+        picked = list(zip(there.tolist(), tokens.tolist(), logprobs.tolist(), strict=True))  # waits for the device
+        before, self._clock = self._clock, perf_counter()
+        share = (self._clock - before) / sum(not self.rows[row].stop for row, _, _ in picked)
+        for row, token, logprob in picked:
             written = self.rows[row]
             if written.stop:
                 continue
+            written.seconds = (written.seconds or 0.0) + share
             written.tokens.append(token)
             written.logprob = (written.logprob or 0.0) + logprob
             if token in ends:

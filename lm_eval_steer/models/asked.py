@@ -36,12 +36,14 @@ class Written:
         tokens: how many new tokens were run for it; None where unknown.
         logprob: sum of their log-probabilities; None where unknown.
         stop: `eos`, `stop`, `length`, or None where unknown.
+        seconds: its share of the time; None where the engine does not tell, and only how long it took to come is known.
     """
 
     text: str
     tokens: int | None = None
     logprob: float | None = None
     stop: str | None = None
+    seconds: float | None = None
 
 
 class Engine(Protocol):

@@ -141,6 +141,7 @@ class AlphaAxis:
             return weigh(line.logprob / line.tokens)
 
         def line(item: _Item[str], one: Asked, came: Written, seconds: float) -> Line:
+            seconds = seconds if came.seconds is None else came.seconds
             return self._line(item, one, seconds, response=came.text, tokens=came.tokens, logprob=came.logprob,
                               stop=came.stop)  # fmt: skip
 

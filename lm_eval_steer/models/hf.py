@@ -180,7 +180,8 @@ class SteeredHF(Steered, HFLM):
 
         def finish_row(number: int, generated: Generated) -> None:
             text = self._read(generated.tokens, stop)
-            finish(places[number], Written(text, len(generated.tokens), generated.logprob, generated.stop or None))
+            told = (len(generated.tokens), generated.logprob, generated.stop or None, generated.seconds)
+            finish(places[number], Written(text, *told))
 
         self._rows.generate(rows, stop, new_tokens, arguments, self._batch_rows(), finish_row)
 

@@ -46,7 +46,7 @@ class Line:
         logprob: sum of the generated tokens' log-probabilities, may be -inf; None where unknown.
         stop: what ended the response: `eos`, `stop` (a stop text), `length`, or None where unknown.
         time: seconds since 1970 at which it was recorded.
-        seconds: that it took, since the response before it or since it was asked for.
+        seconds: its own share of the time (docs/RECORD.md).
         version: of the schema.
 
     Raises:
