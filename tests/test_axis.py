@@ -606,7 +606,7 @@ def test_scores_that_do_not_come_back_are_an_error(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("changes", [{"alpha": 0, "record": None}, {"alpha": 0}, {"alpha": 1.0}, {}])
 def test_a_wrong_vote_filter_is_told_whether_there_is_a_vote_or_not(changes: dict[str, Any], tmp_path: Path) -> None:
-    task = toy(REGEX, FIRST, name="filtered")
+    task = toy(REGEX, FIRST, name="filtered", generation_kwargs={"until": ["\n"], "max_gen_toks": 3})
     lm = a_set(tmp_path, vote_answer=None, vote_filter="answr", **changes)
     with pytest.raises(SteeringError, match=r"^vote_filter='answr' is no filter of filtered: use one of answer$"):
         lm.generate_until(task.instances)
