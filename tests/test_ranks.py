@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 import models
 from conftest import make_vector
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models import ranks
 from lm_eval_steer.models.ranks import Ranks
 from lm_eval_steer.record import read_lines
 
@@ -88,6 +90,32 @@ def test_two_processes_share_the_documents_and_give_the_results_of_one(tmp_path:
     model = models.save_model(tmp_path / "model", "llama", max_position_embeddings=4096)
     make_vector().save(tmp_path / "v.pt")
     compare(tmp_path, model, [PROCESSES])
+
+
+def test_a_rank_that_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = torch.distributed.HashStore()
+    for rank in (0, 2):  # two of four that were here once
+        store.set(f"1/{rank}", "here")
+    monkeypatch.setattr(ranks, "WAIT", timedelta(seconds=0.2))
+    meeting = ranks.Meeting(store, 2, 4)
+    with pytest.raises(SteeringError, match=r"rank 2 of 4 waited 0\.2 s at most for ranks 1, 3 in vain"):
+        meeting.wait()
+    for rank in (0, 1, 3):
+        store.set(f"2/{rank}", "here")
+    meeting.wait()  # the next exchange, to which all have come
+
+
+def test_a_first_rank_that_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setattr(ranks, "WAIT", timedelta(seconds=0.5))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(port))
+    with pytest.raises(SteeringError, match=r"rank 1 of 2 waited 0\.5 s at most for rank 0 in vain"):
+        Ranks(1, 2, 1, 2).join()
+    with pytest.raises(SteeringError, match=r"rank 0 of 2 waited 0\.5 s at most for rank 1 in vain"):
+        Ranks(0, 2, 0, 2).join()
 
 
 def test_what_a_launcher_says() -> None:

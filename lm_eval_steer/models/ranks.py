@@ -22,6 +22,51 @@ from lm_eval_steer.errors import SteeringError
 _NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher tells its processes."""
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+WAIT = timedelta(hours=1)
+"""So long the ranks wait for the last one."""
+_MEETINGS: list[Meeting] = []
+"""That of this process, once it has joined the others."""
+
+
+class Meeting:
+    """Where the ranks of a run wait for one another, before each of their exchanges.
+
+    Args:
+        store: what they share.
+        rank, size: this one's number, of how many.
+    """
+
+    def __init__(self, store: dist.Store, rank: int, size: int) -> None:
+        self._store, self._rank, self._size = store, rank, size
+        self._number = 0
+
+    def wait(self) -> None:
+        """Come back when all ranks are here.
+
+        Raises:
+            SteeringError: names those that have not come in time.
+        """
+        self._number += 1
+        keys = [f"{self._number}/{rank}" for rank in range(self._size)]
+        try:
+            self._store.set(keys[self._rank], "here")
+            self._store.wait(keys, WAIT)
+        except RuntimeError:  # torch's DistError, of which PyTorch 2.6 has few names
+            raise _missing(self._rank, self._size, [n for n, key in enumerate(keys) if not self._has(key)]) from None
+
+    def _has(self, key: str) -> bool:
+        try:
+            return self._store.check([key])
+        except RuntimeError:  # rank 0 holds the store
+            return not key.endswith("/0")
+
+
+def _missing(rank: int, size: int, missing: list[int]) -> SteeringError:
+    named = f"rank{'s' * (len(missing) > 1)} {', '.join(map(str, missing))}"
+    return SteeringError(
+        f"rank {rank} of {size} waited {WAIT.total_seconds():g} s at most for {named} in vain: see what the output of "
+        "the missing ends with, and start again with the same record, which keeps the responses"
+    )
 
 
 @dataclass(frozen=True)
@@ -110,14 +155,36 @@ class Ranks:
         return ",".join(names[self.local_rank * each : (self.local_rank + 1) * each])
 
     def join(self) -> None:
-        """Meet the other processes. Results are gathered when the slowest is done, however long that takes."""
-        if self.size > 1 and not dist.is_initialized():
-            dist.init_process_group("gloo", timeout=timedelta(weeks=52))
+        """Meet the other processes.
+
+        Raises:
+            SteeringError: names those that have not come in time.
+        """
+        if self.size == 1 or dist.is_initialized():
+            return
+        environment = os.environ
+        # torchrun holds the store itself, where a rank that it starts again must not find the marks of the one before.
+        holds = self.rank == 0 and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        place = environment.get("MASTER_ADDR", "localhost"), int(environment.get("MASTER_PORT", "29500"))
+        try:
+            shared = dist.TCPStore(*place, is_master=holds, timeout=WAIT, wait_for_workers=False)
+        except RuntimeError:
+            raise _missing(self.rank, self.size, [0]) from None
+        store = dist.PrefixStore(f"lm_eval_steer/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}", shared)
+        meeting = Meeting(dist.PrefixStore("meeting", store), self.rank, self.size)
+        meeting.wait()
+        dist.init_process_group("gloo", store=store, rank=self.rank, world_size=self.size, timeout=WAIT)
+        _MEETINGS.append(meeting)
+
+    def _meet(self) -> None:
+        for meeting in _MEETINGS:
+            meeting.wait()
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         """The tensors of all ranks, one behind the other, as accelerate's `gather` has them."""
         if self.size == 1:
             return tensor
+        self._meet()
         found = [torch.empty_like(tensor) for _ in range(self.size)]
         dist.all_gather(found, tensor)
         return torch.cat([one.reshape(1) if one.dim() == 0 else one for one in found])
@@ -126,6 +193,7 @@ class Ranks:
         """The objects of all ranks, on rank `dst`; None on others."""
         if self.size == 1:
             return [item]
+        self._meet()
         found: list[Any] | None = [None] * self.size if self.rank == dst else None
         dist.gather_object(item, found, dst=dst)
         return found
@@ -133,4 +201,5 @@ class Ranks:
     def barrier(self) -> None:
         """Wait for all ranks."""
         if self.size > 1:
+            self._meet()
             dist.barrier()
