@@ -83,6 +83,8 @@ class EncoderDecoderEngine:
         if not isinstance(out, GenerateEncoderDecoderOutput) or len(out.sequences) > 1:
             self.application.not_compared = "beams and several texts of a row run more than they return"
             return Generated(tokens)
+        if lm.device.type == "mps":
+            self.application.not_compared = "the loop of transformers runs a position more on an Apple GPU"
         return Generated(tokens, _logprob(torch.cat(out.logits or ()), tokens))
 
     def score(
