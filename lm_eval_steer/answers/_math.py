@@ -19,7 +19,7 @@ _HEADING = re.compile(
     r"|result)[*_: \t]*\n\s*(?P<said>[^\n]+)",
     re.IGNORECASE,
 )
-_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
+_BOLD = re.compile(r"(?:\*\*|(?<!\w)__)(?P<bold>[^*\n]{1,200}?)(?:\*\*|__(?!\w))")
 
 _OPERATOR = (
     r"(?:[-+*/^=<>≤≥≠·×÷±∪∩−]+|\\(?:cdot|times|div|pm|mp|leq?|geq?|lt|gt|neq?|cup|cap|in|equiv|le|ge)(?![a-zA-Z]))"
@@ -37,7 +37,7 @@ _ATOM = (
 _TERM = rf"{_ATOM}{{1,40}}"
 _EXPRESSION = re.compile(
     rf"\$?{_TERM}(?:\s*{_OPERATOR}\s*{_TERM}|\s*,\s*(?:and\s+|or\s+)?(?=[-−]?(?:[0-9(\[√\\]|[b-z]\s*(?:[-=^+*/,.;]|$))){_TERM}"
-    rf"|\s+(?:and|or)\s+(?=[-−(\[]?[0-9]|[a-z]\s*=){_TERM}){{0,40}}"
+    rf"|\s+(?:and|or)\s+(?=[-−(\[]?[0-9]|[a-z]\s*=){_TERM}|[ ](?={_NAME}|√){_TERM}){{0,40}}"
 )
 _WORDY = re.compile(r"(?<![\\a-zA-Z])(?:[a-zA-Z]{2,3})(?![a-zA-Z(])")
 
@@ -69,6 +69,8 @@ def _result(content: str) -> str:
     sides = re.split(r"(?<![<>!\\])=(?!=)", content)
     if len(sides) == 1 or re.search(r"[<>≤≥]|\\[lg]e?q?(?![a-zA-Z])|\\begin|\\q?quad|,\s", content):
         return content
+    if len(sides) == 2 and re.fullmatch(r"\s*-?[0-9.,/]+\s*", sides[0]):
+        return sides[0].strip()
     chained = len(sides) > 2 or not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", sides[0]))
     return sides[-1].strip() if chained and sides[-1].strip() else content
 
@@ -85,7 +87,10 @@ def _said(line: str) -> str | None:
     if stated := _formula(line) or _expression(line, alone=True):
         return stated
     found: list[str | None] = [_formula(match[0]) for match in _FORMULA.finditer(line)]
-    found += [_formula(match[1].strip()) or _expression(match[1].strip(), alone=True) for match in _BOLD.finditer(line)]
+    found += [
+        _formula(match["bold"].strip()) or _expression(match["bold"].strip(), alone=True)
+        for match in _BOLD.finditer(line)
+    ]
     if told := [one for one in found if one]:
         return told[-1]
     numbers = re.findall(r"(?<![\w.])-?[0-9]+(?:[.,/][0-9]+)*", line)
@@ -98,7 +103,9 @@ def _stated(text: str) -> list[str]:
         (match.end(), _formula(text, match.end()) or _expression(text[match.end() :][:400]))
         for match in _STATED.finditer(text)
     ]
-    found += [(match.end(), _said(match["said"])) for match in _HEADING.finditer(text)]
+    found += [
+        (match.end(), _formula(text, match.start("said")) or _said(match["said"])) for match in _HEADING.finditer(text)
+    ]
     return [_result(content.strip()) for _, content in sorted(found, key=lambda one: one[0]) if content]
 
 
@@ -120,7 +127,7 @@ def math_answer(response: str) -> str | None:
     text = own_turn(text, lambda before: bool(boxes(before) or _stated(before)))
     found = [content for _, content in boxes(text) or tagged(text)] or _stated(text)
     if not found:
-        bold = [match[1].strip() for match in _BOLD.finditer(text)]
+        bold = [match["bold"].strip() for match in _BOLD.finditer(text)]
         found = [_result(said) for one in bold if (said := _formula(one) or _expression(one, alone=True))]
     answers = [answer for content in found if (answer := _bare(content))]
     return answers[-1] if answers else None

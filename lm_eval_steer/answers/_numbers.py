@@ -63,27 +63,29 @@ _CLAUSE = re.compile(
     r"|that is|rather|making|giving)\b",
     re.IGNORECASE,
 )
-_REASON = re.compile(
-    r"\b(?:because|since|as|given that|due to|where|assuming|if|not|rather than|instead of)\b", re.IGNORECASE
-)
+_REASON = re.compile(r"\b(?:because\b|due to\b|(?:since|given that|,\s*as)\b(?![^,]*,(?!\d)))", re.IGNORECASE)
 _EQUALS = (
     r"(?:is|are|was|be|equals?|equal to|makes?|made|gives?|gave|yields?|totals?|comes? (?:out )?to|becomes?"
     r"|leaves?|adds? up to|works? out (?:to|as))"
 )
-_RESULT = re.compile(rf"[=≈]|\b{_EQUALS}\b", re.IGNORECASE)
+_RESULT = re.compile(rf"[=≈]|(?<!to )\b{_EQUALS}\b", re.IGNORECASE)
 _FOLLOWS = re.compile(
     rf"\b(?:which|that|this|it)\s+(?:\w+\s+)?{_EQUALS}\b|[=≈]|\bor\b|\bso\b|\bmaking\b|\bgiving\b|\bthat is\b"
     r"|\bto (?:get|give|make|obtain)\b|\bfor a total of\b|\bresulting in\b|\btotal(?:l?ing)?\b|:|\(",
     re.IGNORECASE,
 )
 # A clause that goes on with the story: "and makes $18", not "and 12 minutes".
+_VERB = (
+    r"(?:\w{2,}(?:s|ed)|ha[sd]|have|will|would|can|could|must|do|did|make|earn|need|pay|get|got|spend|spent|sold|sell|left|made"
+    r"|gave|give|took|take|ran|run|ate|eat|bought|buy|paid|won|lost|kept|saved?)"
+)
 _GOES_ON = re.compile(
-    r"(?:[,;]\s*)?\b(?:(?:and|but)(?:\s+(?:so|then|thus|therefore|hence|finally|also))?(?!\s*(?:an? |the "
-    r"|about |only )?[-$]*[0-9.])"
+    r"(?:[,;]\s*)?\b(?:(?:and|but)(?:\s+(?:so|then|thus|therefore|hence|finally|also))?"
+    rf"(?=\s+(?:(?:he|she|it|they|we|you|I|there|this|that|[A-Z]\w+)\s+)?{_VERB}\b)"
     r"|so|then|therefore|thus|hence|which means|meaning|making|leaving|giving|earning|resulting in"
     r"|totall?ing|for a total of"
-    r"|(?:which|that)\s+(?:makes|gives|leaves|brings|results in|adds up to|comes to)|to (?:get|make|give|earn))\b",
-    re.IGNORECASE,
+    r"|(?:which|that)\s+(?:makes|gives|leaves|brings|results in|adds up to|comes to)"
+    r"|to (?:get|give|obtain)(?=\s+(?:a total of\s+)?\$?[0-9]))\b",
 )
 # A number that only qualifies: "after selling 9 eggs", "of the 16 eggs", "at $2 each".
 _BESIDE = re.compile(
@@ -126,15 +128,17 @@ def _value(sentence: str) -> list[Fraction]:
         inside = numbers(clause)
         between = clause[inside[0][1] : inside[1][0]] if len(inside) > 1 else ""
         if _OPERATOR.search(between) and not re.fullmatch(r"\s*[-–—]\s*", between.replace(" - ", "+")):
-            told = [
+            result = [
                 value for match in _RESULT.finditer(clause, inside[1][1]) for value in values(clause[match.end() :])
             ]
-            return (told or _expressed(sentence, start + inside[1][1]) or [first])[:1]
+            return (result or _expressed(sentence, start + inside[1][1]) or [first])[:1]
         return [first]
     if _SUM.search(sentence, 0, start) and (told := _expressed(sentence, end)):
         return told
     if reason := _REASON.search(sentence, end):
         sentence = sentence[: reason.start()]
+    if values(bare := re.sub(r",\s*(?:who|whose)\b[^,]{0,60},", "", sentence)):
+        sentence = bare
     begins = [0, *(match.end() for match in _GOES_ON.finditer(sentence))]
     clauses = [sentence[begin:stop] for begin, stop in zip(begins, [*begins[1:], len(sentence)], strict=True)]
     clause = next(clause for clause in reversed(clauses) if values(clause))
@@ -142,12 +146,14 @@ def _value(sentence: str) -> list[Fraction]:
         return result
     inside = numbers(clause)
     for match in reversed(list(_RESULT.finditer(clause, inside[0][1]))):
-        if told := values(clause[match.end() :]):
-            return told[:1]
+        next_to = numbers(clause[match.end() :])[:1]
+        if next_to and next_to[0][0] <= 20:
+            return [next_to[0][2]]
     if whole := [value for _, stop, value in inside if _IN_ALL.match(clause, stop)]:
         return whole[-1:]
-    core = [value for begin, _, value in inside if not _BESIDE.search(clause, 0, begin)]
-    return core[:1] or [inside[-1][2]]
+    core = [one for one in inside if not _BESIDE.search(clause, 0, one[0])] or inside[-1:]
+    money = [one for one in core if "$" in clause[one[0] : one[1]]]  # of 4 friends who pay $18, the money is asked for
+    return [(money or core)[0][2]]
 
 
 def _stated(text: str) -> list[Fraction]:

@@ -13,27 +13,31 @@ _NOISE = re.compile(
     r"|[*_`\"“”$~{}]|\\[()\[\]!,;: ]|\\q?quad\b"
 )
 
-_NOUN = r"(?:answer|option|choice|letter|statement|pick|selection|one)"
+_NOUN = r"(?:answer|option|choice|letter|statement|pick|selection|guess|conclusion|one)"
 _GOOD = r"(?:correct|right|best|final|selected|chosen|accurate|most \w+|only|my)"
 _STATED = re.compile(
     r"(?<!wrong )(?<!incorrect )(?<!worst )(?<!if the )(?<!if the correct )"
     rf"\b(?:answer|{_GOOD} {_NOUN})\b"
     r"(?:(?!\bnot\b|n[’']t\b|\bcannot\b|\bneither\b)[^.!?\n:=\\]){0,60}?\b(?:is|are|be)\b(?!\s+not\b)\s*:?"
-    rf"|(?<!wrong )(?<!incorrect )\b(?:ans(?:wer)?|{_GOOD} {_NOUN})\b[*_]{{0,3}}(?:[ \t]*[:=\n→⇒]|[ \t]+[-–—][ \t])"
-    r"|(?:^|(?<=\n))[ \t>#*_]{0,8}(?:option|choice|answer)[*_]{0,3}[ \t]*[:=]"
-    r"|(?:^|(?<=\n))[ \t>*_]{0,8}(?:final )?answer[*_]{0,3}[ \t]+(?=\(?[A-Z]\)?[*_. ]*(?:\n|$))"
+    rf"|(?<!wrong )(?<!incorrect )\b(?:ans(?:wer)?|{_GOOD} {_NOUN})\b[*_]{{0,3}}(?:[ \t]*[:=\n→⇒]"
+    rf"|[ \t]+[-–—]{{1,3}}[ \t])"
+    r"|(?:^|(?<=\n))[ \t>#*_]{0,8}(?:(?:option|choice|answer|letter)(?: (?:chosen|selected))?"
+    r"|correct)[*_]{0,3}[ \t]*[:=]"
+    r"|\A\s*A:\s(?=\s*[*_]*\(?[A-Z]\)?[*_. ]*(?:\n|\Z))"
+    r"|(?:^|(?<=\n))[ \t>*_]{0,8}(?:final )?answer[*_]{0,3}\.?[ \t]+(?=\(?[A-Z]\)?[*_. ]*(?:\n|$))"
     r"|(?<!\#)\#{3,6}(?!\#)(?=[ \t]*[*_]*[(\[]?(?:[A-Z]|[0-9])[)\]]?[*_.]*[ \t]*(?:\n|$))"
     r"|\b(?:I|we)(?:[’']d| would| will|[’']ll| should| must)? (?:choose|pick|select|go with)\b",
     re.IGNORECASE,
 )
 _LETTER = r"(?:\(\s*(?P<{0}>[A-Za-z]|[0-9]{{1,2}})\s*\)|(?P<{0}bare>[A-Z]|[0-9]{{1,2}}))"
-_BARRED = r"(?!\s+(?:not|never|in)?(?:correct|wrong|false)?\b(?:not|never|wrong|incorrect|false|untrue|n[’']t)\b)"
 # Weaker: the option comes first ("Option B is correct"), or is the only one of which something is said.
 _AFTERWARDS = re.compile(
-    rf"(?<![\w(])(?:{_LETTER.format('first')}|(?P<text>\x00[0-9]+\x00)) (?:is|must be|would be|has to be|seems) "
+    rf"(?<![\w(])(?:{_LETTER.format('first')}|(?P<text>\x00[0-9]+\x00)) (?:alone )?(?:is|must be|would be"
+    rf"|has to be|seems(?: to be)?) "
     r"(?:therefore |clearly |thus |indeed |definitely |probably |most likely |likely )?(?:the )?"
     r"(?:(?:most \w+|only|best|single|one) )?(?:correct|right|best|true|answer|option|choice|one that|most \w+)\b"
-    rf"|\b[Oo]nly (?:(?:the )?(?:option|choice|answer|statement|letter) )?{_LETTER.format('only')}"
+    rf"|\b[Oo]nly (?:(?:the )?(?:option|choice|answer|statement"
+    rf"|letter) )?{_LETTER.format('only')}(?!\s*(?:,|and\b|or\b|&|/))"
     r"(?! (?:is|are|was|seems) (?:not|never|wrong|incorrect|false|untrue|too|un\w+|im\w+|in\w+)\b"
     r"| (?:\w+n[’']t|cannot|can not|does not|fails?)\b)"
     r" [a-z]\w*",
@@ -42,7 +46,8 @@ _CONCLUDED = re.compile(
     r"(?:\b(?:hence|therefore|thus|so|consequently|it(?:[’']s| is| must be| has to be| should be"
     r"| would be)|that(?:[’']s| is)"
     r"|must be|I(?:[’']d| would)? (?:think|believe|guess|say)(?: (?:that )?it(?:[’']s| is| would be| must be))?"
-    r"|leav(?:es|ing)(?: us)?(?: with)?(?: only)?|left with(?: only)?|all but|go(?:ing)? with|(?:most "
+    r"|leav(?:es|ing)(?: us)?(?: with)?(?: only)?|left with(?: only)?|(?:^|(?<=[\n.!] ))(?:choose|pick"
+    r"|select)|all but|go(?:ing)? with|(?:most "
     r"|very )?(?:likely|probably)"
     r"|definitely|certainly|surely|clearly|obviously)\b[:,]?\s*)+(?:(?:the )?(?:answer|option|choice|letter)\s+)?"
     r"(?:\(\s*(?P<round>[A-Za-z]|[0-9]{1,2})\s*\)|(?P<bare>[A-Z]))(?=\s*(?:$|\n|[.,;:!](?!\w)|\)|\(|\bbecause\b|\bsince\b|\bas\b))",
@@ -54,7 +59,7 @@ _BOLD = re.compile(r"\*\*([^*\n]{1,300})\*\*")
 
 # "Option", "The correct answer is", "therefore": words before the option itself.
 _TITLE = re.compile(
-    r"[\s>#,]*(?:(?:(?:the |my )?(?:(?:correct|final|right|best) )?(?:answer|option|choice"
+    r"[\s>#,∴✅✓☑→]*(?:(?:(?:the |my )?(?:(?:correct|final|right|best) )?(?:answer|option|choice"
     r"|letter)\b\s*(?:is\b)?\s*[:=]?"
     r"|(?:therefore|thus|hence|indeed|most|very|almost|likely|just|only|of course|in fact|without (?:a "
     r"|any )?doubt|still|actually"
@@ -76,7 +81,10 @@ _MORE = (
 _ANOTHER = re.compile(
     rf"\s*{_MORE.format('one')}(?:{_MORE.format('last')})*(?:\([^()\n]{{1,80}}\)\s*)?(?:$|[.;!,](?!\s*[A-Za-z]\b))"
 )
-_SEPARATOR = re.compile(r"(?:[\s.:,)\](]|[–-]\s)*")
+_SEPARATOR = re.compile(r"(?:[\s.:,)\](\[]|[–—-]\s)*")
+_SURELY = re.compile(
+    r"[,\s]*(?:(?:most |very |almost )?(?:likely|[a-z]{3,}ly)|for sure|✓|✅|✔)[.!\s]*\Z", re.IGNORECASE
+)
 
 
 def _clean(text: str) -> str:
@@ -86,7 +94,7 @@ def _clean(text: str) -> str:
 
 def _same(text: str) -> str:
     """What two spellings of an option's text share."""
-    return re.sub(r"^(?:the|an?) ", "", " ".join(_clean(text).split()).rstrip(".!;:,) ").casefold())
+    return re.sub(r"^(?:the|an?) ", "", " ".join(_clean(text).split()).rstrip(".!;:,)] ").casefold())
 
 
 class _Options:
@@ -160,6 +168,7 @@ class _Options:
 
     def alone(self, text: str) -> str | None:
         """The option that `text` is: its label, its text, or both, and nothing else."""
+        text = _SURELY.sub("", text) or text
         label = self.read(text)
         if label is None:
             return None

@@ -12,7 +12,7 @@ _SCALES = {"hundred": 2, "thousand": 3, "lakh": 5, "million": 6, "crore": 7, "bi
 _LETTERS = {"k": 3, "K": 3, "M": 6, "B": 9}
 # Starts neither inside a word or number nor in an exponent. A minus between two numbers ("10-4", "(3)-4") is no sign.
 NUMBER = (
-    r"(?<![^\W_])(?<![0-9]\.)(?<!\^)(?<!\^\{)"
+    r"(?<![0-9A-Za-zÀ-ɏ])(?<![0-9]\.)(?<!\^)(?<!\^\{)"
     r"(?P<sign>\$-|(?<![)\]%}-])-\$?|\$)?"
     r"(?:(?P<whole>[0-9]{1,9}) +(?:and +)?(?=[0-9]+ ?/ ?[0-9]))?"
     rf"(?P<number>{_DECIMAL})(?: ?/ ?(?P<below>{_DECIMAL}))?"
@@ -26,7 +26,9 @@ _CODE = re.compile(
     r"|AUD|NZD|SGD|HKD|SEK|NOK|DKK|PLN|CZK|ZAR|BRL|MXN|KRW|PHP|THB|IDR|NGN|KES|AED)\.?[ ]?(?=-?\$?[0-9]))"
 )
 # A number of thousands in groups of three digits. "Step 1 200" is no such number, nor is "1 200/300".
-_GROUPED = re.compile(r"(?<![\w.,/])(?<![0-9] )[1-9][0-9]{0,2}([ '’_])[0-9]{3}(?:\1[0-9]{3})*(?![0-9,])(?! ?/ ?[0-9])")
+_GROUPED = re.compile(
+    r"(?<![\w.,/])(?<![0-9] )[1-9][0-9]{0,2}([ '’_])[0-9]{3}(?:\1[0-9]{3})*(?![0-9,]|-[A-Za-z])(?! ?/ ?[0-9])"
+)
 _COUNTED = re.compile(
     r"(?:step|day|part|week|month|year|room|no\.?|number|problem|question|item|group|team|class|grade|page)[ ]*\Z", re.I
 )

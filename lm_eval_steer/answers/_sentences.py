@@ -62,6 +62,7 @@ _COUNTED = re.compile(
     r"|options?|approach(?:es)?|exercises?|checks?|hints?|instructions?|verification|no\.|version"
     r"|chapters?|pages?)[ ]?\#?\(?[0-9]{1,3}\)?(?![0-9.,]*[0-9%])"
     r"(?:(?:[ ]?(?:,|and|or|to|&|-|–)[ ]?){1,2}[0-9]{1,3}\b(?![.,]?[0-9]))*"
+    r"|\b(?:all|these|those|both|my|our|in|used)[ ][0-9]{1,2}[ ](?:steps|checks|calculations|parts)\b"
     r"|\[[0-9]{1,2}\](?!\()|(?:^|(?<=\n))[ \t>*_#\-]*[0-9]{1,2}[.)](?=[ \t]+[*_]*[^\W\d_])",
     re.IGNORECASE,
 )

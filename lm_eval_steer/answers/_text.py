@@ -12,7 +12,7 @@ _BARE = re.compile(r"[^\s${}]+")
 
 def tagged(text: str) -> list[tuple[int, str]]:
     """Where each <answer>…</answer> begins and what it holds; up to the end where the last is not closed."""
-    found = re.finditer(r"<answer>(.*?)(?:</answer>|\Z)", text, re.IGNORECASE | re.DOTALL)
+    found = re.finditer(r"<(?:final[_ ]?)?answer>(.*?)(?:</(?:final[_ ]?)?answer>|\Z)", text, re.IGNORECASE | re.DOTALL)
     return [(match.start(), content) for match in found if (content := match[1].strip())]
 
 

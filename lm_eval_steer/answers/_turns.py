@@ -21,7 +21,12 @@ _COLON = r"[*_ \t]{0,4}[:：]"
 _LABEL = re.compile(
     rf"(?:{_LINE}|{_ENDED})(?P<label>(?:{_OTHER}[ \t]+)?(?:(?:example|sample|test|math|word|input)[ \t]+)?"
     rf"(?:{_WORDS}|(?-i:Q))(?P<count>{_COUNT})?{_COLON}|(?:{_OTHER}[ \t]+example|example{_COUNT}){_COLON}"
-    rf"|(?-i:Q)[0-9]{{0,3}}[.)](?=[ \t]))"
+    rf"|(?-i:Q)[0-9]{{0,3}}[.)](?=[ \t])"
+    rf"|(?:{_WORDS}|(?-i:Q)){_COUNT}[ \t]+[-–—][ \t]|(?:bonus|follow[- ]?up|your turn|try it yourself"
+    rf"|now you try|practice"
+    rf"|test your(?:self| \w+)){_COLON}|(?P<weak>example{_COLON}))"
+    # a heading of one word
+    rf"|(?:^|(?<=\n))[ \t]*(?:\#{{1,6}}[ \t]*[*_]{{0,3}}|\*\*|\[){_WORDS}{_COUNT}?[*_\] \t]*(?=\n|$|(?<=\])[ ])"
     # alone on its line
     rf"|{_LINE}(?P<alone>{_OTHER}[ \t]+(?:{_WORDS}|example|one){_COUNT}?"
     rf"|{_WORDS}{_COUNT})[*_ \t]*[.!…]*[*_ \t]*(?=\n|$)"
@@ -37,12 +42,13 @@ _TURN = re.compile(
     r"<[|｜](?!start_response|begin_of_solution|message|channel|constrain)[^|｜<>\n]{1,40}[|｜]>"
     r"|</?s>|<eos>|<(?:start|end)_of_turn>|\[/?INST\]"
     rf"|(?:^|(?<=\n))[ \t\#*_>]*(?:user|human|instruction|(?:the )?user says){_COLON}|(?:^"
-    rf"|(?<=\n))(?-i:user|human)[ \t]*(?=\n)",
+    rf"|(?<=\n))(?-i:user|human|assistant)[ \t]*(?=\n)",
     re.IGNORECASE,
 )
 # A question without a label: a line of its own behind an answer.
 _ASKED = re.compile(
-    r"(?<=\n)[ \t*_\-]*(?-i:How|What(?!\s+if\b)|Which|Who|Where|When|Why|(?:If|In|On|At|An?|The|There|[A-Z]\w+)\b"
+    r"(?:(?<=\n)|(?<=[.!] ))[ \t*_\-]{0,8}(?-i:How|What(?!\s+if\b)|Which|Who|Where|When|Why|(?:If|In|On|At"
+    r"|An?|The|There|[A-Z]\w+)\b"
     r"[^\n]{10,400}?\b(?:[Hh]ow\s+(?:many|much|far|long|old|tall|fast)|[Ww]hat\s+(?:is|are|was|were|will|fraction|percent\w*)"
     r"|[Ww]hich))\b[^\n?]{0,400}\?",
 )
@@ -87,6 +93,8 @@ def own_turn(text: str, answers: Callable[[str], bool]) -> str:
     for label in islice(_LABEL.finditer(text), _MOST):
         before = text[: label.start()].rstrip(" \t>#*_-–—=")
         numbered = bool(label["count"])
+        if label["weak"] and not answers(before):
+            continue
         if not _speaks(before) or (counted and numbered):
             counted = counted or (numbered and label["count"].strip(" \t#().") == "1")
             continue
