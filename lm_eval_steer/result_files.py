@@ -18,6 +18,7 @@ from lm_eval_steer.shapes import (
     OBJECT,
     SAID_COUNT,
     SAID_NUMBER,
+    SECONDS,
     TEXT,
     Each,
     Either,
@@ -39,13 +40,17 @@ def _is_control(value: Any) -> bool:
         return False
 
 
+def _is_seconds(value: Any) -> bool:
+    """The harness writes them as text."""
+    return SECONDS.test(float(value) if SAID_NUMBER.test(value) else value)
+
+
 CONTROL = Kind("the name of a control", _is_control)
 
 _DOSES = Table(Table(Parts({"dose": NUMBER, "positions": COUNT}, {"survival": NUMBER}), SAID_COUNT, 1), SAID_NUMBER)
 _STEERING = Parts(
-    {},
+    {"alpha": Either(Each(NUMBER, 1), NUMBER)},
     {
-        "alpha": Either(Each(NUMBER, 1), NUMBER),
         "settings": Each(TEXT),
         "control": CONTROL,
         **dict.fromkeys(("vector", "system_prompt", "unit", "date"), TEXT),
@@ -72,7 +77,7 @@ _RESULTS = Parts(
         "model_name": TEXT,
         "versions": OBJECT,
         "higher_is_better": Table(Kind("an object or null", lambda value: value is None or isinstance(value, dict))),
-        "total_evaluation_time_seconds": Kind("seconds", lambda value: SAID_NUMBER.test(str(value))),
+        "total_evaluation_time_seconds": Kind("seconds", _is_seconds),
     },
 )
 _OF_TASK = Parts({"results": OBJECT, "n-samples": Parts({"effective": COUNT}), "n-shot": ANY})

@@ -310,7 +310,7 @@ def _likeliest(scores: Sequence[Sequence[Any]]) -> int:
 def sum_up_doses(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """`steering.doses` of one strength, over the blocks."""
     shares = [block["dose"] for block in blocks.values()]
-    survivals = [block["survival"] for block in blocks.values() if block["survival"] is not None]
+    survivals = [block["survival"] for block in blocks.values() if block.get("survival") is not None]
     return {
         "blocks": len(blocks),
         "positions": sum(block["positions"] for block in blocks.values()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,8 @@ class Either:
     other: Shape
 
 
+_DIGITS = re.compile(r"\d{1,9}", re.ASCII)
+
 Shape = Kind | Each | Table | Parts | Either
 
 
@@ -64,6 +67,11 @@ def is_number(value: Any) -> bool:
     """Whether a value is a number that a finite float holds."""
     is_real = isinstance(value, int | float) and not isinstance(value, bool)
     return is_real and -sys.float_info.max <= value <= sys.float_info.max
+
+
+def _is_from_0(value: Any) -> bool:
+    """Whether a value is a number, and none so large that sums of it are no numbers any more."""
+    return is_number(value) and 0 <= value <= 1e15
 
 
 def _is_said_number(value: Any) -> bool:
@@ -78,10 +86,11 @@ TEXT = Kind("text", lambda value: isinstance(value, str))
 OBJECT = Kind("an object", lambda value: isinstance(value, dict))
 YES_OR_NO = Kind("true or false", lambda value: isinstance(value, bool))
 NUMBER = Kind("a finite number", is_number)
-COUNT = Kind("a whole number from 0 on", lambda value: is_number(value) and isinstance(value, int) and value >= 0)
+COUNT = Kind("a whole number from 0 on", lambda value: isinstance(value, int) and _is_from_0(value))
+SECONDS = Kind("seconds", lambda value: _is_from_0(value))
 SAID_NUMBER = Kind("a number", _is_said_number)
 """A number as the key of an object, which is text in JSON."""
-SAID_COUNT = Kind("a whole number", lambda value: isinstance(value, str) and value.isascii() and value.isdigit())
+SAID_COUNT = Kind("a whole number", lambda value: isinstance(value, str) and bool(_DIGITS.fullmatch(value)))
 
 
 def check(value: Any, shape: Shape, name: str) -> None:

@@ -541,7 +541,7 @@ def test_a_sweep_without_an_arm(tmp_path: Path) -> None:
         ("validation.scores", {"odd": {}}, "is 'odd', expected the vector or a control"),
         ("validation.n", "x", "n is 'x', expected a whole number"),
         ("validation.task", None, "task is None, expected text"),
-        ("passes", {"toy, vector": {"seconds": "1"}}, "seconds is '1', expected a finite number"),
+        ("passes", {"toy, vector": {"seconds": "1"}}, "seconds is '1', expected seconds"),
         ("test", {"best": {"tokens": "x", "result": ""}}, "tokens is 'x', expected a whole number"),
         ("test", {"": {"result": ""}}, "is '', expected the name of an arm"),
         ("test", {"random:x best": {"result": ""}}, "is 'random:x best', expected the name of an arm"),

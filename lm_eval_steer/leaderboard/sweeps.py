@@ -13,7 +13,20 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import parse_json, read_text
 from lm_eval_steer.result_files import CONTROL
 from lm_eval_steer.results import Run
-from lm_eval_steer.shapes import ANY, COUNT, NUMBER, OBJECT, SAID_NUMBER, TEXT, YES_OR_NO, Kind, Parts, Table, check
+from lm_eval_steer.shapes import (
+    ANY,
+    COUNT,
+    NUMBER,
+    OBJECT,
+    SAID_NUMBER,
+    SECONDS,
+    TEXT,
+    YES_OR_NO,
+    Kind,
+    Parts,
+    Table,
+    check,
+)
 
 VERSION = 1
 
@@ -35,7 +48,7 @@ _TASK = Parts(
     {
         "validation": _VALIDATION,
         "test": Table(Parts({"result": TEXT}, {"tokens": COUNT}), Kind("the name of an arm", _is_arm)),
-        "passes": Table(Parts({"seconds": NUMBER})),
+        "passes": Table(Parts({"seconds": SECONDS})),
     }
 )
 _ANY_STATE = Parts({"version": ANY})
