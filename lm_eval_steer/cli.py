@@ -56,8 +56,8 @@ def _sentence(error: Exception, args: argparse.Namespace) -> str:
     if isinstance(error, SteeringError):
         return str(error)
     if is_out_of_memory(error):
-        smaller = "a smaller --batch_size or dtype" if hasattr(args, "batch_size") else "fewer folders"
-        return f"the memory does not suffice ({printable(str(error))[:200] or 'MemoryError'}): use {smaller}"
+        advice = "use a smaller --batch_size or dtype" if hasattr(args, "batch_size") else "free some and run again"
+        return f"the memory does not suffice ({printable(str(error))[:200] or 'MemoryError'}): {advice}"
     if isinstance(error, OSError):
         reason = error.strerror or str(error) or type(error).__name__
         if error.filename is not None:

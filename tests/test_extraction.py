@@ -379,6 +379,7 @@ def test_what_is_wrong_is_told_before_a_parent_is_loaded(
             "has vectors=v, and this model is not steered",
         ),
         ([*task, "--model_args", "pretrained=3"], "must name the parent"),
+        ([*task, "--model_args", f"pretrained={tiny_folder},max_length=long"], "max_length=long, which is no number"),
         (task, "the model './no/model' cannot be loaded: "),
         ([*task, "--model_args", f"pretrained={tiny_folder},colour=red"], "'colour' (TypeError)"),
     ]:

@@ -99,7 +99,9 @@ def test_a_whole_last_line_without_a_line_feed_is_kept(tmp_path: Path) -> None:
     assert len(read_rationales(path)) == 2
 
 
-def test_the_file_of_another_model_is_not_gone_on_with(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_file_of_another_model_is_not_gone_on_with(
+    tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path, first = tmp_path / "r.jsonl", Author.of("hf", {"pretrained": "phi-4", "batch_size": 1}, max_gen_toks=5)
     assert first == Author.of("steered-hf", {"pretrained": "phi-4", "device": "cpu"}, max_gen_toks=5)
     RationaleFile(path, first).add([{"row": "a", "rationale": "b", "kept": True, "response": "c"}])
@@ -113,6 +115,10 @@ def test_the_file_of_another_model_is_not_gone_on_with(tmp_path: Path, caplog: p
     ):
         with pytest.raises(SteeringError, match="of phi-4, which was asked in another way than now"):
             RationaleFile(path, other)
+    moved = shutil.copytree(tiny_folder, tmp_path / tiny_folder.name)
+    assert Author.of("hf", {"pretrained": str(moved)}) == Author.of("hf", {"pretrained": str(tiny_folder)})
+    models.make_model("llama", seed=1).save_pretrained(moved)
+    assert Author.of("hf", {"pretrained": str(moved)}) != Author.of("hf", {"pretrained": str(tiny_folder)})
     path.write_text('{"row": "a", "rationale": "b", "kept": true, "response": "c"}\n')
     RationaleFile(path, first)
     assert "holds 1 rationales that do not say who wrote them" in caplog.text
@@ -184,6 +190,7 @@ def test_what_is_wrong_is_told_before_a_model_is_loaded(tmp_path: Path, capsys: 
         (["--out", str(tmp_path)], "is a folder: name a file"),
         (["--out", "/etc/hostname/x"], "cannot be written (Not a directory): name another place"),
         (["--out", "x" * 300], "cannot be written (File name too long)"),
+        (["--out", ""], "the name of a file to write is empty"),
         (["--out", "/dev/full"], "is a device, a pipe or a socket"),
         (["--out", str(tmp_path / "utf16")], "looks like UTF-16"),
         (["--out", str(tmp_path / "latin")], "latin, line 1: byte 0xe9 is no UTF-8 text"),

@@ -369,6 +369,18 @@ def test_claimed_tensors_beyond_the_end_of_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+def test_only_a_regular_file_that_memory_holds_is_opened(suffix: str, tmp_path: Path) -> None:
+    pipe, endless, huge = (tmp_path / f"{name}{suffix}" for name in ("pipe", "endless", "huge"))
+    os.mkfifo(pipe)
+    endless.symlink_to("/dev/zero")
+    with huge.open("wb") as file:
+        file.truncate(2**43)  # a hole that takes no room
+    for path in (pipe, endless):
+        assert "this is a device, a pipe or a socket, expected a file of directions" in refusal(path)
+    assert "8192.0 GiB of directions do not fit into the free memory" in refusal(huge)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_missing_file_and_folder(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"v{suffix}"
     assert refusal(path) == "no such file"

@@ -115,6 +115,9 @@ def load_parent(model_args: dict[str, Any], device: str | None) -> SteeredHF:
         raise SteeringError(
             f"--model_args has {steering[0]}={model_args[steering[0]]}, and this model is not steered: leave it out"
         )
+    window = model_args.get("max_length")
+    if window is not None and (not isinstance(window, int) or isinstance(window, bool) or window < 1):
+        raise SteeringError(f"--model_args has max_length={window}, which is no number of tokens: use 1 or more")
     return SteeredHF(**({"device": device} if device else {}) | model_args, alpha=0)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import decode, is_folder, parse_json, read_bytes, refuse_unwritable, unwritable
+from lm_eval_steer.models.checkpoint import checkpoint_digest
 from lm_eval_steer.models.neutral import NEUTRAL
 
 logger = logging.getLogger(f"lm_eval.{__name__}")
@@ -44,8 +45,8 @@ class Author:
         """Of a model class of the harness, its arguments and how it is asked."""
         named = {key: value for key, value in model_args.items() if key not in NEUTRAL}
         name = str(named.get("pretrained") or named.get("model") or model)
-        if is_folder(name):
-            named["pretrained"], name = str(Path(name).resolve()), Path(name).resolve().name
+        if is_folder(name):  # it is what it holds, wherever it lies
+            named["pretrained"], name = checkpoint_digest(named), Path(name).resolve().name
         kind = "hf" if model == "steered-hf" else model
         whole = json.dumps([kind, named, settings], sort_keys=True, default=str)
         return cls(name, hashlib.sha256(whole.encode(errors="replace")).hexdigest()[:16])
@@ -65,8 +66,8 @@ class RationaleFile:
             SteeringError: for a place that cannot be written, and for a file that is none of rationales or another
                 author's.
         """
-        refuse_unwritable(path)
-        self.path = Path(path)
+        self.path = Path(os.path.expanduser(path))
+        refuse_unwritable(self.path if str(path) else "")
         self._author = author
         self._identity: tuple[int, int] | None = None
         self.attempts: dict[str, Attempt] = {}
