@@ -86,8 +86,9 @@ def test_time_is_a_limit(lm: SteeredHF) -> None:
 def test_what_only_stores_or_guesses_changes_no_text(lm: SteeredHF, checkpoint: Any) -> None:
     plain = lm.generate_until(generations(LONG))
     assert lm.generate_until(generations(LONG, prompt_lookup_num_tokens=3, output_scores=True)) == plain
-    checkpoint(cache_implementation="static", return_dict_in_generate=True)
-    assert lm.generate_until(generations(LONG)) == plain
+    for kind in ("static", "offloaded"):
+        checkpoint(cache_implementation=kind, return_dict_in_generate=True)
+        assert lm.generate_until(generations(LONG)) == plain
     assert lm.generate_until(generations(LONG, num_beams=2)) != plain
 
 

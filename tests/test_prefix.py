@@ -11,7 +11,7 @@ from transformers.cache_utils import Cache
 
 import models
 from lm_eval_steer.engine.prefix import Prefixes, can_share, move_padding, run_prefix, shared_length
-from lm_eval_steer.engine.probes import continues_from_cache
+from lm_eval_steer.engine.probes import continues_from_cache, heeds_padding
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,13 @@ def test_a_state_beside_the_cache_is_found() -> None:
 
     model.model.layers[0].register_forward_hook(remember)
     assert not continues_from_cache(model, torch.device("cpu"))
+
+
+def test_what_a_checkpoint_asks_of_generation_does_not_hide_that_padding_is_heeded() -> None:
+    model = models.make_model("llama")
+    model.generation_config.cache_implementation = "offloaded"  # which a CPU refuses
+    assert heeds_padding(model, torch.device("cpu"))
+    assert model.generation_config.cache_implementation == "offloaded"
 
 
 def test_windows_and_alibi_are_not_shared() -> None:

@@ -132,8 +132,11 @@ def understand(lm: HFLM, arguments: Mapping[str, Any], new_tokens: int, steers: 
         raise SteeringError("cache_implementation='paged' is another engine, which knows no stop strings: leave it out")
     strings = arguments.get("stop_strings", _checkpoint(lm).stop_strings)
     told = {name: value for name, value in arguments.items() if name != "max_length"} | {"stop_strings": None}
+    cache = arguments.get("cache_implementation", _checkpoint(lm).cache_implementation)
+    if lm.device.type == "cpu" and str(cache).startswith("offloaded"):  # keys and values are where it would put them
+        told["cache_implementation"] = None
     try:
-        made = prepare(lm, [lm.prefix_token_id], 1 + new_tokens, told)
+        made = prepare(lm, [lm.prefix_token_id or 0], 1 + new_tokens, told)
         criterion = StopStringCriteria(lm.tokenizer, strings) if strings else None
     except _REFUSALS as error:
         raise SteeringError(

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from lm_eval_steer.engine.choices import ScoredRow, plant, tree_mask, tree_positions
 from lm_eval_steer.engine.prefix import cache_argument, run_prefix
@@ -115,17 +115,21 @@ def heeds_padding(model: PreTrainedModel, device: torch.device) -> bool:
 
 def _write(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
     """Logits [new tokens, vocabulary] of the first row, all rows being made to write the same tokens."""
-    out: Any = model.generate(  # type: ignore[operator]
-        input_ids=ids,
-        attention_mask=mask,
-        max_new_tokens=_WRITTEN,
-        do_sample=False,
-        prefix_allowed_tokens_fn=lambda row, written: [_TEXT[(len(written) - ids.shape[1]) % len(_TEXT)]],
-        eos_token_id=0,  # which it never writes
-        pad_token_id=0,
-        output_logits=True,
-        return_dict_in_generate=True,
-    )
+    asked, model.generation_config = model.generation_config, GenerationConfig()  # a checkpoint's may search by beams
+    try:
+        out: Any = model.generate(  # type: ignore[operator]
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=_WRITTEN,
+            do_sample=False,
+            prefix_allowed_tokens_fn=lambda row, written: [_TEXT[(len(written) - ids.shape[1]) % len(_TEXT)]],
+            eos_token_id=0,  # which it never writes
+            pad_token_id=0,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+    finally:
+        model.generation_config = asked
     return torch.stack([logits[0].float() for logits in out.logits])
 
 
