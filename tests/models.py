@@ -77,6 +77,9 @@ OTHERS = {
     ),
 }
 
+# Families that are steered on vLLM alone.
+ON_VLLM = {"cohere": ("CohereConfig", _GROUPED)}
+
 # Families with an encoder, some of another depth than the decoder.
 ENCODER_DECODERS = {
     "t5": (
@@ -106,7 +109,7 @@ def make_config(family: str, **changes: object) -> transformers.PretrainedConfig
                 side.layer_types = ["sliding_attention", "full_attention", "sliding_attention"][:depth]
             config.decoder.cross_attention_hidden_size = WIDTH
         return config
-    name, own = (FAMILIES | OTHERS)[family]
+    name, own = (FAMILIES | OTHERS | ON_VLLM)[family]
     return getattr(transformers, name)(**(COMMON | own | changes))
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lm_eval_steer.engine import vllm_blocks
-from lm_eval_steer.engine.vllm_blocks import BlockSteering, find_layers, parts
+from lm_eval_steer.engine.vllm_blocks import BlockSteering, find_layers
+from lm_eval_steer.engine.vllm_trial import parts
 from lm_eval_steer.steering.operators import add, add_keep_norm, share_of_norm
 
 WIDTH, TOKENS = 8, 5

@@ -1,8 +1,9 @@
 """Steering of the blocks of a vLLM model in this process: every token's output gets α·v, α its own.
 
 A block of vLLM takes and gives the tokens of all requests one behind the other, [tokens, hidden], mostly as the pair
-(hidden, residual) whose sum is the block's output: adding to the first adds to the sum. Eager models are steered by
-forward hooks, compiled ones by an operator in their graph (vllm_compiled.py).
+(hidden, residual) whose sum is the block's output: adding to the first adds to the sum. Where the first is the output
+by itself, adding to it is the same, but a length must be read from it alone (`BlockSteering.stale`). Eager models are
+steered by forward hooks, compiled ones by an operator in their graph (vllm_compiled.py).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lm_eval_steer.engine.vllm_trial import Trial, parts
 from lm_eval_steer.steering.doses import Doses
 from lm_eval_steer.steering.operators import add, add_keep_norm, share_of_norm
 
@@ -22,6 +24,9 @@ MEASURED = 16
 """Doses are measured on every so many passes, and on the first of each strength."""
 SAMPLED = 256
 """Of the tokens that such a pass steers so many at most are measured, evenly spread: those of a prompt are many."""
+
+COMPARED = 2
+"""The states of so many blocks, the first, are compared with those in transformers (models/vllm_state.py)."""
 
 announced: BlockSteering | None = None
 """The steering of the pass under way, which the operator in a compiled model asks for."""
@@ -93,6 +98,8 @@ class BlockSteering:
         applied: block -> tokens that were steered there, by a strength other than 0.
         doses: what was measured.
         probes: block -> what was seen there last, while `probing`.
+        stale: blocks that give their output as the first of two tensors, the second being none of it.
+        trial: under way, in which nothing is steered.
     """
 
     def __init__(
@@ -114,9 +121,13 @@ class BlockSteering:
         self._now: _Pass | None = None
         self.probing = False
         self.probes: dict[int, Probe] = {}
+        self.stale: set[int] = set()
+        self.trial: Trial | None = None
         self._given: dict[int, Tensor] = {}
         self.load(strengths, device)
-        self._handles = [] if traced else [layers[block].register_forward_hook(self._hook(block)) for block in here]
+        first = [block for block in range(min(COMPARED, len(layers))) if not is_missing(layers[block])]
+        looked_at = [] if traced else sorted({*here, *first})
+        self._handles = [layers[block].register_forward_hook(self._hook(block)) for block in looked_at]
         for block in here:
             if block + 1 < len(layers) and not is_missing(layers[block + 1]):
                 watch = layers[block + 1].register_forward_pre_hook(self._watch(block), with_kwargs=True)
@@ -172,7 +183,12 @@ class BlockSteering:
         def steer(module: nn.Module, args: Any, output: Any) -> Any:
             if self._now is None:
                 return None
-            hidden, residual = parts(output)
+            if self.trial is not None:
+                moved = self.trial.at(block, output, len(self._now.index))
+                return output if moved is None else (*moved, *output[2:])
+            if block not in self._directions:
+                return None
+            hidden, residual = self._summands(block, *parts(output))
             after, rest = self._shift(block, self._now, hidden, residual)
             if self.probing:
                 self._given[block] = after
@@ -186,14 +202,28 @@ class BlockSteering:
 
     def steer_in_place(self, block: int, hidden: Tensor, residual: Tensor | None) -> None:
         """Steer a block's output where it is, if the block is steered and a pass was announced."""
-        if self._now is None or block not in self._directions:
+        if self._now is None:
             return
+        if self.trial is not None:
+            moved = self.trial.at(block, (hidden, residual), len(self._now.index))
+            if moved is not None and residual is not None:
+                first, second = moved
+                hidden.copy_(first)
+                residual.copy_(second)
+            return
+        if block not in self._directions:
+            return
+        hidden, residual = self._summands(block, hidden, residual)
         after, rest = self._shift(block, self._now, hidden, residual)
         hidden.copy_(after)
         if self._normalize and residual is not None and rest is not None:
             residual.copy_(rest)
         if self.probing:
             self._given[block] = hidden
+
+    def _summands(self, block: int, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The tensors whose sum is the block's output."""
+        return hidden, None if block in self.stale else residual
 
     def _shift(self, block: int, now: _Pass, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The two summands of the block's output as they leave it, in their shapes; notes that it was steered."""
@@ -292,12 +322,3 @@ def _whole_at(places: Tensor, hidden: Tensor, residual: Tensor | None) -> Tensor
 def _flat(hidden: Tensor) -> Tensor:
     """[tokens, hidden], also of what vLLM's transformers backend gives, [1, tokens, hidden]."""
     return hidden.reshape(-1, hidden.shape[-1])
-
-
-def parts(output: Any) -> tuple[Tensor, Tensor | None]:
-    """A block's output as the summands (hidden, residual)."""
-    if not isinstance(output, tuple):
-        return output, None
-    second = output[1] if len(output) > 1 else None
-    fits = isinstance(second, Tensor) and second.shape == output[0].shape
-    return output[0], second if fits else None

@@ -29,8 +29,9 @@ from vllm.model_executor.model_loader.base_loader import BaseModelLoader
 from vllm.utils.torch_utils import direct_register_custom_op
 
 from lm_eval_steer.engine import vllm_blocks
-from lm_eval_steer.engine.vllm_blocks import find_layers, is_missing, parts
+from lm_eval_steer.engine.vllm_blocks import find_layers, is_missing
 from lm_eval_steer.engine.vllm_support import LOADER, OPERATOR, SETTINGS
+from lm_eval_steer.engine.vllm_trial import parts
 
 _LIBRARY = Library(OPERATOR.split("::")[0], "FRAGMENT")
 _traced: WeakKeyDictionary[nn.Module, None] = WeakKeyDictionary()

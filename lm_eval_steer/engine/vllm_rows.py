@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from vllm import LLM, RequestOutput, SamplingParams, TokensPrompt
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from lm_eval_steer.engine.spans import FOREVER
 from lm_eval_steer.engine.vllm_worker import ARGUMENT
@@ -114,6 +115,18 @@ class RowRunner:
     def probe(self, on: bool) -> list[dict[int, dict[str, Any]]]:
         """Begin or end to look closely (`vllm_worker.SteeringWorker.steer_probe`), per worker."""
         return self.llm.collective_rpc("steer_probe", args=(on,))
+
+    def begin_trial(self, move: str, blocks: Sequence[int]) -> None:
+        """Look at what blocks give, steering nothing (`vllm_worker.SteeringWorker.steer_trial`)."""
+        self.llm.collective_rpc("steer_trial", args=(move, list(blocks)))
+
+    def end_trial(self, tokens: int) -> list[dict[str, Any]]:
+        """Go on steering; gives what was seen of the first `tokens` tokens, per worker."""
+        return self.llm.collective_rpc("steer_tried", args=(tokens,))
+
+    def mark_stale(self, blocks: Sequence[int]) -> None:
+        """Take the first of two tensors alone for the output of these blocks."""
+        self.llm.collective_rpc("steer_stale", args=(list(blocks),))
 
     def doses(self) -> Sums:
         """What was measured; of pipeline stages each its blocks."""
@@ -238,7 +251,7 @@ class RowRunner:
         try:
             while engine.has_unfinished_requests():
                 yield
-                for output in engine.step():
+                for output in self._step():
                     if output.finished:
                         done(numbers.pop(output.request_id), output)
         finally:
@@ -246,6 +259,12 @@ class RowRunner:
                 engine.abort_request(list(numbers))
         if self._steers:
             self._end(needed)
+
+    def _step(self) -> list[RequestOutput]:
+        try:
+            return self.llm.llm_engine.step()
+        except EngineDeadError:
+            raise SteeringError("vLLM ended while it ran the model, for the reason that it gives above") from None
 
     def _row_salts(self, rows: Sequence[VllmRow]) -> list[str | None]:
         """The salt of each row; None where nothing is steered.

@@ -17,8 +17,9 @@ import torch
 from vllm.forward_context import get_forward_context
 
 from lm_eval_steer.engine.spans import NOTHING, Spans
-from lm_eval_steer.engine.vllm_blocks import BlockSteering, find_layers
+from lm_eval_steer.engine.vllm_blocks import COMPARED, BlockSteering, find_layers
 from lm_eval_steer.engine.vllm_compiled import is_traced
+from lm_eval_steer.engine.vllm_trial import Trial
 from lm_eval_steer.steering.doses import Sums
 
 ARGUMENT = "lm_eval_steer"
@@ -85,6 +86,21 @@ class SteeringWorker:
         """Begin or end to run a compiled model as it was before."""
         assert self.__steered is not None
         self.__steered.uncompiled = on
+
+    def steer_trial(self, move: str, blocks: list[int]) -> None:
+        """Steer nothing in the passes from now on, but look at what blocks give, and move it (`vllm_trial.Trial`)."""
+        assert self.__steered is not None
+        self.__steered.begin_trial(move, blocks)
+
+    def steer_tried(self, tokens: int) -> dict[str, Any]:
+        """Go on steering; gives what was seen of the first `tokens` tokens (`vllm_trial.Trial.report`)."""
+        assert self.__steered is not None
+        return self.__steered.end_trial(tokens)
+
+    def steer_stale(self, blocks: list[int]) -> None:
+        """Take the first of two tensors alone for the output of these blocks."""
+        assert self.__steered is not None
+        self.__steered.blocks.stale = set(blocks)
 
     def steer_probe(self, on: bool) -> dict[int, dict[str, Any]]:
         """Begin or end to look closely at every pass.
@@ -153,6 +169,14 @@ class _SteeredRunner:
         found, self.blocks.probes = self.blocks.probes, {}
         return {block: asdict(seen) for block, seen in found.items()}
 
+    def begin_trial(self, move: str, blocks: list[int]) -> None:
+        self.blocks.trial = Trial(move, blocks, range(COMPARED), self.blocks.stale)
+
+    def end_trial(self, tokens: int) -> dict[str, Any]:
+        assert self.blocks.trial is not None
+        found, self.blocks.trial = self.blocks.trial.report(tokens), None
+        return found
+
     def _steered_forward(self, *args: Any, **kwargs: Any) -> Any:
         if self.uncompiled:
             get_forward_context().skip_compiled = True
@@ -162,7 +186,10 @@ class _SteeredRunner:
             return self._forward(*args, **kwargs)
         self.blocks.begin(*found)
         try:
-            return self._forward(*args, **kwargs)
+            output = self._forward(*args, **kwargs)
+            if self.blocks.trial is not None:
+                self.blocks.trial.end(output)
+            return output
         finally:
             self.blocks.end()
 

@@ -32,7 +32,8 @@ from lm_eval_steer.models.plan import SteeringPlan  # noqa: E402
 from lm_eval_steer.models.ranks import Ranks  # noqa: E402
 from lm_eval_steer.models.steered import Steered, collect, gather, take_plan  # noqa: E402
 from lm_eval_steer.models.vllm_check import check_steering  # noqa: E402
-from lm_eval_steer.models.vllm_start import auto_dtype, model_settings, starting, take_engines  # noqa: E402
+from lm_eval_steer.models.vllm_start import auto_dtype, keeps_states, model_settings, starting, take_engines  # noqa: E402
+from lm_eval_steer.models.vllm_state import compare_states  # noqa: E402
 from lm_eval_steer.record import digest  # noqa: E402
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class SteeredVLLM(Steered, VLLM):
     """
 
     model: Any  # VLLM's engine, or what stands for several
+    _compared = False
 
     def __init__(self, pretrained: str, **kwargs: Any) -> None:
         plan = take_plan(kwargs)
@@ -72,13 +74,12 @@ class SteeredVLLM(Steered, VLLM):
             )
         if kwargs.setdefault("worker_extension_cls", EXTENSION) != EXTENSION:
             raise SteeringError("steered-vllm needs worker_extension_cls for itself: leave it out")
-        kwargs.setdefault("enable_prefix_caching", True)
-        if ON_CPU and "max_num_batched_tokens" not in kwargs:
-            kwargs.setdefault("enable_chunked_prefill", False)  # see _refuse_to_draw
         workers = int(kwargs.get("tensor_parallel_size", 1)) * int(kwargs.get("pipeline_parallel_size", 1))
         engines = take_engines(kwargs)
         self._ranks = Ranks.found(os.environ, engines)
         self._model_settings = model_settings(pretrained, kwargs)
+        if ON_CPU and "max_num_batched_tokens" not in kwargs and not keeps_states(pretrained, kwargs):
+            kwargs.setdefault("enable_chunked_prefill", False)  # see _refuse_to_draw
         compiled = not kwargs.setdefault("enforce_eager", True)
         if compiled:
             kwargs |= compiled_arguments(kwargs, plan.blocks, cpu=ON_CPU)
@@ -136,10 +137,22 @@ class SteeredVLLM(Steered, VLLM):
                 self._rows.load(settings, plan.tokens, [self._salt(plan, row) for row in strengths])
                 tokens = self.tok_encode("The sum of two and three is five, and the sun rises in the east.")
                 for engine in self._rows.engines:
-                    check_steering(engine, directions, strengths, tokens, share=plan.dose, normalize=plan.normalize)
+                    text, states = check_steering(
+                        engine, directions, strengths, tokens, share=plan.dose, normalize=plan.normalize
+                    )
+                if not self._compared:
+                    self._compare(text, states)
             else:
                 self._rows.unload()
         adopt()
+
+    def _compare(self, text: list[int], states: dict[int, np.ndarray]) -> None:
+        """Hold blocks' states against those in transformers, once for a model."""
+        config = self.model.llm_engine.model_config
+        unlike = "the model is quantised" if config.quantization else "it has an adapter" if self.lora_request else None
+        load = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+        compare_states(states, text, config.hf_config, config.model, unlike, **load)
+        self._compared = True
 
     @staticmethod
     def _salt(plan: SteeringPlan, row: np.ndarray) -> str | None:
@@ -231,7 +244,7 @@ class SteeredVLLM(Steered, VLLM):
         if ON_CPU and config.scheduler_config.enable_chunked_prefill:
             raise SteeringError(
                 "vLLM on a CPU fails at drawn texts whose prompts it runs in pieces: leave out max_num_batched_tokens "
-                "and enable_chunked_prefill"
+                "and enable_chunked_prefill (for a hybrid model, give enable_prefix_caching=False)"
             )
 
     def score(

@@ -10,6 +10,7 @@ from vllm import SamplingParams
 from lm_eval_steer.engine.vllm_replicas import take_turns
 from lm_eval_steer.engine.vllm_rows import RowRunner, VllmRow
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.vllm_state import settle_states
 
 TOKENS, CONTEXT, WRITTEN = 12, 8, 3
 """Of the text that is run, of its context, and of what is written: less than a block of the prefix cache, so nothing of
@@ -30,13 +31,13 @@ def check_steering(
     *,
     share: bool,
     normalize: bool,
-) -> None:
+) -> tuple[list[int], dict[int, np.ndarray]]:
     """Run a few tokens without steering, with strength 0, and with one as large as the hidden state; go on writing.
 
-    Every steered block must add what the operator says, within one rounding step of the dtype, on the tokens that are
-    steered, leave the others as they are bit for bit, and hand the sum to the next block; strength 0 must leave the
-    log-probabilities as they are, the large one must change them. While text is written, each position must be steered
-    once. A compiled model is run uncompiled, too: hand-over is looked at there, and the log-probabilities must agree.
+    First it is found out what the blocks' outputs are (`vllm_state.settle_states`). Every steered block must add what
+    the operator says, within one rounding step of the dtype, on the tokens that are steered, leave the others as they
+    are bit for bit, and hand the sum to the next block; strength 0 must leave the log-probabilities as they are, the
+    large one must change them. While text is written, each position must be steered once. A compiled model is run uncompiled, too: hand-over is looked at there, and the log-probabilities must agree.
 
     Args:
         rows: loaded with the steering; its table of strengths is put back.
@@ -45,6 +46,9 @@ def check_steering(
         tokens: of any text.
         share: strengths are shares of ‖h‖.
         normalize: the length of each block output is kept.
+
+    Returns:
+        the tokens that were run, and block -> its state [tokens, hidden] without steering, of the first blocks.
 
     Raises:
         SteeringError: one sentence, for the first thing that is not so.
@@ -59,6 +63,7 @@ def check_steering(
         take_turns([rows.score([VllmRow(text, CONTEXT, row)], lambda number, score: found.append(score))])
 
     rows.load_strengths(np.zeros((2, len(directions)), dtype=np.float32), [None, "self-check: 0"])
+    states = settle_states(rows, list(directions), 1, text)
     run(0)
     rows.probe(True)
     run(1)
@@ -111,6 +116,7 @@ def check_steering(
             f"the self-check of steered-vllm failed: under a shift the compiled model gives a log-probability of "
             f"{large_score:.4f} and the same model uncompiled {again:.4f}; leave out enforce_eager=False"
         )
+    return text, states
 
 
 def _write(rows: RowRunner, text: list[int]) -> dict[str, dict[int, int]]:

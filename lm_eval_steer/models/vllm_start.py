@@ -6,10 +6,13 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import torch
-from transformers import AutoConfig
+from pydantic import ValidationError
+from vllm.config import ModelConfig
+from vllm.engine.arg_utils import EngineArgs
 from vllm.transformers_utils.model_arch_config_convertor import ModelArchConfigConvertorBase
 
 from lm_eval_steer.engine.vllm_support import prepare_environment
@@ -37,18 +40,43 @@ def take_engines(kwargs: dict[str, Any]) -> int:
     return int(given)
 
 
+def read_config(pretrained: str, kwargs: Mapping[str, Any]) -> ModelConfig:
+    """The model as vLLM reads its configuration, also of kinds that transformers does not know.
+
+    Raises:
+        SteeringError: where vLLM refuses it.
+    """
+    names = {field.name for field in fields(ModelConfig)} & {field.name for field in fields(EngineArgs)}
+    given = {name: value for name, value in kwargs.items() if name in names and value is not None}
+    try:
+        return EngineArgs(**given | {"model": pretrained, "dtype": "auto"}).create_model_config()
+    except (OSError, ValueError) as error:
+        if str(pretrained).endswith(".gguf") or kwargs.get("load_format") == "gguf":
+            raise SteeringError(
+                f"vLLM 0.32 reads no GGUF files, as {pretrained!r} is one: use --model steered-hf with gguf_file="
+            ) from None
+        raise SteeringError(f"the model {pretrained!r} cannot be loaded: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without what pydantic writes around it."""
+    text = str(error).split("Value error, ")[-1].split("Assertion failed, ")[-1].split(" [type=")[0]
+    return (text.strip() or type(error).__name__).split("\n")[0].rstrip(".")
+
+
 def auto_dtype(pretrained: str, kwargs: Mapping[str, Any]) -> str:
     """What dtype=auto means: `float32` for a checkpoint in it, as in HFLM, and `auto` for all others.
 
     vLLM 0.32 would round such a checkpoint to bfloat16 (vllm/config/model.py, `_resolve_auto_dtype`).
+
+    Raises:
+        SteeringError: as `read_config`.
     """
-    revision = kwargs.get("revision")
-    config = AutoConfig.from_pretrained(
-        pretrained, revision=revision, trust_remote_code=kwargs.get("trust_remote_code", False)
-    )
-    if kwargs.get("quantization") or getattr(config, "quantization_config", None):
+    config = read_config(pretrained, kwargs)
+    if config.quantization:
         return "auto"
-    if ModelArchConfigConvertorBase.get_torch_dtype(config, pretrained, revision, "hf") != torch.float32:
+    given = ModelArchConfigConvertorBase.get_torch_dtype(config.hf_config, pretrained, kwargs.get("revision"), "hf")
+    if given != torch.float32:
         return "auto"
     logger.info(
         "%s is in float32 and is run so, as by hf and steered-hf; vLLM by itself would take bfloat16, which is faster "
@@ -56,6 +84,11 @@ def auto_dtype(pretrained: str, kwargs: Mapping[str, Any]) -> str:
         pretrained,
     )
     return "float32"
+
+
+def keeps_states(pretrained: str, kwargs: Mapping[str, Any]) -> bool:
+    """Whether vLLM will cache the states of a hybrid model, which it does of prompts that are run in pieces only."""
+    return kwargs.get("enable_prefix_caching") is not False and bool(read_config(pretrained, kwargs).is_hybrid)
 
 
 @contextmanager
@@ -74,6 +107,10 @@ def starting(version: str, engine: Ranks, workers: int) -> Iterator[None]:
     try:
         with engine.alone(workers):
             yield
+    except (ValueError, TypeError) as error:  # of pydantic, or of a name that vLLM does not know
+        if not isinstance(error, ValidationError) and "unexpected keyword" not in str(error):
+            raise
+        raise SteeringError(f"vLLM refuses this model or its arguments: {first_line(error)}") from None
     except RuntimeError as error:
         if "initialization failed" not in str(error):  # vllm/v1/engine/utils.py, `wait_for_engine_startup`
             raise

@@ -497,6 +497,13 @@ class Faulty:
 
     def run_uncompiled(self, on: bool) -> None: ...
 
+    def begin_trial(self, move: str, blocks: list[int]) -> None: ...
+
+    def end_trial(self, tokens: int) -> list[dict[str, Any]]:
+        return [{"pairs": [], "odd": {}, "states": {}, "final": np.ones(tokens, dtype=np.float32).tobytes()}]
+
+    def mark_stale(self, blocks: list[int]) -> None: ...
+
     def application(self) -> dict[str, dict[int, int]]:
         return {"steered": {0: self._steered}, "implied": {0: 10}}
 
