@@ -78,7 +78,7 @@ OTHERS = {
 }
 
 # Families that are steered on vLLM alone.
-ON_VLLM = {"cohere": ("CohereConfig", _GROUPED)}
+ON_VLLM = {"cohere": ("CohereConfig", _GROUPED), "granitemoehybrid": ("GraniteMoeHybridConfig", _GROUPED)}
 
 # Families with an encoder, some of another depth than the decoder.
 ENCODER_DECODERS = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from itertools import pairwise, zip_longest
 from typing import Any, TypeVar
 
@@ -79,9 +80,11 @@ class Replicas:
         """Continue every row; `finish` is called with its number as soon as it is done."""
         self._share(RowRunner.generate, rows, finish)
 
-    def score(self, rows: Sequence[VllmRow], finish: Callable[[int, tuple[float, bool]], None]) -> None:
+    def score(
+        self, rows: Sequence[VllmRow], finish: Callable[[int, tuple[float, bool]], None], cached: bool = True
+    ) -> None:
         """Log-probability of every continuation, and whether greedy decoding would have written it."""
-        self._share(RowRunner.score, rows, finish)
+        self._share(partial(RowRunner.score, cached=cached), rows, finish)
 
     def run_plainly(self, rows: Sequence[VllmRow], finish: Callable[[int, RequestOutput], None]) -> None:
         """Hand on what vLLM makes of every row, while nothing is steered."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from vllm import LLM, RequestOutput, SamplingParams, TokensPrompt
+from vllm.exceptions import VLLMClientError
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from lm_eval_steer.engine.spans import FOREVER
@@ -48,11 +49,13 @@ class Finished:
         tokens: the new token ids, with those of a stop string and the one that ended it.
         logprob: sum of their log-probabilities.
         stop: `eos`, `stop` or `length`.
+        text: as vLLM reads them.
     """
 
     tokens: list[int]
     logprob: float | None
     stop: str
+    text: str
 
 
 Steps = Generator[None, None, None]
@@ -76,6 +79,7 @@ class RowRunner:
         self.llm, self.compiled = llm, compiled
         self._lora = lora
         self._steers = False
+        self._stale: list[int] = []
 
     def load(self, settings: dict[str, Any], tokens: str, salts: Sequence[str | None]) -> None:
         """Steer from now on.
@@ -91,6 +95,7 @@ class RowRunner:
         for wrong in self.llm.collective_rpc("steer_load", args=(settings,)):
             if wrong:
                 raise SteeringError(wrong)
+        self.mark_stale(self._stale)
         self.tokens, self.salts = tokens, list(salts)
         self._strengths = np.asarray(settings["strengths"], dtype=np.float32).reshape(len(salts), -1)
         self._blocks = list(settings["blocks"])
@@ -125,7 +130,8 @@ class RowRunner:
         return self.llm.collective_rpc("steer_tried", args=(tokens,))
 
     def mark_stale(self, blocks: Sequence[int]) -> None:
-        """Take the first of two tensors alone for the output of these blocks."""
+        """Take the first of two tensors alone for the output of these blocks, also under what is loaded later."""
+        self._stale = list(blocks)
         self.llm.collective_rpc("steer_stale", args=(list(blocks),))
 
     def doses(self) -> Sums:
@@ -162,7 +168,7 @@ class RowRunner:
             stop = (
                 "length" if came.finish_reason == "length" else "stop" if isinstance(came.stop_reason, str) else "eos"
             )
-            finish(number, Finished(tokens, came.cumulative_logprob, stop))
+            finish(number, Finished(tokens, came.cumulative_logprob, stop, came.text))
 
         params = [row.params or SamplingParams() for row in rows]
         return self._run(rows, params, [FOREVER] * len(rows), done, needed)
@@ -172,14 +178,21 @@ class RowRunner:
         params = [row.params or SamplingParams() for row in rows]
         return self._run(rows, params, [FOREVER] * len(rows), finish, [])
 
-    def score(self, rows: Sequence[VllmRow], finish: Callable[[int, tuple[float, bool]], None]) -> Steps:
+    def score(
+        self, rows: Sequence[VllmRow], finish: Callable[[int, tuple[float, bool]], None], cached: bool = True
+    ) -> Steps:
         """Log-probability of every continuation, and whether greedy decoding would have written it.
 
         The beginnings that contexts share are read from the prefix cache, which vLLM does not do by itself here, since
         it then lacks the log-probabilities of what it read. Only those of the continuation are wanted: a row of which
         vLLM read more than the context is run again without.
+
+        Args:
+            rows: with their continuations.
+            finish: called with the number of each that is done.
+            cached: whether the prefix cache may be read.
         """
-        again = yield from self._score(rows, list(range(len(rows))), finish, cached=True)
+        again = yield from self._score(rows, list(range(len(rows))), finish, cached)
         yield from self._score(rows, again, finish, cached=False)
 
     def _score(
@@ -245,7 +258,10 @@ class RowRunner:
             prompts.append(prompt)
             asked.append(one)
         engine = self.llm.llm_engine
-        names = self.llm.enqueue(prompts, asked, lora_request=self._lora, use_tqdm=False)
+        try:
+            names = self.llm.enqueue(prompts, asked, lora_request=self._lora, use_tqdm=False)
+        except VLLMClientError as error:
+            raise SteeringError(f"vLLM refuses a row of this run: {error}") from None
         # A name inside the engine is the one outside, a dash and random characters.
         numbers = {name.split("-")[0]: number for number, name in enumerate(names)}
         try:
@@ -253,7 +269,13 @@ class RowRunner:
                 yield
                 for output in self._step():
                     if output.finished:
+                        _refuse_failed(output)
                         done(numbers.pop(output.request_id), output)
+            if numbers:
+                raise SteeringError(
+                    f"vLLM gave back {len(rows) - len(numbers)} of {len(rows)} rows: the results of this run are void; "
+                    "start it again"
+                )
         finally:
             if numbers:
                 engine.abort_request(list(numbers))
@@ -318,6 +340,14 @@ class RowRunner:
                         f"and {count}): the results of this run are void"
                     )
         self._applied.update(counts)
+
+
+def _refuse_failed(output: RequestOutput) -> None:
+    for came in output.outputs:
+        if came.finish_reason in ("abort", "error"):
+            raise SteeringError(
+                f"vLLM gave up a row ({came.finish_reason}), for the reason that it gives above: start the run again"
+            )
 
 
 def _read_score(row: VllmRow, output: RequestOutput) -> tuple[float, bool]:

@@ -15,9 +15,11 @@ from lm_eval_steer.engine.arguments import refuse_several, understand
 from lm_eval_steer.engine.choices import ScoredRow
 from lm_eval_steer.engine.decode import Generated
 from lm_eval_steer.engine.encoder_decoder import EncoderDecoderEngine
+from lm_eval_steer.engine.memory import rows_that_fit
 from lm_eval_steer.engine.rows import Row, RowEngine
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.asked import Asked, Scores, Written
+from lm_eval_steer.models.batches import chosen_batch_size
 from lm_eval_steer.models.chat import Messages
 from lm_eval_steer.models.checkpoint import checkpoint_digest
 from lm_eval_steer.models.load import loading
@@ -37,6 +39,7 @@ class SteeredHF(Steered, HFLM):
     Takes every argument of HFLM and those of the plan (models/plan.py). alpha=0 alone takes HFLM's own path, so its
     responses and log-likelihoods are those of `hf` byte for byte (where no system prompt had to be merged). A set of α
     is run side by side, requests × α as rows of one batch, and leaves as one response per request by vote.
+    batch_size is `auto` where none is given, and HFLM's 1 for alpha=0 alone.
 
     Args:
         pretrained: as in HFLM.
@@ -70,9 +73,13 @@ class SteeredHF(Steered, HFLM):
     """
 
     batch_size_per_gpu: Any  # HFLM sets it and says no type
+    _rolls = False
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         plan = take_plan(kwargs)
+        self._default_size = chosen_batch_size(kwargs) is None
+        if self._default_size:
+            kwargs["batch_size"] = "auto"
         # HFLM's own default is "cuda", which a machine without one refuses three libraries down.
         kwargs.setdefault("device", "cuda" if torch.cuda.is_available() else "cpu")
         with loading(pretrained):
@@ -114,6 +121,22 @@ class SteeredHF(Steered, HFLM):
         self._steerer: Steerer | None = steerer
         self._rows: RowEngine | EncoderDecoderEngine = rows
         adopt()
+        if self._default_size:
+            self.batch_size_per_gpu = 1 if plan.is_plain else "auto"  # HFLM's own, so that its results are the same
+
+    def _detect_batch_size(self, requests: Sequence[Any] | None = None, pos: int = 0) -> int:
+        """HFLM's; on a CPU from the free memory, since a batch that is too large for it ends the process."""
+        if self.device.type != "cpu" or self.backend != "causal":
+            return int(super()._detect_batch_size(requests, pos))
+        longest = min(self.max_length, len(requests[pos][1]) + len(requests[pos][2])) if requests else self.max_length
+        return rows_that_fit(self, longest, longest if requests or self._rolls else 1)
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        self._rolls = True
+        try:
+            return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        finally:
+            self._rolls = False
 
     def _loglikelihood_tokens(
         self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None

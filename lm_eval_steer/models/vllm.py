@@ -20,24 +20,28 @@ ON_CPU = "cpu" in VERSION
 
 from lm_eval.models.utils import maybe_truncate, postprocess_generated_text  # noqa: E402
 from lm_eval.models.vllm_causallms import VLLM  # noqa: E402
-from vllm import LLM, SamplingParams  # noqa: E402
+from vllm import LLM  # noqa: E402
 
 from lm_eval_steer.engine.vllm_replicas import Replicas, Together  # noqa: E402
 from lm_eval_steer.engine.vllm_rows import Finished, RowRunner, VllmRow  # noqa: E402
 from lm_eval_steer.engine.vllm_worker import pack  # noqa: E402
 from lm_eval_steer.models.asked import Asked, Scores, Written  # noqa: E402
+from lm_eval_steer.models.batches import bounded, chosen_batch_size  # noqa: E402
 from lm_eval_steer.models.chat import Messages  # noqa: E402
 from lm_eval_steer.models.checkpoint import checkpoint_digest  # noqa: E402
 from lm_eval_steer.models.plan import SteeringPlan  # noqa: E402
 from lm_eval_steer.models.ranks import Ranks  # noqa: E402
 from lm_eval_steer.models.steered import Steered, collect, gather, take_plan  # noqa: E402
+from lm_eval_steer.models.vllm_arguments import sampling, settle_arguments  # noqa: E402
 from lm_eval_steer.models.vllm_check import check_steering  # noqa: E402
-from lm_eval_steer.models.vllm_start import auto_dtype, keeps_states, model_settings, starting, take_engines  # noqa: E402
+from lm_eval_steer.models.vllm_start import auto_dtype, is_hybrid, model_settings, starting, take_engines  # noqa: E402
 from lm_eval_steer.models.vllm_state import compare_states  # noqa: E402
 from lm_eval_steer.record import digest  # noqa: E402
 
 T = TypeVar("T")
 
+SCORED = 2**32
+"""Log-probabilities of so many bytes at most are asked for at once: rows x positions x vocabulary, in float32."""
 EXTENSION = "lm_eval_steer.engine.vllm_worker.SteeringWorker"
 
 
@@ -65,6 +69,7 @@ class SteeredVLLM(Steered, VLLM):
 
     def __init__(self, pretrained: str, **kwargs: Any) -> None:
         plan = take_plan(kwargs)
+        kwargs["batch_size"] = chosen_batch_size(kwargs) or "auto"
         if not isinstance(pretrained, str):
             raise SteeringError("steered-vllm loads models by name or folder: give pretrained as text")
         if kwargs.get("distributed_executor_backend") == "external_launcher":
@@ -78,7 +83,10 @@ class SteeredVLLM(Steered, VLLM):
         engines = take_engines(kwargs)
         self._ranks = Ranks.found(os.environ, engines)
         self._model_settings = model_settings(pretrained, kwargs)
-        if ON_CPU and "max_num_batched_tokens" not in kwargs and not keeps_states(pretrained, kwargs):
+        hybrid = ON_CPU and is_hybrid(pretrained, kwargs)
+        if hybrid:
+            kwargs.setdefault("enable_prefix_caching", False)  # elsewhere it is vLLM's choice
+        if ON_CPU and "max_num_batched_tokens" not in kwargs and not (hybrid and kwargs["enable_prefix_caching"]):
             kwargs.setdefault("enable_chunked_prefill", False)  # see _refuse_to_draw
         compiled = not kwargs.setdefault("enforce_eager", True)
         if compiled:
@@ -103,6 +111,7 @@ class SteeredVLLM(Steered, VLLM):
         self._width = int(config.get_hidden_size())
         self._model_settings["dtype"] = self._dtype()
         self._model_settings["weights"] = checkpoint_digest({"pretrained": pretrained} | kwargs)
+        self._bytes = int(config.get_vocab_size()) * torch.float32.itemsize
         self._penalty = float(config.try_get_generation_config().get("repetition_penalty", 1.0))
         if self._penalty != 1.0:
             self._model_settings["repetition_penalty"] = self._penalty
@@ -149,9 +158,20 @@ class SteeredVLLM(Steered, VLLM):
     def _compare(self, text: list[int], states: dict[int, np.ndarray]) -> None:
         """Hold blocks' states against those in transformers, once for a model."""
         config = self.model.llm_engine.model_config
-        unlike = "the model is quantised" if config.quantization else "it has an adapter" if self.lora_request else None
-        load = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
-        compare_states(states, text, config.hf_config, config.model, unlike, **load)
+        forms = (self.model_args, self.model_args.get("model_loader_extra_config") or {})  # that of a compiled model
+        unlike = {
+            "the model is quantised": config.quantization,
+            "the model has an adapter": self.lora_request,
+            "the weights are none of the checkpoint's": any(form.get("load_format") == "dummy" for form in forms),
+        }
+        compare_states(
+            *(states, text, config.hf_config, config.model),
+            next((reason for reason, holds in unlike.items() if holds), None),
+            revision=config.revision,
+            trust_remote_code=config.trust_remote_code,
+            cache_dir=self.model_args.get("download_dir"),
+            local_files_only=True,
+        )
         self._compared = True
 
     @staticmethod
@@ -178,8 +198,13 @@ class SteeredVLLM(Steered, VLLM):
     # What the axis asks for
 
     def modify_gen_kwargs(self, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], list[str], int]:
-        """VLLM's, and a repetition_penalty that the model's generation config asks for, which HFLM follows."""
+        """VLLM's, and a repetition_penalty that the model's generation config asks for, which HFLM follows.
+
+        Raises:
+            SteeringError: for an argument that vLLM does not take, or that asks for several texts.
+        """
         arguments, until, new_tokens = super().modify_gen_kwargs(*args, **kwargs)
+        arguments = settle_arguments(arguments)
         if self._penalty != 1.0:
             arguments = {"repetition_penalty": self._penalty} | arguments
         return arguments, until, new_tokens
@@ -189,7 +214,7 @@ class SteeredVLLM(Steered, VLLM):
     ) -> None:
         """Continue prompts (asked.Engine), as VLLM prepares and reads them."""
         eos = self.tokenizer.decode(self.eot_token_id) or getattr(self.tokenizer, "eos_token", None)
-        prompts: dict[int, list[int]] = {}
+        prompts: dict[int, tuple[list[int], int]] = {}
         stops: list[list[str]] = []
         rows = []
         for one in asked:
@@ -202,35 +227,53 @@ class SteeredVLLM(Steered, VLLM):
                     "model: lower it with --gen_kwargs, or set max_length"
                 )
             if one.item not in prompts:
-                tokens = self.tok_encode(requests[one.item].args[0])
+                tokens = self.tok_encode([requests[one.item].args[0]])[0]
                 side: Any = self.truncation_side
-                prompts[one.item], _ = maybe_truncate(
+                prompts[one.item] = maybe_truncate(
                     tokens, max_gen_toks=new_tokens, max_model_len=self.max_length, side=side, verbose=True
                 )
+            prompt, new_tokens = prompts[one.item]
             if self.plan.variants[one.variant].sample is not None:
                 arguments["temperature"] = self.plan.temperature
-            if arguments.get("temperature"):
+            if arguments.get("temperature") and not self.plan.is_plain:
                 self._refuse_to_draw()
                 arguments["seed"] = one.seed
             # Of a text with thoughts only the end of the whole is looked for: stop strings may occur in the thoughts.
             shown = [word for word in stop if word == eos] if self.think_end_token else stop
-            try:
-                params = SamplingParams(max_tokens=new_tokens, stop=shown, logprobs=0, **arguments)
-            except TypeError as error:
-                raise SteeringError(f"vLLM does not take one of the generation arguments ({error})") from None
+            params = sampling(max_tokens=new_tokens, stop=shown, logprobs=0, **arguments)
             stops.append(stop)
-            rows.append(VllmRow(prompts[one.item], len(prompts[one.item]), one.variant, params))
+            rows.append(VllmRow(prompt, len(prompt), one.variant, params))
 
         def finish_row(place: int, output: Finished) -> None:
-            # Read from the tokens as HFLM reads them, so that both engines give one text: vLLM's own keeps special
-            # tokens, and leaves out a character that is cut off.
-            text = str(self.tokenizer.decode(output.tokens, skip_special_tokens=True))
-            text = postprocess_generated_text(text, stops[place], self.think_end_token)
+            text = postprocess_generated_text(self._text(output, stops[place]), stops[place], self.think_end_token)
             finish(place, Written(text, len(output.tokens), output.logprob, output.stop))
 
-        with self._batches(rows) as batches:
-            for places in batches:
-                self._rows.generate([rows[place] for place in places], _placed(places, finish_row))
+        order = list(range(len(rows)))
+        if self.plan.is_plain:  # as VLLM orders them, so that its batches and texts are the same
+            order.sort(key=lambda place: (-len(rows[place].tokens), requests[asked[place].item].args[0]))
+        for batch in self._batches([0] * len(rows)):
+            places = [order[number] for number in batch]
+            self._rows.generate([rows[place] for place in places], _placed(places, finish_row))
+
+    def _text(self, output: Finished, stop: Sequence[str]) -> str:
+        """A response before it is cut: VLLM's own where it is asked, else as HFLM reads tokens.
+
+        So both engines give one text: vLLM's own keeps special tokens, and leaves out a character that is cut off.
+        """
+        if self.plan.is_plain:
+            return output.text
+        tokens = output.tokens
+        if self.think_end_token:  # special tokens say where thoughts and answer end, and are then left out
+            special = dict(zip(self.tokenizer.all_special_tokens, self.tokenizer.all_special_ids, strict=True))
+            end = special.get(self.think_end_token)
+            if end in tokens:
+                tokens = tokens[len(tokens) - tokens[::-1].index(end) :]
+            ends = {special[word] for word in stop if word in special}
+            for place in (place for place, token in enumerate(tokens) if token in ends):
+                if self.think_end_token not in self.tokenizer.decode(tokens[place:]):
+                    tokens = tokens[:place]
+                    break
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
     def _refuse_to_draw(self) -> None:
         """Refuse to draw where drafts have a say in what is drawn, and where vLLM fails at it.
@@ -244,7 +287,7 @@ class SteeredVLLM(Steered, VLLM):
         if ON_CPU and config.scheduler_config.enable_chunked_prefill:
             raise SteeringError(
                 "vLLM on a CPU fails at drawn texts whose prompts it runs in pieces: leave out max_num_batched_tokens "
-                "and enable_chunked_prefill (for a hybrid model, give enable_prefix_caching=False)"
+                "and enable_chunked_prefill (and enable_prefix_caching for a hybrid model)"
             )
 
     def score(
@@ -263,10 +306,16 @@ class SteeredVLLM(Steered, VLLM):
                 owners.append((place, choice))
 
         take = gather([len(documents[one.item]) for one in asked], finish)
-        with self._batches(rows) as batches:
-            for places in batches:
-                chosen = [rows[place] for place in places]
-                self._rows.score(chosen, _placed([owners[place] for place in places], take))
+        self._score(rows, lambda number, score: take(owners[number], score))
+
+    def _score(self, rows: Sequence[VllmRow], finish: Callable[[int, tuple[float, bool]], None]) -> None:
+        """Score rows in batches; where nothing is steered, in VLLM's order and without the cache, as it does."""
+        order = list(range(len(rows)))
+        if self.plan.is_plain:
+            order.sort(key=lambda place: (-len(rows[place].tokens), rows[place].tokens))
+        for batch in self._batches([len(rows[place].tokens) for place in order]):
+            places = [order[number] for number in batch]
+            self._rows.score([rows[place] for place in places], _placed(places, finish), cached=not self.plan.is_plain)
 
     @property
     def _longest(self) -> int:
@@ -284,7 +333,16 @@ class SteeredVLLM(Steered, VLLM):
         if not self.plan.steers:
             return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm)
         rows = [self._scored(context, continuation, 0) for _, context, continuation in requests]
-        return collect(len(rows), lambda take: self._rows.score(rows, take))
+        return collect(len(rows), lambda take: self._score(rows, take))
+
+    def _model_generate(self, requests: Any, generate: bool = False, sampling_params: Any = None) -> Any:
+        """VLLM's, with no more rows at once than `SCORED` allows where all of their log-probabilities are asked for."""
+        if generate:
+            return super()._model_generate(requests, generate, sampling_params)
+        outputs = []
+        for batch in bounded([len(row) for row in requests], self._bytes, SCORED):
+            outputs += super()._model_generate([requests[number] for number in batch])
+        return outputs
 
     def _choose_template(self, template: str) -> None:
         self.hf_chat_template = template  # VLLM hands it over itself
@@ -304,14 +362,20 @@ class SteeredVLLM(Steered, VLLM):
         finally:
             self.batch_size = before
 
-    @contextmanager
-    def _batches(self, rows: Sequence[Any]) -> Iterator[list[list[int]]]:
-        """The numbers of the rows of each call of vLLM, which forms batches itself: all, but few for `identity`."""
-        every = list(range(len(rows)))
-        size = len(rows)
+    def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
+        """The numbers of the rows of each call of vLLM, which forms batches itself, so all together.
+
+        Few at once for `identity`, as many as VLLM gives it where nothing is steered, and no more than `SCORED` allows.
+
+        Args:
+            lengths: how many positions of each row log-probabilities are asked of.
+        """
+        most = None
         if self.plan.control is not None and self.plan.control.kind == "identity":
-            size = 4
-        yield [every[start : start + size] for start in range(0, len(rows), size or 1)]
+            most = 4
+        elif self.plan.is_plain and self.batch_size != "auto":
+            most = int(self.batch_size)
+        return bounded(lengths, self._bytes, SCORED, most)
 
     # What the common part asks for
 

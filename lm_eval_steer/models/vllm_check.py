@@ -37,7 +37,8 @@ def check_steering(
     First it is found out what the blocks' outputs are (`vllm_state.settle_states`). Every steered block must add what
     the operator says, within one rounding step of the dtype, on the tokens that are steered, leave the others as they
     are bit for bit, and hand the sum to the next block; strength 0 must leave the log-probabilities as they are, the
-    large one must change them. While text is written, each position must be steered once. A compiled model is run uncompiled, too: hand-over is looked at there, and the log-probabilities must agree.
+    large one must change them. While text is written, each position must be steered once. A compiled model is run
+    uncompiled, too: hand-over is looked at there, and the log-probabilities must agree.
 
     Args:
         rows: loaded with the steering; its table of strengths is put back.

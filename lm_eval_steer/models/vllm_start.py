@@ -86,9 +86,13 @@ def auto_dtype(pretrained: str, kwargs: Mapping[str, Any]) -> str:
     return "float32"
 
 
-def keeps_states(pretrained: str, kwargs: Mapping[str, Any]) -> bool:
-    """Whether vLLM will cache the states of a hybrid model, which it does of prompts that are run in pieces only."""
-    return kwargs.get("enable_prefix_caching") is not False and bool(read_config(pretrained, kwargs).is_hybrid)
+def is_hybrid(pretrained: str, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a model has layers that keep states beside its attention.
+
+    On a CPU vLLM 0.32 fails at the states that it caches, by its own default ('index out of bounds' in
+    vllm/model_executor/layers/mamba/mamba_mixer2.py), and it caches those of prompts alone that are run in pieces.
+    """
+    return bool(read_config(pretrained, kwargs).is_hybrid)
 
 
 @contextmanager

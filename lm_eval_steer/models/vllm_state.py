@@ -102,11 +102,11 @@ def compare_states(
     Raises:
         SteeringError: where they differ.
     """
-    reason = unlike
+    reason = unlike if states else "vLLM's are no rows of hidden states"
     if reason is None:
         try:
             with _quiet():
-                wanted = _in_transformers(len(states), tokens, config, pretrained, **load)
+                wanted = _in_transformers(max(states) + 1, tokens, config, pretrained, **load)
         except Exception as error:  # of whatever kind: models that only vLLM knows fail in many ways
             reason = (str(error).strip() or type(error).__name__).split("\n")[0]
     if reason is not None:
@@ -132,7 +132,9 @@ def _in_transformers(count: int, tokens: list[int], config: Any, pretrained: str
         if isinstance(value, list) and len(value) == depth:  # one for each block
             setattr(text, name, value[:count])
     with torch.device("meta"):
-        size = sum(one.numel() for one in AutoModelForCausalLM.from_config(config).parameters())
+        trust = load.get("trust_remote_code", False)
+        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+    size = sum(one.numel() for one in empty.parameters())
     if size > LARGEST:
         raise ValueError(f"{count} blocks of it have {size:,} numbers, and {LARGEST:,} at most are loaded for that")
     model = AutoModelForCausalLM.from_pretrained(pretrained, config=config, dtype=torch.float32, **load).eval()

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import fields
 from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from conftest import make_vector
 from lm_eval_steer.engine.reference import Reference
 from lm_eval_steer.engine.vllm_rows import Steps
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models import vllm_check
+from lm_eval_steer.models import vllm, vllm_check
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.plan import SteeringPlan
@@ -240,12 +241,41 @@ def test_alpha_0_alone_is_the_harness_own_vllm(pair: Any, tmp_path: Path) -> Non
     assert lm.generate_until(requests()) == VLLM.generate_until(lm, requests())
     assert lm.loglikelihood(choices()) == VLLM.loglikelihood(lm, choices())
     assert lm.get_model_info()["steering"]["application"] is None
+    asked = requests() + requests(["Hi <pad>"], until=["e", "<pad>"], max_gen_toks=100)
     lm.steer(plan(alpha=0, record=str(tmp_path)))
-    scores = [score for score, _ in lm.loglikelihood(choices())]
-    assert scores == pytest.approx([score for score, _ in VLLM.loglikelihood(lm, choices())], abs=1e-4)
+    lm.model.reset_prefix_cache()
+    assert lm.generate_until(asked) == VLLM.generate_until(lm, asked)
+    assert lm.loglikelihood(choices(SHARED)) == VLLM.loglikelihood(lm, choices(SHARED))
     lm.steer(plan(control="identity", alpha=1.0))
     assert lm.generate_until(requests()) == VLLM.generate_until(lm, requests())
     assert lm.batch_size == "auto"
+
+
+def test_log_probabilities_are_asked_for_in_bounded_batches(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, _ = pair
+    asked: list[int] = []
+
+    def listen(name: str) -> Any:
+        call = getattr(LLM, name)
+
+        def heard(self: LLM, prompts: Any, *args: Any, **kwargs: Any) -> Any:
+            asked.append(sum(len(prompt["prompt_token_ids"]) for prompt in prompts))
+            return call(self, prompts, *args, **kwargs)
+
+        return heard
+
+    rolling = [Instance("loglikelihood_rolling", {}, (text,), i, ("toy", i, 1)) for i, text in enumerate(CONTEXTS)]
+    for alpha, name in ((0, "generate"), (1.5, "enqueue")):
+        lm.steer(plan(alpha=alpha))
+        whole = [score for score, _ in lm.loglikelihood(choices())] + lm.loglikelihood_rolling(rolling)
+        with monkeypatch.context() as patch:
+            patch.setattr(LLM, name, listen(name))
+            patch.setattr(vllm, "SCORED", 120 * lm._bytes)
+            parts = [score for score, _ in lm.loglikelihood(choices())] + lm.loglikelihood_rolling(rolling)
+        assert parts == pytest.approx(whole, abs=1e-3)
+        assert len(asked) > 3
+        assert max(asked) <= 120
+        asked.clear()
 
 
 def test_a_repetition_penalty_of_the_model_is_followed_as_hf_does(tmp_path: Path) -> None:
@@ -357,7 +387,8 @@ def test_a_response_cache_of_another_steering_is_refused(pair: Any, tmp_path: Pa
 def test_stop_strings_and_limits(pair: Any, tmp_path: Path) -> None:
     lm, hf = pair
     lm.steer(plan(alpha=1.5))
-    word = lm.generate_until(requests(max_gen_toks=30, until=[]))[0][3:5]
+    text = lm.generate_until(requests(max_gen_toks=30, until=[]))[0]
+    word = next(pair for pair in map("".join, pairwise(text[3:])) if "\ufffd" not in pair)  # of whole characters
     stops = []
     for name, one in (("vllm", lm), ("hf", hf)):
         one.steer(plan(alpha=1.5, record=str(tmp_path / name)))
@@ -485,11 +516,13 @@ class Faulty:
         self._scores, self._seen = iter(scores), GOOD | seen
         self._steered = steered
         self._probes = 0
+        self._tries = False
 
     def load_strengths(self, strengths: np.ndarray, salts: Any) -> None: ...
 
     def score(self, rows: Any, finish: Any) -> Steps:
-        finish(0, (next(self._scores), True))
+        if not self._tries:
+            finish(0, (next(self._scores), True))
         yield
 
     def generate(self, rows: Any, finish: Any) -> Steps:
@@ -497,9 +530,11 @@ class Faulty:
 
     def run_uncompiled(self, on: bool) -> None: ...
 
-    def begin_trial(self, move: str, blocks: list[int]) -> None: ...
+    def begin_trial(self, move: str, blocks: list[int]) -> None:
+        self._tries = True
 
     def end_trial(self, tokens: int) -> list[dict[str, Any]]:
+        self._tries = False
         return [{"pairs": [], "odd": {}, "states": {}, "final": np.ones(tokens, dtype=np.float32).tobytes()}]
 
     def mark_stale(self, blocks: list[int]) -> None: ...
