@@ -320,6 +320,11 @@ CASES += [
 ]
 # response, labels, texts, answer
 OTHERS = [
+    ("B. It rains daily", "AB", ["It snows", "It rains daily"], "B"),
+    ("It snows. is the correct answer.", "AB", ["It snows.", "It rains."], "A"),
+    ("The answer is definitely only the Sun.", "AB", ["the Moon", "only the Sun"], "B"),
+    ("It is most likely 2.", "12", ["x", "y"], "2"),
+    ("It is most likely 2.", "AB", ["x", "y"], None),
     (r"\boxed{3}", "1234", ["x", "y", "z", "w"], "3"),
     (r"\boxed{C}", "1234", ["x", "y", "z", "w"], "3"),
     ("The answer is 3.", "1234", ["x", "y", "z", "w"], "3"),

@@ -32,7 +32,7 @@ _STATED = re.compile(
 _LETTER = r"(?:\(\s*(?P<{0}>[A-Za-z]|[0-9]{{1,2}})\s*\)|(?P<{0}bare>[A-Z]|[0-9]{{1,2}}))"
 # Weaker: the option comes first ("Option B is correct"), or is the only one of which something is said.
 _AFTERWARDS = re.compile(
-    rf"(?<![\w(])(?:{_LETTER.format('first')}|(?P<text>\x00[0-9]+\x00)) (?:alone )?(?:is|must be|would be"
+    rf"(?<![\w(])(?:{_LETTER.format('first')}|(?P<text>\x00[0-9]+\x00)\.?) (?:alone )?(?:is|must be|would be"
     rf"|has to be|seems(?: to be)?) "
     r"(?:therefore |clearly |thus |indeed |definitely |probably |most likely |likely )?(?:the )?"
     r"(?:(?:most \w+|only|best|single|one) )?(?:correct|right|best|true|answer|option|choice|one that|most \w+)\b"
@@ -50,7 +50,8 @@ _CONCLUDED = re.compile(
     r"|select)|all but|go(?:ing)? with|(?:most "
     r"|very )?(?:likely|probably)"
     r"|definitely|certainly|surely|clearly|obviously)\b[:,]?\s*)+(?:(?:the )?(?:answer|option|choice|letter)\s+)?"
-    r"(?:\(\s*(?P<round>[A-Za-z]|[0-9]{1,2})\s*\)|(?P<bare>[A-Z]))(?=\s*(?:$|\n|[.,;:!](?!\w)|\)|\(|\bbecause\b|\bsince\b|\bas\b))",
+    r"(?:\(\s*(?P<round>[A-Za-z]|[0-9]{1,2})\s*\)|(?P<bare>[A-Z]|[0-9]))"
+    r"(?=\s*(?:$|\n|[.,;:!](?!\w)|\)|\(|\bbecause\b|\bsince\b|\bas\b))",
     re.IGNORECASE,
 )
 _LISTED = re.compile(r"(?<!\w)\(?[A-Z0-9]\)?\s*(?:,|/|&|and|or)+\s*\(?\Z")
@@ -143,7 +144,12 @@ class _Options:
             label = named if texted or bracketed or going_on else None
             if label and head["token"].casefold() in self._labels:
                 return label
-        return self._with_text(line) or self._with_text(whole) or label
+        # Words before an option may be its own: "definitely only the Sun".
+        cut = title.end() if title else 0
+        starts = (0, *(word.end() for word in re.finditer(r"\s+", whole[:cut])))
+        return (
+            self._with_text(line) or next(filter(None, (self._with_text(whole[at:]) for at in starts)), None) or label
+        )
 
     def label(self, token: str) -> str | None:
         """The label that a token means: a letter, a digit, or the place of an option that `marked` wrote."""
@@ -158,7 +164,7 @@ class _Options:
         words = "|".join(re.escape(words) for words in sorted(places, key=len, reverse=True))
         folded = {words.casefold(): place for words, place in places.items()}
         return re.sub(
-            rf"(?<!\w)(?:(?:the|an?) )?({words})(?!\w)(?= (?:is|must|would|has|seems)\b)",
+            rf"(?<!\w)(?:(?:the|an?) )?({words})(?!\w)(?=\.? (?:is|must|would|has|seems)\b)",
             lambda match: (
                 f"\x00{folded.get(match[1].casefold(), 0)}\x00" if match[1].casefold() in folded else match[0]
             ),
@@ -167,8 +173,10 @@ class _Options:
         )
 
     def alone(self, text: str) -> str | None:
-        """The option that `text` is: its label, its text, or both, and nothing else."""
-        text = _SURELY.sub("", text) or text
+        """The option that `text` is: its label, its text, or both, and nothing else but how sure it is."""
+        return self._alone(text) or self._alone(_SURELY.sub("", text))
+
+    def _alone(self, text: str) -> str | None:
         label = self.read(text)
         if label is None:
             return None
@@ -199,20 +207,18 @@ def _weak(text: str, options: _Options) -> list[str]:
         (match, match["first"] or match["firstbare"] or match["only"] or match["onlybare"] or match["text"])
         for match in _AFTERWARDS.finditer(clean)
     ]
-    called = [
-        one for one in called if not _LISTED.search(clean, 0, one[0].start() if not one[1].startswith("\x00") else 0)
-    ]
     named = [
         options.label(token)
         for match, token in called
         if not _DENIED.search(clean, max(0, match.start() - 40), match.start())
+        and (token.startswith("\x00") or not _LISTED.search(clean, max(0, match.start() - 20), match.start()))
     ]
     if found := [label for label in named if label]:
         return found
     concluded = [
         options.label(match["round"] or match["bare"])
         for match in _CONCLUDED.finditer(clean)
-        if (match["round"] or match["bare"].isupper())
+        if (match["round"] or match["bare"].isupper() or options.label(match["bare"]) == match["bare"])
         and not _DENIED.search(clean, max(0, match.start() - 40), match.start())
         and not _ANOTHER.match(clean, match.end())
     ]
