@@ -130,8 +130,8 @@ class UnwritableError(SteeringError):
         refusal: the file and the reason, without what to do.
     """
 
-    def __init__(self, refusal: str, advice: str) -> None:
-        super().__init__(f"{refusal}: {advice}")
+    def __init__(self, refusal: str, advice: str = "") -> None:  # one argument is what pickle gives
+        super().__init__(f"{refusal}: {advice}" if advice else refusal)
         self.refusal = refusal
 
 

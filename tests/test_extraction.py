@@ -16,7 +16,7 @@ import models
 from lm_eval_steer.cli import main
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.capture import capture_differences
-from lm_eval_steer.extraction.extract import ExtractionArgs, extract, load_parent, load_source
+from lm_eval_steer.extraction.extract import ExtractionArgs, extract, load_parent, load_source, make_pairs
 from lm_eval_steer.extraction.keep import keep
 from lm_eval_steer.extraction.pairs import candidates, load_task, pair_template, read_pairs, task_pairs
 from lm_eval_steer.extraction.prompts import ParentTemplate
@@ -125,7 +125,8 @@ def test_rows_that_are_too_long_are_replaced_and_told(tiny_folder: Path, caplog:
     long = [pair.row for pair, length in zip(every[:12], lengths[:12], strict=True) if length > limit]
     assert long
     parent = load_parent({"pretrained": str(tiny_folder), "max_length": limit}, "cpu")
-    data = run(ExtractionArgs(task="arith_steer", n=12, layers="0"), parent).passport["data"]
+    args = ExtractionArgs(task="arith_steer", n=12)
+    _, data = make_pairs(args, load_source(args), parent)
     assert data["rows_too_long"][: len(long)] == long
     fit = [pair.row for pair, length in zip(every, lengths, strict=True) if length <= limit]
     assert data["rows"] == fit[:12]
@@ -150,11 +151,13 @@ def test_rows_that_are_too_long_are_replaced_and_told(tiny_folder: Path, caplog:
 def test_a_thought_that_the_template_opens_is_closed(end: str, closed: str | None, tiny_folder: Path) -> None:
     parent = load_parent({"pretrained": str(tiny_folder)}, "cpu")
     parent.tokenizer.chat_template = "{% for turn in messages %}{{ turn.content }}|{% endfor %}{{ '" + end + "' }}"
-    vector = run(ExtractionArgs(task="arith_steer", n=4, layers="0", apply_chat_template=True), parent)
+    args = ExtractionArgs(task="arith_steer", n=2, apply_chat_template=True)
+    pairs, data = make_pairs(args, load_source(args), parent)
     prompt = ParentTemplate(parent)([{"role": "user", "content": "Hi"}])
     assert prompt == "Hi|" + (closed or end)
     mark = closed and closed.strip().split("\n")[1]
-    assert vector.passport["data"].get("thought") == (f"closed with {mark}" if mark else None)
+    assert all((closed or end) in pair.negative for pair in pairs)
+    assert data.get("thought") == (f"closed with {mark}" if mark else None)
 
 
 def test_task_pairs_share_the_prompt_and_the_answer() -> None:

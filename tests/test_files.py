@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from lm_eval_steer.files import (
     read_json,
     read_text,
     refuse_unwritable,
+    unwritable,
     write_whole,
 )
 
@@ -187,6 +189,8 @@ def test_every_refusal_of_the_system_is_a_sentence_and_no_other_error_is(tmp_pat
         write_whole(tmp_path / "file" / "f", lambda part: None)
     with pytest.raises(ZeroDivisionError):
         write_whole(tmp_path / "f", lambda part: 1 / 0)
+    error = unwritable("f", OSError(errno.EIO, "broken"))
+    assert str(pickle.loads(pickle.dumps(error))) == str(error) == "f cannot be written (broken): name another place"
 
 
 def test_only_regular_files_in_utf8_are_read(tmp_path: Path) -> None:
