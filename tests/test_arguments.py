@@ -108,6 +108,9 @@ def test_beams_are_searched_row_by_row(lm: SteeredHF, hf: SteeredModel) -> None:
         ({"token_healing": True}, "transformers refuses the generation arguments {.*token_healing.*tokenizer"),
         ({"repetition_penalty": -1.0}, "transformers refuses the generation arguments {.*strictly positive float"),
         ({"top_q": 3}, r"transformers refuses the generation arguments {.*\['top_q'\]"),
+        ({"max_gen_toks": 0}, "max_gen_toks=0 lets nothing be written"),
+        ({"max_time": "1h"}, "max_time='1h' in the generation arguments is no number of 0 or more"),
+        ({"max_length": 20.5}, "max_length=20.5 in the generation arguments is no number of 1 or more"),
         ({"max_length": 4}, "max_length=4 leaves nothing to be written after a prompt of 20 tokens"),
     ],
 )

@@ -108,7 +108,7 @@ def refuse_several(lm: HFLM, arguments: Mapping[str, Any]) -> None:
     several = arguments.get("num_return_sequences", _checkpoint(lm).num_return_sequences)
     if several not in (None, 1):
         raise SteeringError(
-            f"num_return_sequences={several} gives {several} texts of a prompt, and the harness takes 1: leave it out "
+            f"num_return_sequences={several} gives {several} texts of a prompt, and the harness takes 1: set it to 1 "
             "(a task's `repeats` asks several times)"
         )
 
@@ -130,6 +130,12 @@ def understand(lm: HFLM, arguments: Mapping[str, Any], new_tokens: int, steers: 
         raise SteeringError(f"{given[0]} in the generation arguments is set by steered-hf itself: leave it out")
     if arguments.get("cache_implementation") == "paged":
         raise SteeringError("cache_implementation='paged' is another engine, which knows no stop strings: leave it out")
+    if new_tokens < 1:
+        raise SteeringError(f"max_gen_toks={new_tokens} lets nothing be written: give 1 or more")
+    for name, kind, least in (("max_length", int, 1), ("num_beams", int, 1), ("max_time", (int, float), 0)):
+        value = arguments.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not value >= least):
+            raise SteeringError(f"{name}={value!r} in the generation arguments is no number of {least} or more")
     strings = arguments.get("stop_strings", _checkpoint(lm).stop_strings)
     told = {name: value for name, value in arguments.items() if name != "max_length"} | {"stop_strings": None}
     cache = arguments.get("cache_implementation", _checkpoint(lm).cache_implementation)
@@ -152,7 +158,7 @@ def understand(lm: HFLM, arguments: Mapping[str, Any], new_tokens: int, steers: 
     if config.guidance_scale not in (None, 1) and steers:
         raise SteeringError(
             f"guidance_scale={config.guidance_scale} runs the model on a second text, of which nobody has said where "
-            "to steer it: leave it out"
+            "to steer it: set guidance_scale=1"
         )
     if getattr(config, "assistant_ensemble_weight", None) is not None:
         raise SteeringError(
