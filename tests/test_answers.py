@@ -470,6 +470,7 @@ MARKS = [
     ("<Thought>\n", "</Thought>"),
     ("<thoughts>", "</thoughts>"),
     ("<seed:think>", "</seed:think>"),
+    ("<antThinking>", "</antThinking>"),
     ("<mm:think>", "</mm:think>"),
     ("<|think|>", "<|/think|>"),
     ('<think effort="low">', "</think>"),

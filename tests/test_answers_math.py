@@ -186,7 +186,11 @@ EQUAL += [
     (r"(-\infty,3]", r"3 \ge x"),
     ("2^{-99}", "2^{-99}+0"),
 ]
+EQUAL += [(r"e^{2}", r"\mathrm e^2"), (r"\text{10:30 a.m.}", "10:30 a.m."), (r"\text{July 4}", "July 4")]
 UNEQUAL += [
+    ("2^{100}", "2^{100}+1"),
+    ("0", "10^{-12}"),
+    (r"\text{June 20}", "May 20"),
     # Exact numbers that round to the same; what math-verify would not read to the end
     (r"1 - 1/\mathrm{e}", r"1+1/\mathrm{e}"),
     ("2^{-99}", "2^{-98}"),

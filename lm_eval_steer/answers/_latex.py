@@ -44,7 +44,7 @@ def words(answer: str) -> Words:
     """See `Words`."""
     plain = _EDGES.sub("", " ".join(_TEXT.sub(r" \1 ", answer.replace("~", " ")).split())).casefold()
     plain = re.sub(r"\s*([,:;])\s*", r"\1 ", plain).strip()
-    if not re.search(r"[^\W\d_]{2}|^[^\W\d_]$", plain) or re.search(r"[\\{}^_$=]", plain):
+    if re.search(r"[\\{}^_$=]", plain):
         return Words("", _TEXT.search(answer) is not None, False)
     return Words(plain, _TEXT.search(answer) is not None, re.fullmatch(r"[^\W\d_]\D*", plain) is not None)
 
@@ -79,6 +79,7 @@ def tidy(expression: str) -> str:
     """An expression as math-verify is asked about it, without dollar signs and with single spaces."""
     text = re.sub(r"(?<!\\)\$", "", " ".join(expression.split()))
     text = text.translate(_SIGNS)
+    text = re.sub(r"\\(?:mathrm|mathbf|mathit|rm)\s+([a-zA-Z])(?![a-zA-Z])", r"\\mathrm{\1}", text)
     text = re.sub(rf"(?<![a-zA-Z]){_LETTER.pattern}(?![a-zA-Z])", r"\1", text)
     text = _LETTER.sub(r" \1 ", text)
     text = _GROUPED.sub(lambda match: match[1] + re.sub(r"[^0-9]", "", match[2]), text)

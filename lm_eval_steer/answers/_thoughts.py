@@ -22,7 +22,8 @@ def _either(*patterns: tuple[str, str]) -> tuple[str, str]:
 # What opens a thought and what closes it. A thought is closed by a mark of its own kind only.
 _KINDS = {
     "think": _either(
-        _tag("think|thinking|thoughts?|thought_process"),
+        _tag(r"(?!start_|end_|begin_)[\w.-]{0,20}(?:think|thought)\w{0,20}"),
+        (r"<unused94>", r"<unused95>"),
         (r"\[think(?:ing)?\]", r"\[/think(?:ing)?\]"),
         (r"<\|start_(?:of_)?think(?:ing)?\|>", r"<\|end_(?:of_)?think(?:ing)?\|>"),
         (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
