@@ -297,7 +297,7 @@ def told(tmp_path: Path, engine: Told, asked: list[Instance], **arguments: Any) 
     """What an axis makes of what the engine says, and the axis."""
     given = {"vectors": make_vector(), "alpha": ORDER, "record": str(tmp_path), "vote_answer": KEY}
     plan = SteeringPlan.build(**(given | arguments))  # type: ignore[arg-type]
-    axis = AlphaAxis(plan, Record(plan.record), {})  # type: ignore[arg-type]
+    axis = AlphaAxis(plan, Record(plan.record) if plan.record else None, {})
     with_axis = axis.write if asked[0].request_type == "generate_until" else lambda r, *rest: axis.score([r], *rest)
     return with_axis(asked, engine, lambda request, came: None, True), axis  # type: ignore[operator]
 
@@ -322,6 +322,17 @@ def test_an_engine_that_brings_fewer_back_is_an_error(tmp_path: Path, alpha: Any
     with pytest.raises(SteeringError, match=f"^of {given} generate_until requests that .* brought {given - lost} back"):
         told(tmp_path, Told(*"aaabb", lost=lost), requests(["x"]), alpha=alpha)
     assert len(list(read_lines(tmp_path))) == given - lost  # what came is kept
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_an_engine_that_brings_one_back_twice_is_an_error(tmp_path: Path, record: bool) -> None:
+    class Twice(Told):
+        def score(self, documents: Any, asked: Any, finish: Any) -> None:
+            super().score(documents, asked[:1] * 2, lambda place, came: finish(0, came))
+
+    changes = {} if record else {"record": None, "alpha": 1.0}
+    with pytest.raises(SteeringError, match=r"^the engine brought two responses to one of \d generate_until requests"):
+        told(tmp_path, Twice(*"aaabb"), requests(["x"]), **changes)
 
 
 def test_the_seconds_of_a_response_are_its_own(tmp_path: Path) -> None:

@@ -288,6 +288,11 @@ class AlphaAxis:
                     clock: _Clock = clock,
                 ) -> None:
                     one = asked[place]
+                    if place in came_back:
+                        raise SteeringError(
+                            f"the engine brought two responses to one of {len(asked)} {kind} requests: the results of "
+                            "this run are void; start it again"
+                        )
                     line = take(one.item, one.variant, make_line(items[one.item], one, came, clock.lap()), new=True)
                     if self._record:
                         self._record.append(self._beside(items[one.item], one.variant, line))
