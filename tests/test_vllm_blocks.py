@@ -41,6 +41,20 @@ class Sum(nn.Module):
         return hidden + torch.tanh(hidden) * 2
 
 
+class Stale(nn.Module):
+    """A block that gives the sum itself, beside what its own sum began with, which nothing reads."""
+
+    def forward(self, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+        return hidden + torch.tanh(hidden) * 2, hidden
+
+
+def whole_of(given: Any, layer: nn.Module) -> Tensor:
+    """The output that a block means."""
+    if isinstance(layer, Stale):
+        return given[0]
+    return given if not isinstance(given, tuple) or given[1] is None else given[0] + given[1]
+
+
 class Model(nn.Module):
     def __init__(self, kind: type[nn.Module], missing: int = 0) -> None:
         super().__init__()
@@ -55,21 +69,22 @@ class Model(nn.Module):
                 continue
             given: Any = layer(hidden, residual)
             hidden, residual = given if isinstance(given, tuple) else (given, None)
-            outputs.append(hidden if residual is None else hidden + residual)
+            outputs.append(whole_of(given, layer))
         return outputs
 
 
 def steer(model: Model, **changes: Any) -> BlockSteering:
     settings: dict[str, Any] = {"normalize": False, "share": False, "device": torch.device("cpu")} | changes
-    return BlockSteering(list(model.layers), DIRECTIONS, STRENGTHS, **settings)
+    steering = BlockSteering(list(model.layers), DIRECTIONS, STRENGTHS, **settings)
+    steering.stale = {block for block, layer in enumerate(model.layers) if isinstance(layer, Stale)}
+    return steering
 
 
 def by_hand(model: Model, hidden: Tensor, normalize: bool, share: bool) -> list[Tensor]:
     """The same, one block at a time with the operators of the other engine."""
     outputs = []
     for block, layer in enumerate(model.layers):
-        given = layer(hidden, None)
-        whole = sum(given) if isinstance(given, tuple) else given
+        whole = whole_of(layer(hidden, None), layer)
         table = torch.from_numpy(np.concatenate([np.zeros((1, 3), dtype=np.float32), STRENGTHS]))
         strength, direction = table[INDEX, block, None], torch.from_numpy(DIRECTIONS[block])
         if share:
@@ -81,7 +96,9 @@ def by_hand(model: Model, hidden: Tensor, normalize: bool, share: bool) -> list[
 
 @pytest.mark.parametrize("share", [False, True])
 @pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize(("kind", "shape"), [(Pair, (TOKENS,)), (Sum, (TOKENS,)), (Sum, (1, TOKENS))])
+@pytest.mark.parametrize(
+    ("kind", "shape"), [(Pair, (TOKENS,)), (Sum, (TOKENS,)), (Sum, (1, TOKENS)), (Stale, (TOKENS,))]
+)
 def test_every_token_gets_its_own_strength(
     kind: type[nn.Module], shape: tuple[int, ...], normalize: bool, share: bool
 ) -> None:
@@ -108,7 +125,7 @@ def test_every_token_gets_its_own_strength(
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("kind", [Pair, Sum])
+@pytest.mark.parametrize("kind", [Pair, Sum, Stale])
 def test_blocks_that_ask_for_it_are_steered_in_place(kind: type[nn.Module], normalize: bool) -> None:
     model = Model(kind)
     hidden = torch.randn(TOKENS, WIDTH, generator=torch.Generator().manual_seed(1))

@@ -109,7 +109,9 @@ def handed_over(monkeypatch: pytest.MonkeyPatch, folder: str, **arguments: Any) 
 def test_prefix_caching_is_vllm_own_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But for hybrid models on a CPU, whose cached states vLLM 0.32 fails at."""
     layers = {"layer_types": ["mamba", "attention", "mamba"], "mamba_n_heads": 4, "mamba_d_head": 32}
-    config = models.make_config("granitemoehybrid", **SHAPE, **layers, architectures=["GraniteMoeHybridForCausalLM"])
+    config = models.make_config(
+        "granitemoehybrid", **SHAPE, **layers, architectures=["GraniteMoeHybridForCausalLM"], dtype="bfloat16"
+    )
     hybrid = str(tmp_path / "hybrid")
     config.save_pretrained(hybrid)
     usual = save(tmp_path / "usual", "llama")
