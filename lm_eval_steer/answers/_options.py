@@ -2,6 +2,7 @@ r"""One of several options: ARC."""
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 from lm_eval_steer.answers._text import boxes, tagged
 from lm_eval_steer.answers._thoughts import visible
@@ -146,7 +147,7 @@ class _Options:
                 return label
         # Words before an option may be its own: "definitely only the Sun".
         cut = title.end() if title else 0
-        starts = (0, *(word.end() for word in re.finditer(r"\s+", whole[:cut])))
+        starts = (0, *(word.end() for word in islice(re.finditer(r"\s+", whole[:cut]), 4)))
         return (
             self._with_text(line) or next(filter(None, (self._with_text(whole[at:]) for at in starts)), None) or label
         )
