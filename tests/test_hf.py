@@ -542,3 +542,9 @@ def test_rows_that_the_vector_saw_are_refused_with_their_count() -> None:
     assert len(allowed.generate_until(documents(["r1"]))) == 1
     assert allowed.get_model_info()["steering"]["allow_leak"] is True
     assert len(make(vectors=seen, alpha=0).generate_until(documents(["r1"]))) == 1  # nothing is steered, nothing leaks
+
+
+@pytest.mark.parametrize("length", ["x.json", "4096", 0, True, 1.5])
+def test_a_max_length_that_is_no_number_of_tokens_is_told_before_the_model_is_loaded(length: object) -> None:
+    with pytest.raises(SteeringError, match="is no number of tokens: use one, as in max_length=2048"):
+        SteeredHF("no-such-model", alpha=0, max_length=length)

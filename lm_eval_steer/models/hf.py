@@ -77,6 +77,9 @@ class SteeredHF(Steered, HFLM):
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         plan = take_plan(kwargs)
+        length = kwargs.get("max_length")
+        if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
+            raise SteeringError(f"max_length={length!r} is no number of tokens: use one, as in max_length=2048")
         self._default_size = chosen_batch_size(kwargs) is None
         if self._default_size:
             kwargs["batch_size"] = "auto"
