@@ -352,6 +352,15 @@ CASES += [
     ("The answer is that she needs 84 ounces, 100-84 = 16 more to make it to 100 ounces.", "16"),
 ]
 
+CASES += [
+    (
+        "The answer is 18.\n\nTom has 5 pens. He loses 2 in a bus. Calculate what he has left.\nThe answer is 3.",
+        "18",
+    ),
+    ("The answer is 18.\nTom has 5 pens and loses 2, so what's the number that he has?\nThe answer is 3.", "18"),
+    ("To find it divide 100 by 4, which = 25.\n\nQuestion: Tom has 5 pens.\nThe answer is 3.", "25"),
+]
+
 
 def test_the_table_is_long_and_says_everything_once():
     assert len(CASES) >= 60

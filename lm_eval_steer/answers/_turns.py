@@ -49,8 +49,10 @@ _TURN = re.compile(
 _ASKED = re.compile(
     r"(?:(?<=\n)|(?<=[.!] ))[ \t*_\-]{0,8}(?-i:How|What(?!\s+if\b)|Which|Who|Where|When|Why|(?:If|In|On|At"
     r"|An?|The|There|[A-Z]\w+)\b"
-    r"[^\n]{10,400}?\b(?:[Hh]ow\s+(?:many|much|far|long|old|tall|fast)|[Ww]hat\s+(?:is|are|was|were|will|fraction|percent\w*)"
-    r"|[Ww]hich))\b[^\n?]{0,400}\?",
+    r"[^\n]{10,400}?\b(?:[Hh]ow\s+(?:many|much|far|long|old|tall|fast)|[Ww]hat(?:['’]s)?(?!\w|\s+(?:if|she|he|they|we|it|you|I)\b)"
+    r"|[Ww]hich))\b[^\n?]{0,400}\?"
+    # "Tom has 5 pens and loses 2. Calculate what he has left."
+    r"|(?<=\n)[A-Z][^\n]{20,500}?[.,][ ](?:[Cc]alculate|[Ff]ind|[Dd]etermine|[Cc]ompute)[ ]\w",
 )
 # What a response may begin with before it repeats the question that it was asked.
 _OPENING = re.compile(
@@ -60,7 +62,7 @@ _OPENING = re.compile(
     r"|determine|calculate)\b"
     r"|here(?:[’']s| is| are)\b|(?:the|this) (?:question|problem) (?:is|asks|wants|gives|states|says)\b"
     r"|first\b|step [0-9]"
-    r"|given\b|understand|read|deconstruct)[^.!?\n]*[.!?:]?",
+    r"|given\b|understand|read|deconstruct)[^.!?=\n]*[.!?:]?",
     re.IGNORECASE,
 )
 _HEADING = re.compile(r"^[ \t]*(?:\#+[^\n]*|\*\*[^*\n]*\*\*:?|[^\n]{0,80}:)[ \t]*$", re.MULTILINE)
