@@ -521,6 +521,7 @@ def campaign(kinds: list[str], seed: int, seconds: float, most: int = sys.maxsiz
 
 
 def _campaign(kinds: list[str], seed: int, seconds: float, most: int) -> dict[str, Tally]:
+
     import lm_eval_steer.models.hf
     import lm_eval_steer.sweep.run  # noqa: F401
 
@@ -529,7 +530,7 @@ def _campaign(kinds: list[str], seed: int, seconds: float, most: int) -> dict[st
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
         with contextlib.redirect_stdout(io.StringIO()):  # whatever is imported here, no fork needs to import again
-            command(["report", str(bench.results), "--out", str(bench.folder / "r.html")])
+            command(["leaderboard", str(bench.results)])
         for kind in kinds:
             if kind == "disks" and (why := no_disks()):
                 found[kind].skipped = why

@@ -558,7 +558,7 @@ def test_a_sweep_json_is_checked_and_the_others_stand(part: str, value: Any, why
         place = place[key]
     place[last] = value
     bad.write_text(json.dumps(state))
-    write_sweep(tmp_path / "good", {"baseline": (0, [1.0]), "best": (1, [1.0])})
+    write_sweep(tmp_path / "good", {"baseline": (0, [1.0])})
     board = read(tmp_path)
     assert [row["baseline"] for row in board.entries()] == [1.0]  # no arm of the other is taken for a plain run
     (told,) = [note for note in board.notes if note.startswith("Left out: ")]
