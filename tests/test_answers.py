@@ -42,6 +42,7 @@ CASES = [
     ("The answer is 18. She checks it: 2 * 9.", "18"),
     # Labels
     ("#### 72", "72"),
+    ("#### 72\n\nQuestion 2: Tom has 3 apples and eats 1.\n#### 2", "72"),
     ("####72", "72"),
     ("### 72 clips", "72"),
     ("#### **72**", "72"),

@@ -426,7 +426,7 @@ def test_unequal(gold, answer):
     assert not math_equal(gold, answer)
 
 
-def test_neither_symmetric_nor_transitive():
+def test_equality_is_not_transitive():
     assert math_equal(r"\{1,2\}", "1,2")
     assert math_equal("x=5", "5")
     assert math_equal("5", "y=5")

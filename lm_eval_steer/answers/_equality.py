@@ -92,7 +92,7 @@ def _verifier(process: int) -> _Verifier:
 def math_equal(gold: str, answer: str) -> bool:
     r"""Whether `answer` is the same as `gold`, for math-verify (github.com/huggingface/Math-Verify).
 
-    Neither symmetric nor transitive, so the reference comes first: 5 equals `x=5` and `y=5`, which differ. Identical
+    Not transitive, so the reference comes first: 5 equals `x=5` and `y=5`, which differ. Identical
     strings are equal, and so are an interval and an inequality that hold for the same numbers. Words in `\text{…}` are
     compared as words, since math-verify reads bare ones as products of letters ("east" would equal "seat"). Beyond
     math-verify, `tidy` writes both in a way that it reads as a whole, and exact numbers are compared exactly, where

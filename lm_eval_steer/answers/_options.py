@@ -20,7 +20,7 @@ _STATED = re.compile(
     r"(?<!wrong )(?<!incorrect )(?<!worst )(?<!if the )(?<!if the correct )"
     rf"\b(?:answer|{_GOOD} {_NOUN})\b"
     r"(?:(?!\bnot\b|n[’']t\b|\bcannot\b|\bneither\b)[^.!?\n:=\\]){0,60}?\b(?:is|are|be)\b(?!\s+not\b)\s*:?"
-    rf"|(?<!wrong )(?<!incorrect )\b(?:ans(?:wer)?|{_GOOD} {_NOUN})\b[*_]{{0,3}}(?:[ \t]*[:=\n→⇒]"
+    rf"|(?<!wrong )(?<!incorrect )\b(?:ans(?:wer)?|{_GOOD} {_NOUN})\b[*_]{{0,3}}(?:[ \t]*(?:[-=]{{1,2}}>|[:=\n→⇒])"
     rf"|[ \t]+[-–—]{{1,3}}[ \t])"
     r"|(?:^|(?<=\n))[ \t>#*_]{0,8}(?:(?:option|choice|answer|letter)(?: (?:chosen|selected))?"
     r"|correct)[*_]{0,3}[ \t]*[:=]"
@@ -54,6 +54,10 @@ _CONCLUDED = re.compile(
     r"(?:\(\s*(?P<round>[A-Za-z]|[0-9]{1,2})\s*\)|(?P<bare>[A-Z]|[0-9]))"
     r"(?=\s*(?:$|\n|[.,;:!](?!\w)|\)|\(|\bbecause\b|\bsince\b|\bas\b))",
     re.IGNORECASE,
+)
+# "not A but B", of which B is left.
+_CORRECTED = re.compile(
+    r"\bnot (?:(?:option|choice) )?\(?[A-Z0-9]\)?,? but (?:rather )?(?=(?:option |choice )?\(?[A-Z0-9]\)?(?!\w))"
 )
 _LISTED = re.compile(r"(?<!\w)\(?[A-Z0-9]\)?\s*(?:,|/|&|and|or)+\s*\(?\Z")
 _DENIED = re.compile(r"(?:n[’']t|\bnot|\bcannot|\bnever|\bdoubt)\s+(?:\w+\s+){0,2}\Z", re.IGNORECASE)
@@ -239,6 +243,7 @@ def arc_answer(response: str, labels: Sequence[str], texts: Sequence[str]) -> st
     if text is None:
         return None
     options = _Options(labels, texts)
+    text = _CORRECTED.sub("", text)
     text = own_turn(text, lambda before: bool(_strong(before, options)))
     if found := _strong(text, options) or _weak(text, options):
         return found[-1]

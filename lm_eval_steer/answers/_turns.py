@@ -97,7 +97,7 @@ def own_turn(text: str, answers: Callable[[str], bool]) -> str:
         numbered = bool(label["count"])
         if label["weak"] and not answers(before):
             continue
-        if not _speaks(before) or (counted and numbered):
+        if not (_speaks(before) or answers(before)) or (counted and numbered):
             counted = counted or (numbered and label["count"].strip(" \t#().") == "1")
             continue
         if before.endswith("\n\n") or label["alone"] or label["told"] or "=" in before or answers(before):
