@@ -844,11 +844,12 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("form", ["rich", "csv"])
 def test_an_output_without_room_is_one_sentence(
-    form: str, swept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    write_run(tmp_path, [0.0, 1.0])
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", full)
-        assert main(["leaderboard", str(swept), "--format", form]) == 2
+        assert main(["leaderboard", str(tmp_path), "--format", form]) == 2
         monkeypatch.undo()
     sentence = "lm-eval-steer leaderboard: the output cannot be written (No space left on device)"
     assert capsys.readouterr().err.splitlines()[-1] == sentence
