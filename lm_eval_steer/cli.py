@@ -345,7 +345,12 @@ class _Names(argparse.Action):
 def _seeds(text: str) -> list[int | None]:
     from lm_eval._cli.utils import _int_or_none_list_arg_type
 
-    return _int_or_none_list_arg_type(3, 4, "0,1234,1234,1234", text)
+    try:
+        return _int_or_none_list_arg_type(3, 4, "0,1234,1234,1234", text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not understood: give one number, or four as in 0,1234,1234,1234"
+        ) from None
 
 
 def _path(text: str) -> str:

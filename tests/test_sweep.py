@@ -486,6 +486,8 @@ def test_chat_templates_that_a_model_lacks_are_refused(
         ({"fewshot_as_multiturn": True}, "without a chat template there are none: add --apply_chat_template"),
         ({"include_path": "nowhere"}, "--include_path nowhere is no folder"),
         ({"seed": [1, 2]}, r"seed=\[1, 2\] is not understood"),
+        ({"gen_kwargs": {"max_gen_toks": 0}}, "max_gen_toks=0 lets nothing be written"),
+        ({"gen_kwargs": {"until": ["Q:", 3]}}, r"until=\['Q:', 3\] in the generation arguments is not understood"),
         ({"more": {"vote_filter": "no"}}, "vote_filter='no' is no filter of parity_steer"),
         ({"controls": "random"}, None),
         ({"controls": "placebo"}, "'placebo' is not understood"),
@@ -638,6 +640,13 @@ def test_a_broken_state_is_refused(content: str, child: dict[str, Any], tmp_path
     (tmp_path / "sweep.json").write_text(content)
     with pytest.raises(SteeringError, match=r"is no sweep\.json|is of version 2"):
         sweep(child, tmp_path)
+
+
+def test_what_ended_before_its_first_pass_binds_nobody(child: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(SteeringError, match="num_return_sequences=2"):  # known once the model is loaded
+        sweep(child, tmp_path, alpha=[1, 2], limit=2.0, val_limit=2.0, gen_kwargs={"num_return_sequences": 2})
+    assert (tmp_path / "sweep.json").exists()
+    assert sweep(child, tmp_path, alpha=1, limit=1.0, val_limit=1.0)["complete"]
 
 
 def test_controls_and_tasks_may_be_added(child: dict[str, Any], tmp_path: Path) -> None:

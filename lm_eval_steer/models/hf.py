@@ -22,6 +22,7 @@ from lm_eval_steer.models.asked import Asked, Scores, Written
 from lm_eval_steer.models.batches import chosen_batch_size
 from lm_eval_steer.models.chat import Messages
 from lm_eval_steer.models.checkpoint import checkpoint_digest
+from lm_eval_steer.models.generation import check_generation
 from lm_eval_steer.models.load import loading
 from lm_eval_steer.models.loaded import model_digest, tokenizer_digest
 from lm_eval_steer.models.neutral import NEUTRAL
@@ -219,8 +220,9 @@ class SteeredHF(Steered, HFLM):
             drawn: whether a control draws the text, from all tokens.
 
         Raises:
-            SteeringError: for a limit that leaves no room for a prompt.
+            SteeringError: for what the harness cannot read, and a limit that leaves no room for a prompt.
         """
+        check_generation(told)
         arguments = normalize_gen_kwargs(told, self.max_gen_toks)
         stop = handle_stop_sequences(
             arguments.pop("until", None), eos=self.tok_decode(self.eot_token_id, skip_special_tokens=False)

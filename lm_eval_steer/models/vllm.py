@@ -29,6 +29,7 @@ from lm_eval_steer.models.asked import Asked, Scores, Written  # noqa: E402
 from lm_eval_steer.models.batches import bounded, chosen_batch_size  # noqa: E402
 from lm_eval_steer.models.chat import Messages  # noqa: E402
 from lm_eval_steer.models.checkpoint import checkpoint_digest  # noqa: E402
+from lm_eval_steer.models.generation import check_generation  # noqa: E402
 from lm_eval_steer.models.plan import SteeringPlan  # noqa: E402
 from lm_eval_steer.models.ranks import Ranks  # noqa: E402
 from lm_eval_steer.models.steered import Steered, collect, gather, take_plan  # noqa: E402
@@ -197,13 +198,16 @@ class SteeredVLLM(Steered, VLLM):
 
     # What the axis asks for
 
-    def modify_gen_kwargs(self, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], list[str], int]:
+    def modify_gen_kwargs(
+        self, gen_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> tuple[dict[str, Any], list[str], int]:
         """VLLM's, and a repetition_penalty that the model's generation config asks for, which HFLM follows.
 
         Raises:
             SteeringError: for an argument that vLLM does not take, or that asks for several texts.
         """
-        arguments, until, new_tokens = super().modify_gen_kwargs(*args, **kwargs)
+        check_generation(gen_kwargs)
+        arguments, until, new_tokens = super().modify_gen_kwargs(gen_kwargs, *args, **kwargs)
         arguments = settle_arguments(arguments)
         if self._penalty != 1.0:
             arguments = {"repetition_penalty": self._penalty} | arguments

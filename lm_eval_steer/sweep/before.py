@@ -9,6 +9,7 @@ from lm_eval.evaluator_utils import get_sample_size
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models import load
+from lm_eval_steer.models.generation import check_generation
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
 from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.models.vote_key import VoteKey
@@ -35,8 +36,11 @@ def examine(args: SweepArgs, plan: SteeringPlan, requests: Requests) -> None:
     """Refuse a task on which the sweep would end after responses were asked for.
 
     Raises:
-        SteeringError: for answers that no vote can read, scores that are no numbers, and rows that the vector knows.
+        SteeringError: for limits that are no numbers, answers that no vote can read, scores that are no numbers, and
+            rows that the vector knows.
     """
+    if not requests.choices:
+        check_generation(requests.instances[0].args[1])
     if not requests.choices and len(args.alphas) > 1:
         VoteKey.of(requests.name, plan.vote_filter, plan.vote_answer)
     check_scoring(requests)

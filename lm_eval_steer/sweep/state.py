@@ -49,6 +49,8 @@ def read_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
                 f"{path} is of version {version!r}, but this lm_eval_steer reads version {VERSION}: name another "
                 "--output_path"
             )
+        if state["tasks"] == {}:
+            return new  # no pass of it ended: no response of it counts, and whatever was wrong with it may be corrected
         _compare(folder, old, now)
         of_other_weights = None not in (old.get("weights"), now["weights"]) and old["weights"] != now["weights"]
         if of_other_weights and state["complete"]:

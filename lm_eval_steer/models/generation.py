@@ -1,0 +1,43 @@
+"""Generation arguments of a request: checked before a model is loaded, and before the harness reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lm_eval_steer.errors import SteeringError
+
+_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+"""What the harness takes for the limit of new tokens, the first of them that is given."""
+
+
+def check_generation(told: Mapping[str, Any]) -> None:
+    """Refuse values that the harness cannot read, and a limit below 1.
+
+    Args:
+        told: arguments of a request, or those of --gen_kwargs.
+
+    Raises:
+        SteeringError: names the argument.
+    """
+    name = next((name for name in _LIMITS if told.get(name) is not None), "")
+    if name and _read(told, name, int, "a whole number") < 1:
+        raise SteeringError(f"{name}={told[name]} lets nothing be written: give 1 or more")
+    if "temperature" in told:
+        _read(told, "temperature", float, "a number")
+    until = told.get("until", [])
+    if not isinstance(until, str) and not (isinstance(until, list) and all(isinstance(one, str) for one in until)):
+        raise SteeringError(
+            f"until={until!r} in the generation arguments is not understood: give a text or a list of texts, as in "
+            'until=["Question:"]'
+        )
+
+
+def _read(told: Mapping[str, Any], name: str, kind: type[int] | type[float], what: str) -> float:
+    """A number as the harness reads it."""
+    try:
+        return kind(told[name])
+    except (TypeError, ValueError, OverflowError):
+        raise SteeringError(
+            f"{name}={told[name]!r} in the generation arguments is not understood: give {what}"
+        ) from None
