@@ -83,6 +83,19 @@ def test_it_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     assert third.prompts == []
 
 
+def test_a_second_run_on_the_same_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+
+    class Meanwhile(Writer):
+        def generate_until(self, requests: list[Any]) -> list[str]:
+            with pytest.raises(SteeringError, match=r"r\.jsonl is in use by another run of this process"):
+                write(path, Writer())
+            return super().generate_until(requests)
+
+    assert write(path, Meanwhile()) == (10, 5)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["r.jsonl"]
+
+
 def test_a_whole_last_line_without_a_line_feed_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     write(path, Writer(), n=4)

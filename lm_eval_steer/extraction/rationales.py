@@ -19,6 +19,7 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.prompts import rendered, require_chat_template
 from lm_eval_steer.extraction.rationale_file import Author, RationaleFile, read_lines
 from lm_eval_steer.extraction.templates import complete
+from lm_eval_steer.locks import held
 from lm_eval_steer.text import shortened
 
 
@@ -95,9 +96,19 @@ def write_rationales(
     Returns:
         attempts at rows of the task that the file holds, and how many of them are kept.
     """
-    chosen, file = prepare(args, task, answer_template, author)
     if args.apply_chat_template:
         require_chat_template(model)
+    path = Path(os.path.expanduser(args.out))
+    with held(path.with_name(f".{path.name}.lock"), f"the file of rationales {path}", "wait for its end"):
+        file = _ask(args, task, model, answer_template, author)
+    rows = set(task.training_docs()["row"])
+    found = [attempt["kept"] for row, attempt in file.attempts.items() if row in rows]
+    return len(found), sum(found)
+
+
+def _ask(args: RationaleArgs, task: Any, model: Any, answer_template: str, author: Author | None) -> RationaleFile:
+    """Ask for what the file lacks; nobody else writes to it meanwhile."""
+    chosen, file = prepare(args, task, answer_template, author)
     left = [doc for doc in chosen if doc["row"] not in file.attempts]
     with tqdm(total=len(chosen), desc="Asking for rationales", initial=len(chosen) - len(left)) as progress:
         for start in range(0, len(left), args.batch_size):
@@ -111,9 +122,7 @@ def write_rationales(
                 ]
             )
             progress.update(len(batch))
-    rows = set(task.training_docs()["row"])
-    found = [attempt["kept"] for row, attempt in file.attempts.items() if row in rows]
-    return len(found), sum(found)
+    return file
 
 
 def read_rationales(path: str | Path) -> dict[str, str]:
