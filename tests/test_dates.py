@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from lm_eval.api.instance import Instance
 
 import models
@@ -95,6 +96,14 @@ def test_the_date_counts_where_the_template_prints_it(
     assert lm.get_model_info()["steering"]["date"] == lm._model_settings.get("date") == day
     if "date_string" in str(arguments):
         assert lm.apply_chat_template(HELLO) == "Today: 1 May 2000\nHello"
+
+
+def test_all_ranks_print_the_date_of_the_first(set_clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SteeredHF, "world_size", 2)
+    monkeypatch.setattr(SteeredHF, "all_gather", lambda _, days: torch.cat([days - 1, days]))  # rank 0 was earlier
+    lm = make()
+    assert ask(lm) == "Today: 06 May 2031\nHello"
+    assert lm.get_model_info()["steering"]["date"] == "2031-05-06"
 
 
 def test_a_sweep_over_midnight_ends(tmp_path: Path, set_clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:

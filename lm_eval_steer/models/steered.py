@@ -6,8 +6,10 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import date
 from typing import Any
 
+import torch
 from lm_eval.api.instance import Instance
 
 from lm_eval_steer.engine.application import refuse_difference, uncompared
@@ -98,11 +100,18 @@ class Steered(Prompts):
         if not asks_for_date(templates, self._render):
             return None
         so_far = self._model_settings.get("date")
-        day = (date_among(record.contents) if record else None) or so_far or today()
+        day = self._of_first_rank((date_among(record.contents) if record else None) or so_far or today())
         if day != so_far:
             of = f"that of the record {record.folder}" if record and day != today() else "in all prompts"
             logger.info("The chat template prints a date: %s, %s", day, of)
         return str(day)
+
+    def _of_first_rank(self, day: str) -> str:
+        """The date of rank 0, where several start on either side of midnight."""
+        if self.world_size == 1:
+            return day
+        ordinal = torch.tensor([date.fromisoformat(day).toordinal()], device=self.device)
+        return date.fromordinal(int(self.all_gather(ordinal)[0])).isoformat()
 
     def _seen(self, line: Line, new: bool) -> None:
         if self.watch:
