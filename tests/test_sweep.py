@@ -579,7 +579,7 @@ def test_several_processes_are_refused(child: dict[str, Any], tmp_path: Path, mo
 def test_trust_goes_to_the_model_as_lm_eval_hands_it_on(child: dict[str, Any], tmp_path: Path) -> None:
     args = make_args(child, tmp_path, trust_remote_code=True)
     assert args.arguments == child | {"trust_remote_code": True}
-    assert args.settings(args.plan(), {})["model_args"]["trust_remote_code"] is True
+    assert args.settings(args.plan(), {}, {})["model_args"]["trust_remote_code"] is True
 
 
 def test_output_path_must_be_a_folder(child: dict[str, Any], tmp_path: Path) -> None:
@@ -824,6 +824,26 @@ def test_weights_that_changed_are_noticed(
         weights.write_bytes(before)
     for arm in ("baseline", "best", "vote"):
         assert responses(folder, arm) != responses(small[0], arm)
+
+
+def test_tasks_that_changed_are_noticed(child: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lm_eval_steer.sweep.run.TaskManager", own_manager)
+    own = tmp_path / "tasks" / "mine.yaml"
+    own.parent.mkdir()
+    given = {"tasks": ["mine"], "val_task": ["parity_steer_val"], "include_path": str(own.parent), "alpha": 1}
+
+    def start(changed: str) -> dict[str, Any]:
+        own.write_text(f"include: {sweeps.PARITY}/parity_steer.yaml\ntask: mine\n{changed}", encoding="utf-8")
+        return run_sweep(make_args(child, tmp_path / "out", limit=1.0, val_limit=1.0, **given), None, QUIET)
+
+    assert start("")["complete"]
+    before = (tmp_path / "out" / "sweep.json").read_bytes()
+    for changed in ("doc_to_text: 'Well? '\n", "doc_to_target: even\n", "filter_list: null\n"):
+        with pytest.raises(SteeringError, match=r"the task mine \(its documents, .*\) changed since the sweep in"):
+            start(changed)
+    monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
+    assert start("")["complete"]
+    assert (tmp_path / "out" / "sweep.json").read_bytes() == before
 
 
 # Scores that are no numbers

@@ -211,8 +211,14 @@ class SweepArgs:
         """Digest of the child's checkpoint; None for one that is not on this machine yet."""
         return checkpoint_digest(self.arguments)
 
-    def settings(self, plan: SteeringPlan, twins: Mapping[str, str]) -> dict[str, Any]:
-        """All that the outcome depends on, JSON-ready; sizes and places are free to change between two starts."""
+    def settings(self, plan: SteeringPlan, twins: Mapping[str, str], asked: Mapping[str, str]) -> dict[str, Any]:
+        """All that the outcome depends on, JSON-ready; sizes and places are free to change between two starts.
+
+        Args:
+            plan: of the whole set.
+            twins: test task -> validation task.
+            asked: task -> digest of what it asks.
+        """
         return {
             "model": self.model,
             "model_args": {key: value for key, value in self.arguments.items() if key not in NEUTRAL | {"vectors"}},
@@ -225,6 +231,7 @@ class SweepArgs:
             "include_path": self.include_path or None,
             "metadata": dict(self.metadata or {}),
             "tasks": dict(twins),
+            "asked": dict(asked),
             "controls": [control.name for control in self.arms_of_controls],
             "per_layer": None if self.per_layer is None else {"method": self.per_layer, "budget": self.budget},
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,8 +34,16 @@ def model_class(name: str) -> Any:
     return model
 
 
-def examine(args: SweepArgs, plan: SteeringPlan, requests: Requests) -> None:
+def examine(args: SweepArgs, plan: SteeringPlan, requests: Requests) -> str:
     """Refuse a task on which the sweep would end after responses were asked for.
+
+    Args:
+        args: of the sweep.
+        plan: of the whole set.
+        requests: of the first document of the task.
+
+    Returns:
+        a digest of what is asked and how it is scored, by which a later start notices a changed task.
 
     Raises:
         SteeringError: for limits that are no numbers, answers that no vote can read, scores that are no numbers, and
@@ -41,11 +51,15 @@ def examine(args: SweepArgs, plan: SteeringPlan, requests: Requests) -> None:
     """
     if not requests.choices:
         check_generation(requests.instances[0].args[1])
-    if not requests.choices and len(args.alphas) > 1:
-        VoteKey.of(requests.name, plan.vote_filter, plan.vote_answer)
+        if len(args.alphas) > 1:
+            VoteKey.of(requests.name, plan.vote_filter, plan.vote_answer)
     check_scoring(requests)
+    limit = get_sample_size(requests.task, args.limit if requests.name in args.tasks else args.val_limit)
+    documents = [doc for _, doc in requests.task.doc_iterator(rank=0, limit=limit, world_size=1)]
     known = frozenset() if plan.allow_leak else extraction_rows(plan.vector)
     if known:
-        task, limit = requests.task, args.limit if requests.name in args.tasks else args.val_limit
-        documents = task.doc_iterator(rank=0, limit=get_sample_size(task, limit), world_size=1)
-        refuse_leaks(known, [SimpleNamespace(doc=doc, task_name=requests.name) for _, doc in documents])
+        refuse_leaks(known, [SimpleNamespace(doc=doc, task_name=requests.name) for doc in documents])
+    prompts = [one.args for one in requests.instances] if args.harness.seeds[3] is not None else []
+    config = [getattr(requests.task.config, key) for key in ("doc_to_target", "filter_list", "metric_list")]
+    asked = json.dumps([prompts, config, documents], skipkeys=True, default=lambda one: type(one).__name__)
+    return hashlib.sha256(asked.encode(errors="replace")).hexdigest()

@@ -134,5 +134,6 @@ def upgrade(settings: Mapping[str, Any]) -> dict[str, Any]:
         "gen_kwargs": {},
         "include_path": None,
         "metadata": {},
+        "asked": {},
     }
     return was | dict(settings) | {"seed": [seed, *SEEDS[1:]] if isinstance(seed, int) else seed}

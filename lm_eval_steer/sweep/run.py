@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -57,8 +56,13 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
     if args.trust_remote_code:
         datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = True  # as the harness's command does
     manager = manager or _make_manager(args)
-    twins = find_twins(args.tasks, args.val_task, manager, args.harness, partial(examine, args, plan))
-    settings = args.settings(plan, twins)
+    asked: dict[str, str] = {}
+
+    def look(requests: Requests) -> None:
+        asked[requests.name] = examine(args, plan, requests)
+
+    twins = find_twins(args.tasks, args.val_task, manager, args.harness, look)
+    settings = args.settings(plan, twins, asked)
     state = read_state(args.folder, settings)
     if is_finished(args, state):
         return state

@@ -105,7 +105,8 @@ def without_volatile(content: Any) -> Any:
 
 
 def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    for key in dict.fromkeys([*old, *new]):
+    # An argument that changed changes what is asked, too, and says more of it.
+    for key in sorted(dict.fromkeys([*old, *new]), key=lambda key: key == "asked"):
         before: Any = old.get(key)
         now: Any = new.get(key)
         if key == "model_args":
@@ -116,6 +117,14 @@ def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
             for name in before:
                 if before[name] != now.get(name):
                     _refuse(folder, f"validation task of {name}", before[name], now.get(name))
+        elif key == "asked":
+            for name in before:
+                if name in now and before[name] != now[name]:
+                    raise SteeringError(
+                        f"the task {name} (its documents, prompts, answers, filters or metrics) changed since the "
+                        f"sweep in {folder} was started: it has {before[name][:12]}, now they are {now[name][:12]}; "
+                        "bring the old ones back, or name another --output_path"
+                    )
         elif key == "weights":
             continue  # read_state has more to say of them
         elif key in _GROWS:
