@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         action=_Pairs,
         metavar="key=value,...",
-        help="as for lm_eval, without alpha, dose, control, record, seed",
+        help="as for lm_eval, without alpha, dose, control, record, seed, batch_size, device",
     )
     sub.add_argument("--tasks", required=True, nargs="+", action=_Names, metavar="TASK,...", help="test tasks")
     sub.add_argument(
@@ -224,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
         "draw the figures that results allow: accuracy by strength, change by vote, agreement of votes, dose by block",
         "lm-eval-steer figures sweep --out figures",
     )
-    sub.add_argument("--out", required=True, metavar="FOLDER", help="where each goes as .svg and as .png")
+    sub.add_argument("--out", required=True, type=_path, metavar="FOLDER", help="where each goes as .svg and as .png")
     _add_rows(sub)
 
     sub = _command(
@@ -303,8 +303,8 @@ def _add_vectors(group: Any) -> None:
         "lm-eval-steer vectors compare smollm2_arith smollm2_gsm8k --out compare.svg",
     )
     sub.set_defaults(command="vectors compare")
-    sub.add_argument("first", metavar="A", help="a vector file, or the name of one as for `vectors=`")
-    sub.add_argument("second", metavar="B", help="another, of any width and number of blocks")
+    sub.add_argument("first", type=_path, metavar="A", help="a vector file, or the name of one as for `vectors=`")
+    sub.add_argument("second", type=_path, metavar="B", help="another, of any width and number of blocks")
     sub.add_argument(
         "--out", type=_path, metavar="FILE", help="draw the figure: heatmap and histogram, as .svg or .png"
     )

@@ -198,6 +198,9 @@ def test_the_home_folder_is_one_wherever_a_path_is_given(tmp_path: Path, monkeyp
     line = ["sweep", "--model_args", "pretrained=x", "--tasks", "a", "--alpha", "paper", "--output_path=~/sweep"]
     assert _parser().parse_args(line).output_path == str(tmp_path / "sweep")
     assert _parser().parse_args(["leaderboard", "~/sweep"]).folders == [str(tmp_path / "sweep")]
+    assert _parser().parse_args(["figures", "x", "--out=~/drawn"]).out == str(tmp_path / "drawn")
+    compared = _parser().parse_args(["vectors", "compare", "~/mine.pt", "~/other.pt"])
+    assert [compared.first, compared.second] == [str(tmp_path / "mine.pt"), str(tmp_path / "other.pt")]
 
 
 def test_a_vector_that_is_not_there() -> None:
