@@ -161,7 +161,8 @@ def check_task(content: dict[str, Any], task: str) -> None:
     Raises:
         ValueError: names the part that is not as it should be.
     """
-    check({part: content[part].get(task) for part in _OF_TASK.needed}, _OF_TASK, f"what it says of {task}")
+    told = {part: content[part][task] for part in _OF_TASK.needed if task in content[part]}
+    check(told, _OF_TASK, f"what it says of {task}")
 
 
 def read_samples(file: Path, filter_name: str) -> Iterator[dict[str, Any]]:

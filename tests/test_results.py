@@ -247,6 +247,7 @@ HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
     "huge": (lambda path: change(path, "results", "toy", "exact_match,strict", to=10**400), "401 digits"),
     "list": (lambda path: change(path, "results", to=[1]), "its content.results is [1], expected an object"),
     "n": (lambda path: change(path, "n-samples", "toy", "effective", to="2"), "is '2', expected a whole number"),
+    "no shots": (lambda path: change(path, "n-shot", to={}), "expected an object with n-shot"),
     "seconds": (lambda path: change(path, "total_evaluation_time_seconds", to="long"), "expected seconds"),
     "no alpha": (steering("alpha", to=[]), "alpha is [], expected a list that is not empty"),
     "alpha": (steering("alpha", to=[0.5, "x"]), "alpha[1] is 'x', expected a finite number"),

@@ -95,7 +95,8 @@ def _check(
         kind = (
             "is a group of tasks: name its tasks"
             if name in manager.all_tasks
-            else "is no task: see lm_eval ls tasks, or name the folder of your own with --include_path"
+            else "is no task: see lm_eval ls tasks, or name the folder of your own with --include_path (the harness "
+            f"passes over a file there that is no whole YAML with task: {name})"
         )
         raise SteeringError(f"{option} {name} {kind}")
     requests = build(name, manager, None, 1, False, harness)
