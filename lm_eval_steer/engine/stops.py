@@ -26,7 +26,7 @@ class Stops:
     def __init__(self, lm: HFLM, words: Sequence[str], kept: StopStringCriteria | None) -> None:
         self._lm, self.words, self._kept = lm, list(words), kept
         # The harness (MultiTokenEOSCriteria) looks at so many of the last tokens: a word may be spelt otherwise.
-        self._reach = {word: len(lm.tok_encode(word, add_special_tokens=False)) + 2 for word in words if word}
+        self._reach = {word: len(lm.tok_encode(word, add_special_tokens=False)) + 2 for word in words}
         # Near strengths write the same, and on a GPU to decode is slow beside a pass.
         self._ends_with = lru_cache(maxsize=2**16)(self._find)
 
