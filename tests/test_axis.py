@@ -600,6 +600,8 @@ def test_a_continuation_that_the_model_cannot_score_is_one_sentence(family: str,
         SteeringError, match=r"^a continuation of 17 tokens cannot be scored, since the model takes 16 "
     ):
         lm.loglikelihood([fits, over])
+    with pytest.raises(SteeringError, match=r"^a continuation of 0 tokens has no log-likelihood"):
+        lm.loglikelihood([fits, Instance("loglikelihood", {}, ("abc", ""), 0)])
     assert lm.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, ("x" * 40,), 0)])[0] < 0
 
 

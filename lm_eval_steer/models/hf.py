@@ -147,7 +147,7 @@ class SteeredHF(Steered, HFLM):
     ) -> list[tuple[float, bool]]:
         """HFLM's scoring of windows of a text, which knows neither its padding nor where a context ends, with both."""
         for _, _, continuation in requests:
-            self._refuse_long(continuation)
+            self._refuse_unscorable(continuation)
         if not self.plan.steers:
             return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
         rows = [ScoredRow(context, continuation, 0) for _, context, continuation in requests]

@@ -255,7 +255,7 @@ class Steered(Prompts):
             SteeringError: for a continuation that the model cannot score.
         """
         pair = self._encode_pair(context, continuation) if context else self._encode_alone(continuation)
-        self._refuse_long(pair[1])
+        self._refuse_unscorable(pair[1])
         return pair
 
     def _encode_alone(self, continuation: str) -> tuple[list[int], list[int]]:
@@ -269,8 +269,13 @@ class Steered(Prompts):
         """Tokens of the longest continuation that can be scored: each must be predicted from the token before it."""
         return int(self.max_length)
 
-    def _refuse_long(self, continuation: Sequence[int]) -> None:
+    def _refuse_unscorable(self, continuation: Sequence[int]) -> None:
         """Refuse what `hf` ends at in an AssertionError, and `vllm` scores in part."""
+        if not continuation:
+            raise SteeringError(
+                "a continuation of 0 tokens has no log-likelihood: leave this task out, or its documents with an empty "
+                "option"
+            )
         if len(continuation) > self._longest:
             raise SteeringError(
                 f"a continuation of {len(continuation)} tokens cannot be scored, since the model takes {self._longest} "

@@ -333,7 +333,7 @@ class SteeredVLLM(Steered, VLLM):
     def _loglikelihood_tokens(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """VLLM's scoring of windows of a text, under the steering."""
         for _, _, continuation in requests:
-            self._refuse_long(continuation)
+            self._refuse_unscorable(continuation)
         if not self.plan.steers:
             return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm)
         rows = [self._scored(context, continuation, 0) for _, context, continuation in requests]
