@@ -4,7 +4,7 @@
     python benchmarks/agreement.py --device cuda --engine steered-vllm
 
 The first compares `hf` with `steered-hf` at α = 0, and `steered-hf` at four strengths with the oracle
-(engine/reference.py); the second, in the environment of `make test-vllm`, `steered-hf` with `steered-vllm`. Needs
+(engines/reference.py); the second, in the environment of `make test-vllm`, `steered-hf` with `steered-vllm`. Needs
 models/smollm2 (`make demo`) and the data (the hub, or LM_EVAL_STEER_DATA).
 """
 
@@ -19,10 +19,10 @@ from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
 
 from lm_eval_steer import plugin
-from lm_eval_steer.engine.reference import Reference
+from lm_eval_steer.axis.record import Line, read_lines
+from lm_eval_steer.engines.reference import Reference
+from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.hf import SteeredHF
-from lm_eval_steer.models.plan import SteeringPlan
-from lm_eval_steer.record import Line, read_lines
 
 ALPHAS = [0.0, 0.5, 1.0, 3.0]
 TIE = 1e-3

@@ -27,10 +27,10 @@ from lm_eval.tasks import TaskManager
 from transformers.integrations import sdpa_attention
 
 from lm_eval_steer import plugin
-from lm_eval_steer.alphas import PAPER
-from lm_eval_steer.engine.prefix import shared_length
-from lm_eval_steer.models.plan import SteeringPlan
-from lm_eval_steer.record import Line, read_lines
+from lm_eval_steer.axis.record import Line, read_lines
+from lm_eval_steer.engines.hf.prefix import shared_length
+from lm_eval_steer.interventions.alphas import PAPER
+from lm_eval_steer.interventions.plan import SteeringPlan
 
 ALPHAS = (0.0, *PAPER)
 """The paper's set, and 0: 19 strengths."""

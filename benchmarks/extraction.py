@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from lm_eval_steer import plugin
+from lm_eval_steer.engines.hf.blocks import find_blocks
 from lm_eval_steer.extraction.capture import capture_differences
 from lm_eval_steer.extraction.extract import ExtractionArgs, load_parent, load_source, make_pairs
-from lm_eval_steer.steering.blocks import find_blocks
 
 BATCH = 8
 

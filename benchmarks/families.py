@@ -3,8 +3,8 @@
     python benchmarks/families.py [--device cuda] [family ...]
 
 makes a tiny random model of each family, steers it, and compares text and log-likelihoods of a padded batch at two
-strengths with engine/reference.py, which runs one request at a time without padding or cache. Prompts differ in length,
-and half of them share a beginning. Prints a Markdown table; families of which no tiny model can be made are named.
+strengths with engines/reference.py, which runs one request at a time without padding or cache. Prompts differ in
+length, and half of them share a beginning. Prints a Markdown table; families of which no tiny model can be made are named.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from lm_eval_steer.engine.choices import ScoredRow
-from lm_eval_steer.engine.decode import Generated
-from lm_eval_steer.engine.reference import Reference
-from lm_eval_steer.engine.rows import Row
+from lm_eval_steer.engines.hf.choices import ScoredRow
+from lm_eval_steer.engines.hf.decode import Generated
+from lm_eval_steer.engines.hf.rows import Row
+from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
 

@@ -16,9 +16,9 @@ from engines import ALPHAS, load, make_task, read_arguments
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from lm_eval_steer import plugin
-from lm_eval_steer.models.plan import SteeringPlan
-from lm_eval_steer.steering.blocks import find_blocks
-from lm_eval_steer.steering.hooks import Steerer
+from lm_eval_steer.engines.hf.blocks import find_blocks
+from lm_eval_steer.engines.hf.hooks import Steerer
+from lm_eval_steer.interventions.plan import SteeringPlan
 
 PARTS = {
     "steering": ("steering",),

@@ -35,7 +35,7 @@ __all__ = [
     "prepare_metadata_for_build_wheel",
 ]
 
-PTH = Path(__file__).resolve().parent.parent / "lm_eval_steer" / "lm_eval_steer.pth"
+PTH = Path(__file__).resolve().parent.parent / "lm_eval_steer" / "plugin" / "lm_eval_steer.pth"
 
 
 def build_wheel(

@@ -38,11 +38,11 @@ import models
 import reports
 import sweeps
 from conftest import make_vector
-from lm_eval_steer.cli import main as command
+from lm_eval_steer.axis.record import VOLATILE, read_lines
+from lm_eval_steer.cli.main import main as command
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.record import VOLATILE, read_lines
 from lm_eval_steer.sweep.state import without_volatile
-from lm_eval_steer.vector import SteeringVector
+from lm_eval_steer.vectors.vector import SteeringVector
 from runs import write_record, write_run
 
 WORKED, SENTENCE, RAW, HANG, OTHER = "worked", "sentence", "raw exception", "hang", "other outcome"

@@ -13,8 +13,8 @@ from filelock import FileLock
 
 import models
 from lm_eval_steer import plugin
-from lm_eval_steer.embedded import bring
-from lm_eval_steer.vector import SteeringVector
+from lm_eval_steer.vectors.embedded import bring
+from lm_eval_steer.vectors.vector import SteeringVector
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"

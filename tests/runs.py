@@ -9,7 +9,7 @@ from typing import Any
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.utils import hash_string
 
-from lm_eval_steer.record import Line, Record, digest
+from lm_eval_steer.axis.record import Line, Record, digest
 
 
 def write_run(

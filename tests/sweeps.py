@@ -37,7 +37,7 @@ def hurry(patch: Any) -> None:
 
 def _die_at(event: int | None) -> None:
     """Count the writes of this process, and end it at one of them."""
-    from lm_eval_steer.record import Record
+    from lm_eval_steer.axis.record import Record
 
     write, replace = Record._write, os.replace
     events = 0
@@ -74,7 +74,7 @@ def _serve() -> None:
     import lm_eval_steer.models.hf
     import lm_eval_steer.sweep.run  # noqa: F401
     from lm_eval_steer import plugin
-    from lm_eval_steer.cli import main
+    from lm_eval_steer.cli.main import main
 
     plugin.install(force=True)
     hurry(pytest.MonkeyPatch())

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_eval_steer.alphas import MOST, PAPER, alpha_name, alpha_order, read_alphas
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.alphas import MOST, PAPER, alpha_name, alpha_order, read_alphas
 
 TENTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 HUNDREDTHS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09)

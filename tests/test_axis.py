@@ -18,17 +18,17 @@ from lm_eval.models.huggingface import HFLM
 
 import models
 from conftest import make_vector
-from lm_eval_steer.controls import apply_control, read_control
-from lm_eval_steer.engine import rows
-from lm_eval_steer.engine.reference import Reference
-from lm_eval_steer.engine.rows import Row, ScoredRow
+from lm_eval_steer.axis.axis import AlphaAxis
+from lm_eval_steer.axis.jobs import Asked, Written
+from lm_eval_steer.axis.record import Record, read_lines
+from lm_eval_steer.engines.hf import rows
+from lm_eval_steer.engines.hf.blocks import find_blocks
+from lm_eval_steer.engines.hf.rows import Row, ScoredRow
+from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models.asked import Asked, Written
-from lm_eval_steer.models.axis import AlphaAxis
+from lm_eval_steer.interventions.controls import apply_control, read_control
+from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.hf import SteeredHF
-from lm_eval_steer.models.plan import SteeringPlan
-from lm_eval_steer.record import Record, read_lines
-from lm_eval_steer.steering.blocks import find_blocks
 from test_hf import GREEDY, make
 from test_vote_key import FIRST, REGEX, toy
 
@@ -151,7 +151,7 @@ import os, sys
 sys.path[:0] = [{tests!r}]
 from pathlib import Path
 import test_axis
-from lm_eval_steer.record import Record
+from lm_eval_steer.axis.record import Record
 append, left = Record.append, [{lines}]
 def append_then_die(self, line):
     append(self, line)

@@ -9,10 +9,10 @@ import pytest
 
 import models
 from conftest import make_vector
-from lm_eval_steer.engine import memory
+from lm_eval_steer.engines.hf import memory
+from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.batches import bounded, chosen_batch_size
 from lm_eval_steer.models.hf import SteeredHF
-from lm_eval_steer.models.plan import SteeringPlan
 
 
 def test_a_default_is_told_from_a_1_that_was_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_steer import catalog
-from lm_eval_steer.catalog import extract_command, find_vector, shipped_names
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.vectors import catalog
+from lm_eval_steer.vectors.catalog import extract_command, find_vector, shipped_names
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,7 @@ def test_the_command_that_would_make_it(name: str, parent: str, task: str, out: 
 
 
 def test_what_is_shipped_can_be_found_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lm_eval_steer.vector import SteeringVector
+    from lm_eval_steer.vectors.vector import SteeringVector
 
     monkeypatch.undo()
     for name in shipped_names():

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import models
-from lm_eval_steer.engine.choices import ScoredRow, Tree, is_plain, plant, tree_mask, tree_positions
-from lm_eval_steer.engine.probes import follows_masks
+from lm_eval_steer.engines.hf.choices import ScoredRow, Tree, is_plain, plant, tree_mask, tree_positions
+from lm_eval_steer.engines.hf.probes import follows_masks
 
 CONTEXT = [1, 2, 3]
 

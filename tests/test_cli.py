@@ -15,7 +15,7 @@ import pytest
 from lm_eval.tasks import TaskManager
 
 from conftest import make_vector
-from lm_eval_steer.cli import main
+from lm_eval_steer.cli.main import main
 from lm_eval_steer.errors import SteeringError
 
 BIN = Path(sys.executable).parent
@@ -124,7 +124,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytes
 
 def test_help_imports_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys; from lm_eval_steer.cli import main\n"
+        "import sys; from lm_eval_steer.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: print([m for m in ('torch', 'transformers', 'lm_eval', 'rich') if m in sys.modules])"
     )
@@ -139,7 +139,7 @@ def test_whatever_the_machine_refuses_is_one_sentence_and_a_bug_keeps_its_traceb
         def fail(*arguments: Any) -> None:
             raise error
 
-        monkeypatch.setattr("lm_eval_steer.embedded.bring", fail)
+        monkeypatch.setattr("lm_eval_steer.vectors.embedded.bring", fail)
         code = main(["model", "smollm2", "x"])
         return code, capsys.readouterr().err.removeprefix("lm-eval-steer model: ")
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_eval_steer.controls import (
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.controls import (
     CONTROL_TEMPERATURE,
     Control,
     apply_control,
@@ -19,7 +20,6 @@ from lm_eval_steer.controls import (
     read_control,
     read_controls,
 )
-from lm_eval_steer.errors import SteeringError
 
 
 def refusal(function: Any, *arguments: Any) -> str:

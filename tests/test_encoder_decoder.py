@@ -14,8 +14,8 @@ from lm_eval.models.huggingface import HFLM
 
 import models
 from conftest import make_vector
-from lm_eval_steer.engine.reference import Reference
-from lm_eval_steer.engine.rows import Row
+from lm_eval_steer.engines.hf.rows import Row
+from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.models.hf import SteeredHF
 from test_axis import KEY, choices, requests
 from test_hf import CONTEXTS, all_answers, export_for_harness, generations, make, scorings

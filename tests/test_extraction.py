@@ -13,7 +13,8 @@ import torch
 import transformers
 
 import models
-from lm_eval_steer.cli import main
+from lm_eval_steer.cli.main import main
+from lm_eval_steer.engines.hf.blocks import find_blocks
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.capture import capture_differences
 from lm_eval_steer.extraction.extract import ExtractionArgs, extract, load_parent, load_source, make_pairs
@@ -22,8 +23,7 @@ from lm_eval_steer.extraction.pairs import candidates, load_task, pair_template,
 from lm_eval_steer.extraction.prompts import ParentTemplate
 from lm_eval_steer.extraction.report import make_table
 from lm_eval_steer.models.hf import SteeredHF
-from lm_eval_steer.steering.blocks import find_blocks
-from lm_eval_steer.vector import SteeringVector
+from lm_eval_steer.vectors.vector import SteeringVector
 
 
 def run(args: ExtractionArgs, parent: SteeredHF) -> SteeringVector:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.figures import (
+from lm_eval_steer.report.figures import (
     Agreement,
     BlockDose,
     Count,
@@ -27,7 +27,7 @@ from lm_eval_steer.figures import (
     save_figure,
     vote_change,
 )
-from lm_eval_steer.similarity import Cosines, Null
+from lm_eval_steer.vectors.similarity import Cosines, Null
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -316,7 +316,7 @@ def test_without_matplotlib_the_command_that_brings_it_is_named(monkeypatch: pyt
 
 def test_matplotlib_is_imported_by_drawing_only() -> None:
     code = (
-        "import sys, lm_eval_steer.figures as figures\n"
+        "import sys, lm_eval_steer.report.figures as figures\n"
         "before = 'matplotlib' in sys.modules\n"
         "figures.agreement([figures.Agreement(1, True)])\n"
         "print(before, 'matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import reports
-from lm_eval_steer.cli import main
-from lm_eval_steer.figures import Count
-from lm_eval_steer.leaderboard import Leaderboard, read_leaderboard
-from lm_eval_steer.report import pictures
-from lm_eval_steer.report.pictures import Picture, find_pictures
-from lm_eval_steer.report.views import read_sheets
+from lm_eval_steer.cli.main import main
+from lm_eval_steer.report.figures import Count
+from lm_eval_steer.report.page import pictures
+from lm_eval_steer.report.page.pictures import Picture, find_pictures
+from lm_eval_steer.report.page.views import read_sheets
+from lm_eval_steer.report.tables import Leaderboard, read_leaderboard
 from runs import write_run, write_sweep
 
 NAMES = [

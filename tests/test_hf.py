@@ -19,11 +19,11 @@ from lm_eval.models.huggingface import HFLM
 
 import models
 from conftest import make_vector
-from lm_eval_steer.engine.reference import Reference
+from lm_eval_steer.engines.hf.blocks import find_blocks
+from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.hf import SteeredHF
-from lm_eval_steer.models.plan import SteeringPlan
-from lm_eval_steer.steering.blocks import find_blocks
 
 CONTEXTS = ["Q: What is 2 + 3?\nA:", "Hello", "The sun rises in the east, and it sets", "ab"]
 CONTINUATIONS = [" 5", " 6", " world, how are you", " in the west"]
@@ -115,7 +115,7 @@ def test_equals_the_harness_own_steered_model_on_a_real_model(smollm2: Path, tmp
 
 
 class ByHand:
-    """The oracle (engine/reference.py) for texts."""
+    """The oracle (engines/reference.py) for texts."""
 
     def __init__(self, lm: SteeredHF, tokens: str, **changes: Any) -> None:
         assert lm.plan.vector is not None

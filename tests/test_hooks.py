@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import models
+from lm_eval_steer.engines.hf.blocks import find_blocks
+from lm_eval_steer.engines.hf.hooks import Steerer
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.steering.blocks import find_blocks
-from lm_eval_steer.steering.hooks import Steerer
-from lm_eval_steer.steering.operators import add, add_keep_norm
+from lm_eval_steer.interventions.operators import add, add_keep_norm
 
 IDS = torch.tensor([[65, 66, 67, 68, 69], [70, 71, 72, 73, 74]])
 

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lm_eval_steer.cli import main
+from lm_eval_steer.axis.record import Line, Record, digest
+from lm_eval_steer.cli.main import main
+from lm_eval_steer.compare.runs import read_runs
+from lm_eval_steer.compare.stats import Pair, compare_with_random, smallest_detectable, verdicts
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.leaderboard import FORMATS, LAYOUTS, SORTS, Leaderboard, next_command, read_leaderboard, render
-from lm_eval_steer.leaderboard.formats import to_csv
-from lm_eval_steer.record import Line, Record, digest
-from lm_eval_steer.results import read_runs
-from lm_eval_steer.stats import Pair, compare_with_random, smallest_detectable, verdicts
+from lm_eval_steer.report.tables import FORMATS, LAYOUTS, SORTS, Leaderboard, next_command, read_leaderboard, render
+from lm_eval_steer.report.tables.formats import to_csv
 from runs import write_record, write_run, write_sweep
 
 VOTE = [0.25, 0.5]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import models
-from lm_eval_steer.engine import memory
+from lm_eval_steer.engines.hf import memory
 
 
 def make_lm(limit: int = 64) -> Any:

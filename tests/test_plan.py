@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from conftest import make_vector
-from lm_eval_steer.cli import _parser
+from lm_eval_steer.axis.record import Record, digest, read_lines
+from lm_eval_steer.cli.main import _parser
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models.plan import SteeringPlan
-from lm_eval_steer.record import Record, digest, read_lines
+from lm_eval_steer.interventions.plan import SteeringPlan
 
 
 def build(**changes: Any) -> SteeringPlan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lm_eval_steer.steering.positions import generation_mask, scoring_mask, steered_interval
+from lm_eval_steer.interventions.tokens import generation_mask, scoring_mask, steered_interval
 
 # Two prompts of 4 and 2 tokens, padded on the left to 4.
 PROMPTS = torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]])

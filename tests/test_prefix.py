@@ -10,8 +10,8 @@ import torch
 from transformers.cache_utils import Cache
 
 import models
-from lm_eval_steer.engine.prefix import Prefixes, can_share, move_padding, run_prefix, shared_length
-from lm_eval_steer.engine.probes import continues_from_cache, heeds_padding
+from lm_eval_steer.engines.hf.prefix import Prefixes, can_share, move_padding, run_prefix, shared_length
+from lm_eval_steer.engines.hf.probes import continues_from_cache, heeds_padding
 
 
 @pytest.mark.parametrize(

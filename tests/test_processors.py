@@ -10,9 +10,9 @@ import torch
 from transformers.generation import LogitsProcessorList, SynthIDTextWatermarkingConfig
 
 import models
-from lm_eval_steer.engine.arguments import prepare
-from lm_eval_steer.engine.prefix import move_padding
-from lm_eval_steer.engine.processors import RowProcessors, reads_scores_only
+from lm_eval_steer.engines.hf.arguments import prepare
+from lm_eval_steer.engines.hf.prefix import move_padding
+from lm_eval_steer.engines.hf.processors import RowProcessors, reads_scores_only
 
 SHARED, LIMIT = [11, 12, 13, 12], 3
 PROMPTS = [[*SHARED, 21, 22, 23, 12, 13], [*SHARED, 31], [*SHARED, 21, 22, 12]]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.profiles import check_profile, read_profile
+from lm_eval_steer.interventions.profiles import check_profile, read_profile
 
 FORMS = "use [0.5,1,0.5] with one number per block, linear:0:1 or peak:14:4"
 FINITE = "is not a finite number: use multipliers such as 0.5"

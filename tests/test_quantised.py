@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 import models
 from conftest import make_vector
+from lm_eval_steer.engines.hf.blocks import find_blocks
 from lm_eval_steer.extraction.capture import capture_differences
 from lm_eval_steer.models.hf import SteeredHF
-from lm_eval_steer.steering.blocks import find_blocks
 from test_embedded import write_gguf
 from test_hf import SHARED, export_for_harness, generations, scorings
 

@@ -14,7 +14,7 @@ import pytest
 
 import models
 from conftest import ROOT
-from lm_eval_steer.cli import main
+from lm_eval_steer.cli.main import main
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.pairs import load_task, pair_template, task_pairs
 from lm_eval_steer.extraction.rationale_file import Author, RationaleFile
@@ -269,7 +269,14 @@ def test_own_pair_templates(tmp_path: Path) -> None:
 def test_rationales_command(tiny_folder: Path, tmp_path: Path) -> None:
     """No --device: on a machine without CUDA the model goes to the CPU."""
     out = tmp_path / "r x.jsonl"
-    command = [sys.executable, "-m", "lm_eval_steer.cli", "rationales", "--model_args", f"pretrained={tiny_folder}"]
+    command = [
+        sys.executable,
+        "-m",
+        "lm_eval_steer.cli.main",
+        "rationales",
+        "--model_args",
+        f"pretrained={tiny_folder}",
+    ]
     command += ["--task", TASK, "--out", str(out), "--n", "3", "--max_gen_toks", "4"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

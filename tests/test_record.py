@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
+from lm_eval_steer.axis.record import VERSION, VOLATILE, Line, Record, digest, read_lines, settings_of
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.record import VERSION, VOLATILE, Line, Record, digest, read_lines, settings_of
 
 SETTINGS = {"model": "tiny", "vector": None, "gen": {"until": ["\n\n", "ü"]}}
 SHA = digest(SETTINGS)

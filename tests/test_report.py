@@ -19,18 +19,18 @@ from xml.etree import ElementTree
 import pytest
 
 import reports
-from lm_eval_steer.cli import main
-from lm_eval_steer.leaderboard import Leaderboard, read_leaderboard
-from lm_eval_steer.record import Line, Record, digest
-from lm_eval_steer.report import make_page
-from lm_eval_steer.report.data import BASELINE, embed, make_blocks, pack, question
-from lm_eval_steer.report.scores import Scores
-from lm_eval_steer.report.svg import inline
-from lm_eval_steer.report.tables import make_table
-from lm_eval_steer.report.views import Answer, Sheet, read_sheets
-from lm_eval_steer.report.words import sum_up, tell
-from lm_eval_steer.results import read_documents, read_runs
-from lm_eval_steer.stats import HELPS, HURTS
+from lm_eval_steer.axis.record import Line, Record, digest
+from lm_eval_steer.cli.main import main
+from lm_eval_steer.compare.runs import read_documents, read_runs
+from lm_eval_steer.compare.stats import HELPS, HURTS
+from lm_eval_steer.report.page import make_page
+from lm_eval_steer.report.page.data import BASELINE, embed, make_blocks, pack, question
+from lm_eval_steer.report.page.scores import Scores
+from lm_eval_steer.report.page.svg import inline
+from lm_eval_steer.report.page.tables import make_table
+from lm_eval_steer.report.page.views import Answer, Sheet, read_sheets
+from lm_eval_steer.report.page.words import sum_up, tell
+from lm_eval_steer.report.tables import Leaderboard, read_leaderboard
 from reports import HOSTILE, write_hostile
 from runs import write_record, write_run, write_sweep
 

@@ -11,8 +11,8 @@ from selenium.webdriver.common.keys import Keys
 
 import reports
 from browser import Browser, chromium
-from lm_eval_steer.leaderboard import read_leaderboard
-from lm_eval_steer.report import write_page
+from lm_eval_steer.report.page import write_page
+from lm_eval_steer.report.tables import read_leaderboard
 
 DOCUMENTS = 120
 SHOWN = "document.querySelector('#document h3')?.textContent"

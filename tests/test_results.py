@@ -13,9 +13,9 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 
+from lm_eval_steer.axis.record import digest
+from lm_eval_steer.compare.runs import find_runs, read_runs
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.record import digest
-from lm_eval_steer.results import find_runs, read_runs
 from runs import write_run
 
 

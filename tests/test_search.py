@@ -16,8 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.profiles import read_profile
-from lm_eval_steer.search import BATCH, LAST_SEED, METHODS, MOST_GROUPS, Search, check_search, search_profile
+from lm_eval_steer.interventions.profiles import read_profile
+from lm_eval_steer.sweep.profile_search import (
+    BATCH,
+    LAST_SEED,
+    METHODS,
+    MOST_GROUPS,
+    Search,
+    check_search,
+    search_profile,
+)
 
 Profile = tuple[float, ...]
 both = pytest.mark.parametrize("method", METHODS)

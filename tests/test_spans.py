@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lm_eval_steer.engine.spans import FOREVER, NOTHING, Spans
+from lm_eval_steer.engines.vllm.spans import FOREVER, NOTHING, Spans
 
 
 def add(spans: Spans, *passes: tuple[tuple[int, int, int, int], int, int]) -> None:

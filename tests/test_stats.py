@@ -17,8 +17,7 @@ from scipy.stats import binom, bootstrap, multinomial, norm, t
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.stats import (
+from lm_eval_steer.compare.stats import (
     BETTER,
     HELPS,
     HURTS,
@@ -38,7 +37,8 @@ from lm_eval_steer.stats import (
     verdicts,
     wilson_interval,
 )
-from lm_eval_steer.stats.changes import mean_variance, read_changes
+from lm_eval_steer.compare.stats.changes import mean_variance, read_changes
+from lm_eval_steer.errors import SteeringError
 
 Z = 1.959963984540054
 
@@ -313,7 +313,7 @@ def test_clustered_test_holds_its_level_where_mcnemar_does_not(documents: int) -
 @pytest.mark.parametrize("n", [12, 100])
 def test_test_of_fractional_scores_holds_its_level(n: int) -> None:
     rng = np.random.default_rng(5)
-    with mock.patch("lm_eval_steer.stats.paired.SIGN_FLIPS", 199):
+    with mock.patch("lm_eval_steer.compare.stats.paired.SIGN_FLIPS", 199):
         rejected = np.mean([paired_test(*rng.normal(size=(2, n))) <= 0.05 for _ in range(400)])
     assert rejected < 0.05 + 2.5 * sqrt(0.05 * 0.95 / 400)
 
@@ -681,5 +681,6 @@ def test_a_family_without_effects_is_rarely_called_anything() -> None:
 
 
 def test_importing_is_cheap() -> None:
-    code = "import sys, lm_eval_steer.stats; print([m for m in ('scipy.stats', 'statsmodels') if m in sys.modules])"
+    code = "import sys, lm_eval_steer.compare.stats; "
+    code += "print([m for m in ('scipy.stats', 'statsmodels') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -31,12 +31,12 @@ import sweeps
 from conftest import make_vector
 from fixtures.parity.rule import answer, target
 from lm_eval_steer.answers import NO_ANSWER
-from lm_eval_steer.cli import _parser, main
+from lm_eval_steer.axis.record import VOLATILE, Line, read_lines
+from lm_eval_steer.cli.main import _parser, main
+from lm_eval_steer.compare.runs import read_runs
+from lm_eval_steer.compare.stats import mcnemar
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
-from lm_eval_steer.record import VOLATILE, Line, read_lines
-from lm_eval_steer.results import read_runs
-from lm_eval_steer.stats import mcnemar
 from lm_eval_steer.sweep import SweepArgs, make_notes, make_table, run_sweep
 from lm_eval_steer.sweep.arms import Arm, write_arm
 from lm_eval_steer.sweep.board import Board

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.transfer.layers import greedy, parse_layers
-from lm_eval_steer.transfer.mapping import span, transfer
-from lm_eval_steer.transfer.widths import cut, cut_raw
-from lm_eval_steer.vector import SteeringVector
+from lm_eval_steer.interventions.child import span, transfer
+from lm_eval_steer.interventions.layers import greedy, parse_layers
+from lm_eval_steer.interventions.width_maps import cut, cut_raw
+from lm_eval_steer.vectors.vector import SteeringVector
 
 # Blocks 0, 1 and 3 of a parent of five blocks, four wide.
 DIRECTIONS = [[0.48, 0.64, 0.6, 0.0], [0.5, -0.5, 0.5, -0.5], [0.0, 0.0, 0.0, 1.0]]

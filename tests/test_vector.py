@@ -23,7 +23,7 @@ from safetensors.torch import save_file as save_torch_file
 
 from conftest import ROOT, make_vector
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.vector import SteeringVector
+from lm_eval_steer.vectors.vector import SteeringVector
 
 GOLDEN = ROOT / "tests" / "golden_vectors"
 SUFFIXES = [".safetensors", ".pt"]
@@ -33,7 +33,11 @@ PARENT: dict[str, Any] = {"name": "parent", "hidden_size": WIDTH, "num_blocks": 
 
 
 def header(passport: Any = None, **changes: Any) -> str:
-    content = {"format": "lm_eval_steer.vector", "format_version": 1, "passport": passport or {"parent": PARENT}}
+    content = {
+        "format": "lm_eval_steer.vector",
+        "format_version": 1,
+        "passport": passport or {"parent": PARENT},
+    }
     return json.dumps(content | changes)
 
 

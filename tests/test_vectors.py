@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_steer.catalog import find_vector, shipped_folder, shipped_names
 from lm_eval_steer.tasks.splits import Manifest
-from lm_eval_steer.vector import SteeringVector
+from lm_eval_steer.vectors.catalog import find_vector, shipped_folder, shipped_names
+from lm_eval_steer.vectors.vector import SteeringVector
 
 
 @pytest.mark.parametrize("name", shipped_names())

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from conftest import make_vector
-from lm_eval_steer.cli import main
+from lm_eval_steer.cli.main import main
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.similarity import (
+from lm_eval_steer.interventions.width_maps import cut
+from lm_eval_steer.vectors.similarity import (
     LEVEL,
     Null,
     chance,
@@ -22,8 +23,7 @@ from lm_eval_steer.similarity import (
     p_value,
     share_beyond,
 )
-from lm_eval_steer.transfer.widths import cut
-from lm_eval_steer.vector import SteeringVector
+from lm_eval_steer.vectors.vector import SteeringVector
 
 NAMES = ("first", "second")
 

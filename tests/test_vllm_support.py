@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lm_eval_steer.engine import vllm_support
+from lm_eval_steer.engines.vllm import support as vllm_support
 from lm_eval_steer.errors import SteeringError
 
 
@@ -97,7 +97,7 @@ def test_the_environment_is_prepared_where_it_is_open(monkeypatch: pytest.Monkey
 def test_a_plain_vllm_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     compiled = SimpleNamespace(register=lambda: calls.append(1))
-    monkeypatch.setitem(sys.modules, "lm_eval_steer.engine.vllm_compiled", compiled)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "lm_eval_steer.engines.vllm.compiled", compiled)  # type: ignore[arg-type]
     monkeypatch.setattr(os, "environ", {})
     vllm_support.load_plugin()
     assert not calls

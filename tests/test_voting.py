@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_eval_steer.answers import math_equal
+from lm_eval_steer.axis.voting import Tally, Vote, count, is_decided, needed, weigh
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.voting import Tally, Vote, count, is_decided, needed, weigh
 
 
 def read(text: str) -> list[str | None]:

@@ -17,11 +17,11 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from lm_eval_steer.engine.memory import bytes_to_keep
-from lm_eval_steer.engine.prefix import Prefixes, run_prefix
-from lm_eval_steer.engine.probes import continues_from_cache, mixes_tokens
+from lm_eval_steer.engines.hf.blocks import base_model, decoder
+from lm_eval_steer.engines.hf.memory import bytes_to_keep
+from lm_eval_steer.engines.hf.prefix import Prefixes, run_prefix
+from lm_eval_steer.engines.hf.probes import continues_from_cache, mixes_tokens
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.steering.blocks import base_model, decoder
 
 logger = logging.getLogger(f"lm_eval.{__name__}")
 

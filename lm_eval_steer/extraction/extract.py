@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lm_eval_steer.engine.probes import require_causal
+from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, text_config
+from lm_eval_steer.engines.hf.probes import require_causal
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.capture import capture_differences
 from lm_eval_steer.extraction.directions import METHODS, find_direction, shuffle_orders
@@ -22,11 +23,10 @@ from lm_eval_steer.extraction.pairs import ContrastPair, candidates, load_task, 
 from lm_eval_steer.extraction.prompts import ParentTemplate
 from lm_eval_steer.extraction.rationales import read_rationales
 from lm_eval_steer.extraction.templates import pair_template
+from lm_eval_steer.interventions.layers import parse_layers, read_layers
+from lm_eval_steer.models.base import PLAN_ARGUMENTS
 from lm_eval_steer.models.hf import SteeredHF
-from lm_eval_steer.models.steered import PLAN_ARGUMENTS
-from lm_eval_steer.steering.blocks import base_model, find_blocks, text_config
-from lm_eval_steer.transfer.layers import parse_layers, read_layers
-from lm_eval_steer.vector import SITE, SteeringVector
+from lm_eval_steer.vectors.vector import SITE, SteeringVector
 
 logger = logging.getLogger(f"lm_eval.{__name__}")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import UnwritableError
-from lm_eval_steer.vector import SteeringVector
+from lm_eval_steer.vectors.vector import SteeringVector
 
 
 def keep(vector: SteeringVector, out: str | Path) -> None:

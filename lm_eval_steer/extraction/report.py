@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from lm_eval_steer.vector import SteeringVector
+from lm_eval_steer.vectors.vector import SteeringVector
 
 
 def make_table(vector: SteeringVector) -> Table:

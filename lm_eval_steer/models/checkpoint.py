@@ -22,7 +22,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lm_eval_steer.record import digest
+from lm_eval_steer.axis.record import digest
 
 WHOLE = 32 * 2**20
 """Bytes up to which a file counts whole."""

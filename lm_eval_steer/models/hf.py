@@ -11,14 +11,19 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 
-from lm_eval_steer.engine.arguments import refuse_several, understand
-from lm_eval_steer.engine.choices import ScoredRow
-from lm_eval_steer.engine.decode import Generated
-from lm_eval_steer.engine.encoder_decoder import EncoderDecoderEngine
-from lm_eval_steer.engine.memory import rows_that_fit
-from lm_eval_steer.engine.rows import Row, RowEngine
+from lm_eval_steer.axis.jobs import Asked, Scores, Written
+from lm_eval_steer.axis.record import digest
+from lm_eval_steer.engines.hf.arguments import refuse_several, understand
+from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, hidden_size
+from lm_eval_steer.engines.hf.choices import ScoredRow
+from lm_eval_steer.engines.hf.decode import Generated
+from lm_eval_steer.engines.hf.encoder_decoder import EncoderDecoderEngine
+from lm_eval_steer.engines.hf.hooks import Steerer
+from lm_eval_steer.engines.hf.memory import rows_that_fit
+from lm_eval_steer.engines.hf.rows import Row, RowEngine
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models.asked import Asked, Scores, Written
+from lm_eval_steer.interventions.plan import SteeringPlan
+from lm_eval_steer.models.base import Steered, collect, gather, take_plan
 from lm_eval_steer.models.batches import chosen_batch_size
 from lm_eval_steer.models.chat import Messages
 from lm_eval_steer.models.checkpoint import checkpoint_digest
@@ -26,19 +31,14 @@ from lm_eval_steer.models.generation import check_generation
 from lm_eval_steer.models.load import loading
 from lm_eval_steer.models.loaded import model_digest, tokenizer_digest
 from lm_eval_steer.models.neutral import NEUTRAL
-from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.models.slow_dtype import warn_of_slow_dtype
-from lm_eval_steer.models.steered import Steered, collect, gather, take_plan
-from lm_eval_steer.record import digest
-from lm_eval_steer.steering.blocks import base_model, find_blocks, hidden_size
-from lm_eval_steer.steering.hooks import Steerer
 
 
 class SteeredHF(Steered, HFLM):
     """HFLM plus steering: h' = h + α·v at the output of every chosen block.
 
-    Takes every argument of HFLM and those of the plan (models/plan.py). alpha=0 alone takes HFLM's own path, so its
-    responses and log-likelihoods are those of `hf` byte for byte (where no system prompt had to be merged). A set of α
+    Takes every argument of HFLM and those of the plan (interventions/plan.py). alpha=0 alone takes HFLM's own path, so
+    its responses and log-likelihoods are those of `hf` byte for byte (where no system prompt had to be merged). A set of α
     is run side by side, requests × α as rows of one batch, and leaves as one response per request by vote.
     batch_size is `auto` where none is given, and HFLM's 1 for alpha=0 alone.
 
@@ -52,7 +52,7 @@ class SteeredHF(Steered, HFLM):
             it is not given.
         control: what takes the vector's place: `random:SEED`, `shuffled`, `negated`, `identity`, `self-consistency`.
         layers: the child's blocks to steer: `all`, `7`, `10-20` or `[1,4]`.
-        tokens: `all`, `prompt`, `generated` or `last` (steering/positions.py).
+        tokens: `all`, `prompt`, `generated` or `last` (interventions/tokens.py).
         normalize: scale each steered block output back to the length that it had.
         width_map: `cut` (first components or zeros, back to unit length) or `cut-raw` (length left as it falls).
         system_role: for chat templates that refuse a system role: `merge` the system prompt into the first user turn,

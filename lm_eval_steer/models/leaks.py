@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.vector import SteeringVector
+from lm_eval_steer.vectors.vector import SteeringVector
 
 
 def extraction_rows(vector: SteeringVector | None) -> frozenset[str]:

@@ -15,7 +15,7 @@ else:
 
 
 class Prompts(Base):
-    """The first base of a steered model class (models/steered.py).
+    """The first base of a steered model class (models/base.py).
 
     A subclass brings `_render` and `_follow_template`, and sets `_merges_system`.
     """

@@ -12,7 +12,7 @@ import torch
 from lm_eval.api.instance import Instance
 from torch import Tensor
 
-from lm_eval_steer.engine.vllm_support import compiled_arguments, load_plugin, require_vllm
+from lm_eval_steer.engines.vllm.support import compiled_arguments, load_plugin, require_vllm
 from lm_eval_steer.errors import SteeringError
 
 VERSION = require_vllm()
@@ -22,38 +22,38 @@ from lm_eval.models.utils import maybe_truncate, postprocess_generated_text  # n
 from lm_eval.models.vllm_causallms import VLLM  # noqa: E402
 from vllm import LLM  # noqa: E402
 
-from lm_eval_steer.engine.vllm_replicas import Replicas, Together  # noqa: E402
-from lm_eval_steer.engine.vllm_rows import Finished, RowRunner, VllmRow  # noqa: E402
-from lm_eval_steer.engine.vllm_worker import pack  # noqa: E402
-from lm_eval_steer.models.asked import Asked, Scores, Written  # noqa: E402
+from lm_eval_steer.axis.jobs import Asked, Scores, Written  # noqa: E402
+from lm_eval_steer.axis.record import digest  # noqa: E402
+from lm_eval_steer.engines.vllm.arguments import sampling, settle_arguments  # noqa: E402
+from lm_eval_steer.engines.vllm.check import check_steering  # noqa: E402
+from lm_eval_steer.engines.vllm.replicas import Replicas, Together  # noqa: E402
+from lm_eval_steer.engines.vllm.rows import Finished, RowRunner, VllmRow  # noqa: E402
+from lm_eval_steer.engines.vllm.start import auto_dtype, is_hybrid, model_settings, starting, take_engines  # noqa: E402
+from lm_eval_steer.engines.vllm.states import compare_states  # noqa: E402
+from lm_eval_steer.engines.vllm.worker import pack  # noqa: E402
+from lm_eval_steer.interventions.plan import SteeringPlan  # noqa: E402
+from lm_eval_steer.models.base import Steered, collect, gather, take_plan  # noqa: E402
 from lm_eval_steer.models.batches import bounded, chosen_batch_size  # noqa: E402
 from lm_eval_steer.models.chat import Messages  # noqa: E402
 from lm_eval_steer.models.checkpoint import checkpoint_digest  # noqa: E402
 from lm_eval_steer.models.generation import check_generation  # noqa: E402
-from lm_eval_steer.models.plan import SteeringPlan  # noqa: E402
 from lm_eval_steer.models.ranks import Ranks  # noqa: E402
-from lm_eval_steer.models.steered import Steered, collect, gather, take_plan  # noqa: E402
-from lm_eval_steer.models.vllm_arguments import sampling, settle_arguments  # noqa: E402
-from lm_eval_steer.models.vllm_check import check_steering  # noqa: E402
-from lm_eval_steer.models.vllm_start import auto_dtype, is_hybrid, model_settings, starting, take_engines  # noqa: E402
-from lm_eval_steer.models.vllm_state import compare_states  # noqa: E402
-from lm_eval_steer.record import digest  # noqa: E402
 
 T = TypeVar("T")
 
 SCORED = 2**32
 """Log-probabilities of so many bytes at most are asked for at once: rows x positions x vocabulary, in float32."""
-EXTENSION = "lm_eval_steer.engine.vllm_worker.SteeringWorker"
+EXTENSION = "lm_eval_steer.engines.vllm.worker.SteeringWorker"
 
 
 class SteeredVLLM(Steered, VLLM):
     """VLLM plus steering: h' = h + α·v at the output of every chosen block.
 
-    Takes every argument of the harness's `vllm` and those of `steered-hf`, which mean the same (models/plan.py,
+    Takes every argument of the harness's `vllm` and those of `steered-hf`, which mean the same (interventions/plan.py,
     SteeredHF); dtype=auto is the checkpoint's, as in HFLM, where VLLM rounds float32 to bfloat16. alpha=0 alone takes
     VLLM's own path. All strengths of a set run in the same batches; the prefix cache keeps keys and values of different
     steerings apart. vLLM forms the batches itself, whatever batch_size says. It runs eagerly unless enforce_eager=False
-    asks for a compiled model. data_parallel_size engines share the rows of a run (engine/vllm_replicas.py); processes
+    asks for a compiled model. data_parallel_size engines share the rows of a run (engines/vllm/replicas.py); processes
     started together (`accelerate launch`) have engines and documents of their own (models/ranks.py).
 
     Args:

@@ -10,15 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lm_eval_steer.alphas import read_alphas
-from lm_eval_steer.controls import Control, read_controls
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_folder, refuse_unwritable
+from lm_eval_steer.interventions.alphas import read_alphas
+from lm_eval_steer.interventions.controls import Control, read_controls
+from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.checkpoint import checkpoint_digest
 from lm_eval_steer.models.neutral import NEUTRAL
-from lm_eval_steer.models.plan import SteeringPlan
-from lm_eval_steer.search import check_search
 from lm_eval_steer.sweep.harness import HarnessArgs, Seeds, read_seeds
+from lm_eval_steer.sweep.profile_search import check_search
 
 # What a sweep says itself: key of --model_args -> the option for it.
 _OPTIONS = {

@@ -21,11 +21,11 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._factory import TaskFactory
 
+from lm_eval_steer.compare.result_files import check_results, samples_file
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file, is_folder, parse_json, read_text, unwritable
+from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.neutral import NEUTRAL
-from lm_eval_steer.models.plan import SteeringPlan
-from lm_eval_steer.result_files import check_results, samples_file
 from lm_eval_steer.shapes import COUNT, OBJECT, Parts, Table, check
 from lm_eval_steer.sweep.args import SweepArgs
 
@@ -258,7 +258,7 @@ def _replaying(lm: Any, name: str) -> Iterator[None]:
     def refuse(*_: Any) -> None:
         raise SteeringError(f"the record lacks responses of {name} that this sweep asked for before: start it again")
 
-    lm.write = lm.score = refuse  # what models/axis.py asks an engine for
+    lm.write = lm.score = refuse  # what axis/axis.py asks an engine for
     try:
         yield
     finally:

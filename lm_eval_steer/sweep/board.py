@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from lm_eval_steer.alphas import alpha_name, alpha_order
-from lm_eval_steer.record import Line
+from lm_eval_steer.axis.record import Line
+from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
 from lm_eval_steer.sweep.score import Answers, Scorer
 
 _REFRESH = 0.5

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from lm_eval_steer.compare.runs import Run, read_runs, sum_up_doses
+from lm_eval_steer.compare.stats import mcnemar, wilson_interval
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.results import Run, read_runs, sum_up_doses
-from lm_eval_steer.stats import mcnemar, wilson_interval
 
 BASELINE = "baseline"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lm_eval_steer.alphas import alpha_name
+from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.arms import arm_folder, holds, result_file
 from lm_eval_steer.sweep.compare import BASELINE, describe

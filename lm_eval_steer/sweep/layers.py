@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from lm_eval_steer.models.plan import SteeringPlan
-from lm_eval_steer.record import settings_of
-from lm_eval_steer.search import Profile, search_profile
+from lm_eval_steer.axis.record import settings_of
+from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.passes import Pass
+from lm_eval_steer.sweep.profile_search import Profile, search_profile
 
 
 def search_layers(

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from lm_eval_steer.known_tasks import remember
-from lm_eval_steer.models.plan import SteeringPlan
+from lm_eval_steer.interventions.plan import SteeringPlan
+from lm_eval_steer.plugin.known_tasks import remember
 from lm_eval_steer.sweep.board import Board
 from lm_eval_steer.sweep.score import Answers, Scorer
 from lm_eval_steer.sweep.tasks import Requests

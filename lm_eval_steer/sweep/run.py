@@ -11,11 +11,11 @@ import datasets
 from lm_eval.tasks import TaskManager
 from rich.console import Console
 
-from lm_eval_steer.alphas import alpha_name
-from lm_eval_steer.controls import Control
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.alphas import alpha_name
+from lm_eval_steer.interventions.controls import Control
+from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.locks import held
-from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.arms import Arm, arm_folder, digest_of, holds, remove, result_file, write_arm
 from lm_eval_steer.sweep.before import examine, model_class

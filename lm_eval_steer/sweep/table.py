@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from lm_eval_steer.alphas import alpha_name
+from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.sweep.board import show
 
 

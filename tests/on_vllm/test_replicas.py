@@ -10,9 +10,9 @@ import pytest
 from lm_eval.api.instance import Instance
 from test_vllm import ALPHAS, CONTEXTS, SHARED, TOKENS, choices, compare, plan, requests, save, start, start_hf, stop
 
-from lm_eval_steer.engine.vllm_replicas import deal, take_turns
-from lm_eval_steer.engine.vllm_rows import Steps, VllmRow
-from lm_eval_steer.record import Line
+from lm_eval_steer.axis.record import Line
+from lm_eval_steer.engines.vllm.replicas import deal, take_turns
+from lm_eval_steer.engines.vllm.rows import Steps, VllmRow
 
 
 def test_rows_are_dealt_out_by_strength() -> None:

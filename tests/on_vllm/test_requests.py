@@ -11,12 +11,12 @@ import pytest
 from test_vllm import SHAPE, plan, save, start
 
 import models
-from lm_eval_steer.engine.vllm_rows import Finished, RowRunner, VllmRow
+from lm_eval_steer.engines.vllm.arguments import sampling, settle_arguments
+from lm_eval_steer.engines.vllm.rows import Finished, RowRunner, VllmRow
+from lm_eval_steer.engines.vllm.start import auto_dtype
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models import vllm
 from lm_eval_steer.models.vllm import VLLM, SteeredVLLM
-from lm_eval_steer.models.vllm_arguments import sampling, settle_arguments
-from lm_eval_steer.models.vllm_start import auto_dtype
 
 
 def test_arguments_of_one_text_are_taken() -> None:

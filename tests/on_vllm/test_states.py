@@ -13,11 +13,11 @@ from test_vllm import CONTEXTS, SHAPE, WIDTH, compare, start, start_hf, stop
 from torch import Tensor, nn
 
 import models
-from lm_eval_steer.engine.vllm_blocks import COMPARED, BlockSteering
-from lm_eval_steer.engine.vllm_rows import Steps
-from lm_eval_steer.engine.vllm_trial import Trial
+from lm_eval_steer.engines.vllm.blocks import COMPARED, BlockSteering
+from lm_eval_steer.engines.vllm.rows import Steps
+from lm_eval_steer.engines.vllm.states import compare_states, settle_states
+from lm_eval_steer.engines.vllm.trial import Trial
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models.vllm_state import compare_states, settle_states
 
 TOKENS = list(range(12))
 

@@ -28,16 +28,17 @@ from vllm.engine.arg_utils import EngineArgs
 import models
 import templates
 from conftest import make_vector
-from lm_eval_steer.engine.reference import Reference
-from lm_eval_steer.engine.vllm_rows import Steps
+from lm_eval_steer.axis.record import Line, read_lines
+from lm_eval_steer.engines.reference import Reference
+from lm_eval_steer.engines.vllm import check as vllm_check
+from lm_eval_steer.engines.vllm.rows import Steps
+from lm_eval_steer.engines.vllm.start import auto_dtype
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models import vllm, vllm_check
+from lm_eval_steer.interventions.plan import SteeringPlan
+from lm_eval_steer.models import vllm
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.models.neutral import NEUTRAL
-from lm_eval_steer.models.plan import SteeringPlan
 from lm_eval_steer.models.vllm import VLLM, SteeredVLLM
-from lm_eval_steer.models.vllm_start import auto_dtype
-from lm_eval_steer.record import Line, read_lines
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 # Tiny models gain nothing from several cores: each process of the tests runs its engines on one.

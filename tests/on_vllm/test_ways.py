@@ -18,10 +18,10 @@ from vllm.config import CUDAGraphMode
 import sweeps
 import test_ranks
 from conftest import make_vector
-from lm_eval_steer.engine import vllm_compiled
-from lm_eval_steer.engine.vllm_support import OPERATOR
+from lm_eval_steer.axis.record import read_lines
+from lm_eval_steer.engines.vllm import compiled as vllm_compiled
+from lm_eval_steer.engines.vllm.support import OPERATOR
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.record import read_lines
 from lm_eval_steer.sweep import SweepArgs, run_sweep
 
 DRAFTS = {"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_min": 1, "prompt_lookup_max": 3}

@@ -1,0 +1,1 @@
+"""What lm_eval and sweep left, side by side: runs, arms, pairs, tests, verdicts. It renders nothing."""

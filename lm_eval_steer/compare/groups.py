@@ -1,0 +1,126 @@
+"""Which runs may stand side by side: the same task under the same conditions. Others are apart, and say why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.text import printable
+
+Key = Mapping[str, str | None]
+
+Part = tuple[Key, dict[str, Key], list[Run]]
+"""Shared conditions, those of each child, runs."""
+
+_FOLLOWS = {
+    "which documents": ("limit", "task version"),
+    "prompts": (
+        *("shots", "chat template", "system prompt", "system_role", "task version", "limit", "which documents"),
+        *("template", "template's date"),
+    ),
+    "template": ("chat template",),
+}
+"""Conditions that differ because of others, which are named in their place."""
+
+NOT_LOGGED = "unknown without --log_samples"
+
+
+@dataclass
+class Group:
+    """Runs that can be compared.
+
+    Attributes:
+        task: its name.
+        letter: its own where the task has several groups.
+        differs: what tells it from the task's other groups: condition -> its value here.
+        runs: in order of path.
+    """
+
+    task: str
+    letter: str
+    differs: dict[str, str]
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The task's, with the letter."""
+        return printable(f"{self.task} ({self.letter})" if self.letter else self.task)
+
+
+def group_runs(runs: list[Run]) -> list[Group]:
+    """The groups of all tasks, in order of task.
+
+    Conditions that belong to the evaluation (documents, shots, dtype, ...) hold for all children of a group; those that
+    belong to a child (its template, its revision, hence its prompts) hold for the runs of that child.
+    """
+    groups = []
+    for task in sorted({run.task for run in runs}):
+        shared = _partition([run for run in runs if run.task == task], _shared)
+        parts: list[Part] = []
+        for conditions, members in shared:
+            of_child = {
+                child: _partition([run for run in members if run.child == child], _own)
+                for child in dict.fromkeys(run.child for run in members)
+            }
+            for place in range(max(map(len, of_child.values()))):
+                here = {child: found[place] for child, found in of_child.items() if place < len(found)}
+                parts.append(
+                    (
+                        conditions,
+                        {child: own for child, (own, _) in here.items()},
+                        [run for _, found in here.values() for run in found],
+                    )
+                )
+        for place, (conditions, own, members) in enumerate(parts):
+            letter = "" if len(parts) == 1 else _letters(place)
+            groups.append(Group(task, letter, _differences(conditions, own, parts), members))
+    return groups
+
+
+def _shared(run: Run) -> Key:
+    return {**run.conditions, "which documents": run.documents}
+
+
+def _own(run: Run) -> Key:
+    return {**run.own_conditions, "prompts": run.prompts}
+
+
+def _partition(runs: list[Run], key: Callable[[Run], Key]) -> list[tuple[Key, list[Run]]]:
+    """Runs by equal keys. A run that leaves something open joins where all that it says holds, if that is one place."""
+    found: list[tuple[Key, list[Run]]] = []
+    for run in sorted(runs, key=lambda run: None in key(run).values()):
+        wanted = key(run)
+        known = {name: value for name, value in wanted.items() if value is not None}
+        same = [members for other, members in found if other == wanted]
+        if not same and len(known) < len(wanted):
+            same = [m for other, m in found if other.keys() == wanted.keys() and known.items() <= other.items()]
+        if len(same) == 1:
+            same[0].append(run)
+        else:
+            found.append((wanted, [run]))
+    return [(wanted, sorted(members, key=lambda run: run.path)) for wanted, members in found]
+
+
+def _differences(conditions: Key, own: Mapping[str, Key], parts: list[Part]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    shared = [other for other, _, _ in parts]
+    for name in dict.fromkeys(name for other in shared for name in other):
+        if len({other.get(name, "none") for other in shared}) > 1:
+            found[name] = _show(conditions.get(name, "none"))
+    for child, mine in own.items():
+        others = [keys[child] for _, keys, _ in parts if child in keys]
+        for name in dict.fromkeys(name for other in others for name in other):
+            if len({other.get(name, "none") for other in others}) > 1:
+                value = _show(mine.get(name, "none"))
+                found[name] = value if found.get(name, value) == value else f"{found[name]}; {value}"
+    return {name: value for name, value in found.items() if not any(cause in found for cause in _FOLLOWS.get(name, ()))}
+
+
+def _show(value: str | None) -> str:
+    return NOT_LOGGED if value is None else value
+
+
+def _letters(place: int) -> str:
+    """A, B, ..., Z, AA, ..."""
+    return (_letters(place // 26 - 1) if place >= 26 else "") + chr(ord("A") + place % 26)

@@ -1,0 +1,97 @@
+"""Two runs of the same documents, and one run's own interval."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from lm_eval_steer.compare.runs import Document, Run, Sample
+from lm_eval_steer.compare.stats import Pair, wilson_interval
+
+T = TypeVar("T", Sample, Document)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """An arm's samples beside its baseline's, in one order.
+
+    Attributes:
+        before: the baseline's.
+        after: the arm's.
+        repeats: whether a document occurs more than once.
+    """
+
+    before: list[Sample]
+    after: list[Sample]
+    repeats: bool
+
+    @property
+    def gained(self) -> int | None:
+        """Documents wrong before and right after; None where scores are not right or wrong."""
+        return self._count(0, 1)
+
+    @property
+    def lost(self) -> int | None:
+        """Documents right before and wrong after."""
+        return self._count(1, 0)
+
+    @property
+    def texts_changed(self) -> int:
+        """Documents whose response differs."""
+        return sum(old.response != new.response for old, new in zip(self.before, self.after, strict=True))
+
+    def pair(self, higher_is_better: bool) -> Pair:
+        """For the statistics, where more is better."""
+        sign = 1 if higher_is_better else -1
+        clusters = [sample.key[0] for sample in self.before] if self.repeats else None
+        return Pair([sign * s.score for s in self.before], [sign * s.score for s in self.after], clusters)
+
+    def _count(self, before: int, after: int) -> int | None:
+        if not (is_binary(self.before) and is_binary(self.after)):
+            return None
+        pairs = zip(self.before, self.after, strict=True)
+        return sum(old.score == before and new.score == after for old, new in pairs)
+
+
+def pair_runs(baseline: Run | None, run: Run) -> Paired | None:
+    """Paired by what documents and prompts are, not by place; None where they are not the same, or unknown."""
+    if baseline is None or not run.samples or baseline.prompts != run.prompts:
+        return None
+    before, after = keyed(baseline.samples), keyed(run.samples)
+    repeats = len({key[0] for key, _ in before}) < len(before)
+    return Paired(list(before.values()), [after[key] for key in before], repeats)
+
+
+def in_order_of(run: Run, other: Run) -> list[float] | None:
+    """Scores of `other`, in the order of `run`'s documents."""
+    paired = pair_runs(run, other)
+    return [sample.score for sample in paired.after] if paired else None
+
+
+def is_binary(samples: list[Sample]) -> bool:
+    """Whether every document is right or wrong."""
+    return bool(samples) and {sample.score for sample in samples} <= {0.0, 1.0}
+
+
+def interval(run: Run) -> tuple[float, float] | None:
+    """Wilson's, at 95 %; None where documents are not right or wrong.
+
+    A run without samples is taken for one of right and wrong where its score is a number of documents.
+    """
+    if is_binary(run.samples):
+        return wilson_interval(sum(sample.score == 1 for sample in run.samples), len(run.samples))
+    right = run.score * run.n
+    whole = 0 <= run.score <= 1 and abs(right - round(right)) < 1e-6
+    return wilson_interval(round(right), run.n) if whole and run.n and not run.has_samples_file else None
+
+
+def keyed(samples: Iterable[T]) -> dict[tuple[tuple[str, str], int], T]:
+    """By document and prompt, and which of its occurrences it is."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found: dict[tuple[tuple[str, str], int], T] = {}
+    for sample in samples:
+        found[sample.key, seen[sample.key]] = sample
+        seen[sample.key] += 1
+    return found

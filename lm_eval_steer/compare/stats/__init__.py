@@ -1,0 +1,52 @@
+"""Intervals, paired tests and verdicts; scipy and statsmodels do the arithmetic.
+
+    intervals.py   of a share, and of a mean change
+    paired.py      is the change more than chance; several tests at once
+    power.py       the smallest change that a test would have found
+    random_arms.py the vector against random vectors
+    verdict.py     all of it for one row, in words
+
+Scores are one number per item in any unit (1 right, 0 wrong; a share; a length), and a change is after - before in
+that unit, so 0.02 is two points of accuracy. An item is one question as it was asked; `clusters` names the document of
+each item where documents repeat, and then documents, not items, are what is sampled. Bad input is a SteeringError.
+scipy and statsmodels take seconds to import, so functions import them when they are called.
+"""
+
+from lm_eval_steer.compare.stats.intervals import paired_bootstrap, wilson_interval
+from lm_eval_steer.compare.stats.paired import holm, mcnemar, paired_test
+from lm_eval_steer.compare.stats.power import (
+    detectable_by_sign_flips,
+    detectable_mean,
+    mcnemar_power,
+    smallest_detectable,
+)
+from lm_eval_steer.compare.stats.random_arms import (
+    BETTER,
+    NOT_DISTINGUISHABLE,
+    RandomComparison,
+    compare_with_random,
+)
+from lm_eval_steer.compare.stats.verdict import HELPS, HURTS, NO_EVIDENCE, Pair, Verdict, verdict, verdicts
+
+__all__ = [
+    "BETTER",
+    "HELPS",
+    "HURTS",
+    "NOT_DISTINGUISHABLE",
+    "NO_EVIDENCE",
+    "Pair",
+    "RandomComparison",
+    "Verdict",
+    "compare_with_random",
+    "detectable_by_sign_flips",
+    "detectable_mean",
+    "holm",
+    "mcnemar",
+    "mcnemar_power",
+    "paired_bootstrap",
+    "paired_test",
+    "smallest_detectable",
+    "verdict",
+    "verdicts",
+    "wilson_interval",
+]

@@ -1,0 +1,131 @@
+"""The oracle: one strength and one request at a time, without padding, batch or cache. Slow and obvious.
+
+Every engine must give the same tokens, except where the two best logits differ by less than `NEAR_TIE`, and the same
+log-likelihoods. It shares no code with the engines but the search for the blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lm_eval_steer.engines.hf.blocks import find_blocks
+
+NEAR_TIE = 1e-3
+"""Two logits that differ by less may change places by rounding."""
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Greedy text.
+
+    Attributes:
+        tokens: the new tokens, the end token included where it came.
+        gaps: by how much the best logit exceeded the second best at each step.
+    """
+
+    tokens: list[int]
+    gaps: list[float]
+
+    def agrees(self, tokens: Sequence[int]) -> bool:
+        """Whether `tokens` are the same, up to a first difference at a near-tie."""
+        for ours, theirs, gap in zip(self.tokens, tokens, self.gaps, strict=False):
+            if ours != theirs:
+                return gap < NEAR_TIE
+        return len(self.tokens) == len(tokens)
+
+
+class Reference:
+    """A model under one strength.
+
+    Args:
+        model: a transformers model.
+        directions: block -> [hidden].
+        strengths: block -> α; with `share` the share of ‖h‖.
+        tokens: which positions are steered: `all`, `prompt`, `generated` or `last`.
+        normalize: keep the length of each block output.
+        share: strengths are shares of each position's ‖h‖.
+        blocks: where the blocks are, if they cannot be found by shape.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        directions: Mapping[int, np.ndarray],
+        strengths: Mapping[int, float],
+        tokens: str = "all",
+        *,
+        normalize: bool = False,
+        share: bool = False,
+        blocks: str | None = None,
+    ) -> None:
+        self._model, self._tokens = model, tokens
+        self._normalize, self._share = normalize, share
+        config: Any = model.config
+        self._start: int | None = config.decoder_start_token_id if config.is_encoder_decoder else None
+        found = find_blocks(model, blocks)
+        self._steered = [(found[b], torch.from_numpy(v).double(), strengths[b]) for b, v in directions.items()]
+
+    @torch.no_grad()
+    def logits(self, tokens: Sequence[int], prompt: int) -> Tensor:
+        """Logits [positions, vocabulary] of a text of which the first `prompt` tokens are the prompt.
+
+        Of an encoder-decoder, whose encoder has the prompt, of its start token and what follows: the start token is
+        what the decoder has of a prompt.
+        """
+        device = next(self._model.parameters()).device
+        told = {"input_ids": torch.tensor([list(tokens)], device=device)}
+        if self._start is not None:
+            told["input_ids"], rest = told["input_ids"].split([prompt, len(tokens) - prompt], dim=1)
+            told["decoder_input_ids"] = torch.cat([rest.new_tensor([[self._start]]), rest], dim=1)
+            prompt = 1
+        positions = {
+            "all": slice(0, None),
+            "prompt": slice(0, prompt),
+            "generated": slice(prompt - 1, None),
+            "last": slice(prompt - 1, prompt),
+        }[self._tokens]
+        with ExitStack() as stack:
+            for block, direction, strength in self._steered:
+                hook = self._hook(positions, direction, strength)
+                stack.callback(block.register_forward_hook(hook).remove)
+            logits: Tensor = self._model(**told, use_cache=False).logits[0].float()
+        return logits
+
+    def _hook(self, positions: slice, direction: Tensor, strength: float) -> Callable[..., Any]:
+        def steer(module: nn.Module, args: Any, output: Any) -> Any:
+            hidden = output[0] if isinstance(output, (tuple, list)) else output
+            changed = hidden.clone()
+            before = hidden[0, positions].cpu().double()  # [positions, hidden]
+            norm = before.norm(dim=1, keepdim=True)
+            after = before + (strength * norm / direction.norm() if self._share else strength) * direction
+            if self._normalize:
+                after = after * norm / after.norm(dim=1, keepdim=True)
+            changed[0, positions] = after.to(hidden)
+            return (changed, *output[1:]) if isinstance(output, (tuple, list)) else changed
+
+        return steer
+
+    def generate(self, prompt: Sequence[int], new_tokens: int, ends: Collection[int] = ()) -> Continuation:
+        """Greedy text after `prompt`, up to `new_tokens` tokens or one of `ends`."""
+        text = Continuation([], [])
+        while len(text.tokens) < new_tokens:
+            best = self.logits([*prompt, *text.tokens], len(prompt))[-1].topk(2)
+            text.tokens.append(int(best.indices[0]))
+            text.gaps.append(float(best.values[0] - best.values[1]))
+            if text.tokens[-1] in ends:
+                break
+        return text
+
+    def score(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[float, bool]:
+        """Log-likelihood of a continuation, and whether greedy decoding would write it."""
+        rows = self.logits([*context, *continuation[:-1]], len(context))[-len(continuation) :]
+        tokens = torch.tensor(list(continuation), device=rows.device)
+        total = float(rows.log_softmax(-1).gather(1, tokens[:, None]).sum())
+        return total, bool((rows.argmax(-1) == tokens).all())

@@ -1,0 +1,1 @@
+"""The engine of `steered-vllm`; nothing else imports vLLM."""

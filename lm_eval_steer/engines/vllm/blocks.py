@@ -1,0 +1,324 @@
+"""Steering of the blocks of a vLLM model in this process: every token's output gets α·v, α its own.
+
+A block of vLLM takes and gives the tokens of all requests one behind the other, [tokens, hidden], mostly as the pair
+(hidden, residual) whose sum is the block's output: adding to the first adds to the sum. Where the first is the output
+by itself, adding to it is the same, but a length must be read from it alone (`BlockSteering.stale`). Eager models are
+steered by forward hooks, compiled ones by an operator in their graph (vllm_compiled.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lm_eval_steer.engines.doses import Doses
+from lm_eval_steer.engines.vllm.trial import Trial, parts
+from lm_eval_steer.interventions.operators import add, add_keep_norm, share_of_norm
+
+MEASURED = 16
+"""Doses are measured on every so many passes, and on the first of each strength."""
+SAMPLED = 256
+"""Of the tokens that such a pass steers so many at most are measured, evenly spread: those of a prompt are many."""
+
+COMPARED = 2
+"""The states of so many blocks, the first, are compared with those in transformers (engines/vllm/states.py)."""
+
+announced: BlockSteering | None = None
+"""The steering of the pass under way, which the operator in a compiled model asks for."""
+
+
+def find_layers(model: nn.Module, depth: int, path: str | None = None) -> list[nn.Module]:
+    """The decoder blocks of a vLLM model; those of other pipeline ranks are stand-ins (`PPMissingLayer`).
+
+    Args:
+        model: of vLLM.
+        depth: `num_hidden_layers` of its configuration.
+        path: of the list of blocks, where there are several of that length.
+
+    Raises:
+        ValueError: one sentence, when there is no such list or more than one.
+    """
+    lists = {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)
+    }
+    if path is not None:
+        found = [name for name in lists if name == path or name.endswith(f".{path}")]
+    else:
+        found = [name for name, blocks in lists.items() if len(blocks) == depth]
+        found = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
+    if len(found) != 1:
+        raise ValueError(
+            f"cannot tell the {depth} decoder blocks of {type(model).__name__} in vLLM: {len(found)} lists fit; set "
+            f"blocks= to one of: {', '.join(lists) or 'none'}"
+        )
+    return list(lists[found[0]])
+
+
+def is_missing(layer: nn.Module) -> bool:
+    """Whether a block is on another pipeline rank."""
+    return type(layer).__name__ == "PPMissingLayer"
+
+
+@dataclass
+class Probe:
+    """What the self-check sees of one block.
+
+    Attributes:
+        norm: mean ‖h‖ over the tokens, before steering.
+        shift: largest |Δ|, where a strength is not 0.
+        error: largest deviation from what the operator says, in rounding steps of the dtype.
+        untouched: whether the tokens of strength 0 left as they came, bit for bit.
+        passed_on: whether the next block received what was given; None where it is not on this rank.
+    """
+
+    norm: float
+    shift: float
+    error: float
+    untouched: bool
+    passed_on: bool | None = None
+
+
+class BlockSteering:
+    """The steering of the blocks that this process holds.
+
+    Args:
+        layers: of the model.
+        directions: block -> [hidden], float32.
+        strengths: float32 [rows, blocks].
+        normalize: keep the length of each block output.
+        share: strengths are shares of each token's ‖h‖ instead of lengths.
+        traced: the blocks call `steer_in_place` themselves, so they get no hooks.
+
+    Attributes:
+        applied: block -> tokens that were steered there, by a strength other than 0.
+        doses: what was measured.
+        probes: block -> what was seen there last, while `probing`.
+        stale: blocks that give their output as the first of two tensors, the second being none of it.
+        trial: under way, in which nothing is steered.
+    """
+
+    def __init__(
+        self,
+        layers: list[nn.Module],
+        directions: Mapping[int, np.ndarray],
+        strengths: np.ndarray,
+        *,
+        normalize: bool,
+        share: bool,
+        device: torch.device,
+        traced: bool = False,
+    ) -> None:
+        self._column = {block: column for column, block in enumerate(directions)}
+        here = [block for block in directions if not is_missing(layers[block])]
+        self._directions = {block: torch.from_numpy(directions[block]).to(device) for block in here}
+        self._applied = torch.zeros(len(directions), dtype=torch.int64, device=device)
+        self._normalize, self._share = normalize, share
+        self._now: _Pass | None = None
+        self.probing = False
+        self.probes: dict[int, Probe] = {}
+        self.stale: set[int] = set()
+        self.trial: Trial | None = None
+        self._given: dict[int, Tensor] = {}
+        self.load(strengths, device)
+        first = [block for block in range(min(COMPARED, len(layers))) if not is_missing(layers[block])]
+        looked_at = [] if traced else sorted({*here, *first})
+        self._handles = [layers[block].register_forward_hook(self._hook(block)) for block in looked_at]
+        for block in here:
+            if block + 1 < len(layers) and not is_missing(layers[block + 1]):
+                watch = layers[block + 1].register_forward_pre_hook(self._watch(block), with_kwargs=True)
+                self._handles.append(watch)
+
+    def load(self, strengths: np.ndarray, device: torch.device) -> None:
+        """Take another table of strengths [rows, blocks], and begin to count and measure anew."""
+        empty = np.zeros((1, strengths.shape[1]), dtype=np.float32)
+        self._table = torch.from_numpy(np.concatenate([empty, strengths]).T.copy()).to(device)
+        self.doses = Doses(len(strengths), list(self._directions), pure=not self._normalize)
+        self._unmeasured = set(range(len(strengths)))
+        self._applied.zero_()
+        self._passes = 0
+
+    @property
+    def applied(self) -> dict[int, int]:
+        counts = self._applied.tolist()
+        return {block: counts[self._column[block]] for block in self._directions}
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def begin(self, index: Tensor, rows: set[int]) -> None:
+        """Announce a pass.
+
+        Args:
+            index: 1 + row of the table of each token, 0 where nothing is steered [tokens].
+            rows: those that occur in it.
+        """
+        global announced
+        strengths = self._table[:, index]
+        self._passes += 1
+        announced = self
+        measured = None
+        if self._passes % MEASURED == 1 or not rows.isdisjoint(self._unmeasured):
+            self._unmeasured -= rows
+            steered = (index > 0).nonzero()[:, 0]
+            measured = steered[:: max(1, -(-len(steered) // SAMPLED))]
+        runs = [0] * len(strengths)
+        self._now = _Pass(strengths[..., None].unbind(0), index, (strengths != 0).sum(1), runs, measured)
+
+    def end(self) -> None:
+        """The pass is over: what was steered in the blocks that it went through is counted."""
+        global announced
+        if self._now is not None:
+            self._applied += self._now.counts * torch.tensor(self._now.runs).to(self._applied.device)
+        announced = self._now = None
+        self._given.clear()
+
+    def _hook(self, block: int) -> Callable[[nn.Module, Any, Any], Any]:
+        def steer(module: nn.Module, args: Any, output: Any) -> Any:
+            if self._now is None:
+                return None
+            if self.trial is not None:
+                moved = self.trial.at(block, output, len(self._now.index))
+                return output if moved is None else (*moved, *output[2:])
+            if block not in self._directions:
+                return None
+            hidden, residual = self._summands(block, *parts(output))
+            after, rest = self._shift(block, self._now, hidden, residual)
+            if self.probing:
+                self._given[block] = after
+            if not isinstance(output, tuple):
+                return after
+            if residual is None or rest is None or not self._normalize:
+                return (after, *output[1:])
+            return (after, rest, *output[2:])
+
+        return steer
+
+    def steer_in_place(self, block: int, hidden: Tensor, residual: Tensor | None) -> None:
+        """Steer a block's output where it is, if the block is steered and a pass was announced."""
+        if self._now is None:
+            return
+        if self.trial is not None:
+            moved = self.trial.at(block, (hidden, residual), len(self._now.index))
+            if moved is not None and residual is not None:
+                first, second = moved
+                hidden.copy_(first)
+                residual.copy_(second)
+            return
+        if block not in self._directions:
+            return
+        hidden, residual = self._summands(block, hidden, residual)
+        after, rest = self._shift(block, self._now, hidden, residual)
+        hidden.copy_(after)
+        if self._normalize and residual is not None and rest is not None:
+            residual.copy_(rest)
+        if self.probing:
+            self._given[block] = hidden
+
+    def _summands(self, block: int, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The tensors whose sum is the block's output."""
+        return hidden, None if block in self.stale else residual
+
+    def _shift(self, block: int, now: _Pass, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The two summands of the block's output as they leave it, in their shapes; notes that it was steered."""
+        if hidden.shape[:-1].numel() != len(now.index):
+            raise RuntimeError(f"block {block} gives {list(hidden.shape)} for {len(now.index)} tokens")
+        after, rest = self._steer(block, now, _flat(hidden), None if residual is None else _flat(residual))
+        now.runs[self._column[block]] += 1
+        return after.view(hidden.shape), None if rest is None else rest.view(hidden.shape)
+
+    def _steer(self, block: int, now: _Pass, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The same of [tokens, hidden], measured where it is time for that."""
+        direction = self._directions[block]
+        strength = now.strengths[self._column[block]]
+        whole = hidden
+        if residual is not None and (self._share or self._normalize):  # else nothing reads the sum, which takes time
+            whole = hidden.float() + residual.float()
+        if self._share:
+            strength = share_of_norm(whole, strength, direction)
+        after, rest = self._apply(hidden, residual, whole, strength, direction)
+        if self.probing:
+            self.probes[block] = self._probe(hidden, residual, after, rest, strength, direction)
+        elif now.measured is not None:
+            # As rows of one position.
+            before, steered = (_whole_at(now.measured, *both)[:, None] for both in ((hidden, residual), (after, rest)))
+            index, strength = now.index[now.measured] - 1, strength[now.measured, None]
+            self.doses.add(block, index, strength, before, steered, direction)
+        return after, rest
+
+    def _apply(
+        self, hidden: Tensor, residual: Tensor | None, whole: Tensor, strength: Tensor, direction: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        if not self._normalize:
+            return add(hidden, strength, direction), residual
+        kept = add_keep_norm(whole, strength, direction).to(hidden.dtype)
+        if residual is None:
+            return kept, None
+        # A sum has no length of its parts: the steered sum is handed on whole, beside a residual of nothing.
+        steered = strength != 0
+        return torch.where(steered, kept, hidden), torch.where(steered, torch.zeros_like(residual), residual)
+
+    def _probe(
+        self,
+        hidden: Tensor,
+        residual: Tensor | None,
+        after: Tensor,
+        rest: Tensor | None,
+        strength: Tensor,
+        direction: Tensor,
+    ) -> Probe:
+        """Compare what is done with the operator in float64."""
+        before = hidden.double() + (0 if residual is None else residual.double())
+        got = after.double() + (0 if rest is None else rest.double())
+        operator = add_keep_norm if self._normalize else add
+        wanted = operator(before, strength.double(), direction.double())
+        size = torch.stack([value.double().abs() for value in (hidden, after, wanted - before)]).amax(0)
+        step = torch.finfo(hidden.dtype).eps * size + torch.finfo(torch.float32).tiny
+        zero = strength[:, 0] == 0
+        same = torch.equal(after[zero], hidden[zero])
+        if rest is not None and residual is not None:
+            same = same and torch.equal(rest[zero], residual[zero])
+        moved = (got - before)[~zero]
+        return Probe(
+            norm=float(before.norm(dim=-1).mean()),
+            shift=float(moved.abs().max()) if len(moved) else 0.0,
+            error=float(((got - wanted).abs() / step).max()),
+            untouched=same,
+        )
+
+    def _watch(self, block: int) -> Callable[[nn.Module, Any, Any], None]:
+        def receive(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            if block in self._given:
+                given = self._given.pop(block)
+                self.probes[block].passed_on = any(value is given for value in (*args, *kwargs.values()))
+
+        return receive
+
+
+@dataclass
+class _Pass:
+    """The forward pass under way."""
+
+    strengths: tuple[Tensor, ...]  # of each block [tokens, 1]
+    index: Tensor  # [tokens]
+    counts: Tensor  # tokens of a strength other than 0 [blocks]
+    runs: list[int]  # how often each block was steered: once, where nothing went wrong
+    measured: Tensor | None  # the tokens whose doses are measured; None where it is not time for that
+
+
+def _whole_at(places: Tensor, hidden: Tensor, residual: Tensor | None) -> Tensor:
+    """The blocks' output of some tokens [places, hidden], in its dtype."""
+    if residual is None:
+        return hidden[places]
+    return (hidden[places].float() + residual[places].float()).to(hidden.dtype)
+
+
+def _flat(hidden: Tensor) -> Tensor:
+    """[tokens, hidden], also of what vLLM's transformers backend gives, [1, tokens, hidden]."""
+    return hidden.reshape(-1, hidden.shape[-1])

@@ -1,0 +1,265 @@
+"""What runs inside vLLM's workers: `SteeringWorker` is given to vLLM as `worker_extension_cls`.
+
+vLLM mixes it into its worker class, whose `model_runner` it reads. The names used here are those of vLLM 0.32's V1
+runner (vllm/v1/worker/gpu_model_runner.py): `_model_forward`, which every batch goes through, `input_batch` with
+`req_ids`, `num_reqs` and `num_computed_tokens_cpu`, `query_start_loc`, and `requests`, whose sampling parameters carry
+the strength of each request (`ARGUMENT` in `extra_args`); of the forward context, `skip_compiled`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from vllm.forward_context import get_forward_context
+
+from lm_eval_steer.engines.doses import Sums
+from lm_eval_steer.engines.vllm.blocks import COMPARED, BlockSteering, find_layers
+from lm_eval_steer.engines.vllm.compiled import is_traced
+from lm_eval_steer.engines.vllm.spans import NOTHING, Spans
+from lm_eval_steer.engines.vllm.trial import Trial
+
+ARGUMENT = "lm_eval_steer"
+"""Key in `SamplingParams.extra_args` of a request's `spans.FIELDS`."""
+
+_NEEDED = ("_model_forward", "input_batch", "query_start_loc", "requests", "get_model")
+
+
+class SteeringWorker:
+    """Calls for `collective_rpc`. vLLM refuses an extension whose names its worker has, hence the prefix."""
+
+    model_runner: Any
+    __steered: _SteeredRunner | None = None
+
+    def steer_load(self, settings: dict[str, Any]) -> str:
+        """Steer from now on as `settings` say (`pack`).
+
+        Returns:
+            what is wrong, as a sentence; empty where nothing is.
+        """
+        self.steer_unload()
+        runner = self.model_runner
+        missing = [name for name in _NEEDED if not hasattr(runner, name)]
+        if missing:
+            return f"vLLM's model runner {type(runner).__name__} has no {missing[0]}, which steering hangs on"
+        try:
+            self.__steered = _SteeredRunner(runner, settings)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def steer_unload(self) -> None:
+        """Steer nothing any more."""
+        if self.__steered is not None:
+            self.__steered.close()
+        self.__steered = None
+
+    def steer_strengths(self, rows: list[list[float]]) -> None:
+        """Take another table of strengths [rows, blocks], counting from nothing."""
+        assert self.__steered is not None
+        self.__steered.load(np.asarray(rows, dtype=np.float32))
+
+    def steer_begin(self, requests: int) -> None:
+        """A call with so many requests begins, whose numbers run from 0."""
+        assert self.__steered is not None
+        self.__steered.begin(requests)
+
+    def steer_end(self, needed: list[int]) -> dict[str, Any]:
+        """The call is over, and of each request so many positions were needed.
+
+        Returns:
+            applied: block -> tokens that were steered since `steer_load`.
+            again, beyond: how many of this call's, per row, were run again or without need.
+        """
+        assert self.__steered is not None
+        return self.__steered.end(needed)
+
+    def steer_doses(self) -> Sums:
+        """What was measured."""
+        assert self.__steered is not None
+        return self.__steered.blocks.doses.sums()
+
+    def steer_uncompiled(self, on: bool) -> None:
+        """Begin or end to run a compiled model as it was before."""
+        assert self.__steered is not None
+        self.__steered.uncompiled = on
+
+    def steer_trial(self, move: str, blocks: list[int]) -> None:
+        """Steer nothing in the passes from now on, but look at what blocks give, and move it (`vllm_trial.Trial`)."""
+        assert self.__steered is not None
+        self.__steered.begin_trial(move, blocks)
+
+    def steer_tried(self, tokens: int) -> dict[str, Any]:
+        """Go on steering; gives what was seen of the first `tokens` tokens (`vllm_trial.Trial.report`)."""
+        assert self.__steered is not None
+        return self.__steered.end_trial(tokens)
+
+    def steer_stale(self, blocks: list[int]) -> None:
+        """Take the first of two tensors alone for the output of these blocks."""
+        assert self.__steered is not None
+        self.__steered.blocks.stale = set(blocks)
+
+    def steer_probe(self, on: bool) -> dict[int, dict[str, Any]]:
+        """Begin or end to look closely at every pass.
+
+        Returns:
+            block -> what was seen there last (`vllm_blocks.Probe`).
+        """
+        assert self.__steered is not None
+        return self.__steered.probe(on)
+
+
+class _SteeredRunner:
+    """A model runner whose forward passes are announced to its blocks.
+
+    Attributes:
+        uncompiled: a compiled model is run as it was before.
+    """
+
+    def __init__(self, runner: Any, settings: dict[str, Any]) -> None:
+        self._runner = runner
+        directions, strengths = unpack(settings)
+        model = runner.get_model()
+        layers = find_layers(model, settings["depth"], settings["path"])
+        compiled = not runner.vllm_config.model_config.enforce_eager
+        if compiled and not is_traced(layers):
+            raise ValueError(
+                "these blocks are not those that were found when the compiled model was loaded: give blocks= as then"
+            )
+        device = next(model.parameters()).device
+        self._device = device
+        self.blocks = BlockSteering(
+            layers,
+            directions,
+            strengths,
+            normalize=settings["normalize"],
+            share=settings["share"],
+            device=device,
+            traced=compiled,
+        )
+        self.uncompiled = False
+        self._rows = len(strengths)
+        self._known: dict[str, tuple[int, ...]] = {}
+        self._spans = Spans(0, self._rows)
+        self._forward = runner._model_forward
+        runner._model_forward = self._steered_forward
+
+    def close(self) -> None:
+        self.blocks.remove()
+        del self._runner._model_forward  # the class's own shows again
+
+    def load(self, strengths: np.ndarray) -> None:
+        self.blocks.load(strengths, self._device)
+        self._rows = len(strengths)
+        self.begin(0)
+
+    def begin(self, requests: int) -> None:
+        self._known.clear()
+        self._spans = Spans(requests, self._rows)
+
+    def end(self, needed: Sequence[int]) -> dict[str, Any]:
+        beyond = self._spans.beyond(needed)
+        return {"applied": self.blocks.applied, "again": self._spans.again.tolist(), "beyond": beyond.tolist()}
+
+    def probe(self, on: bool) -> dict[int, dict[str, Any]]:
+        self.blocks.probing = on
+        found, self.blocks.probes = self.blocks.probes, {}
+        return {block: asdict(seen) for block, seen in found.items()}
+
+    def begin_trial(self, move: str, blocks: list[int]) -> None:
+        self.blocks.trial = Trial(move, blocks, range(COMPARED), self.blocks.stale)
+
+    def end_trial(self, tokens: int) -> dict[str, Any]:
+        assert self.blocks.trial is not None
+        found, self.blocks.trial = self.blocks.trial.report(tokens), None
+        return found
+
+    def _steered_forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.uncompiled:
+            get_forward_context().skip_compiled = True
+        positions = kwargs["positions"] if "positions" in kwargs else args[1]
+        found = self._index(positions)
+        if found is None:
+            return self._forward(*args, **kwargs)
+        self.blocks.begin(*found)
+        try:
+            output = self._forward(*args, **kwargs)
+            if self.blocks.trial is not None:
+                self.blocks.trial.end(output)
+            return output
+        finally:
+            self.blocks.end()
+
+    def _index(self, positions: torch.Tensor) -> tuple[torch.Tensor, set[int]] | None:
+        """1 + row of the table of each token of this batch, 0 where nothing is steered, and the rows that occur.
+
+        Args:
+            positions: of the tokens in their texts [tokens], with padding at the end; or [3, tokens], equal for text.
+
+        Returns:
+            both, or None where no request is steered.
+        """
+        batch = self._runner.input_batch
+        count = batch.num_reqs
+        asked = np.array([self._asked(name) for name in batch.req_ids[:count]], dtype=np.int64).reshape(count, 4)
+        steered = asked[:, 0] >= 0
+        if not steered.any():
+            return None
+        width = np.diff(self._runner.query_start_loc.np[: count + 1])
+        start = batch.num_computed_tokens_cpu[:count].astype(np.int64)
+        self._spans.add(asked[steered], start[steered], width[steered])
+        occurs = steered & (asked[:, 2] < start + width) & (asked[:, 3] > start)
+        positions = positions if positions.dim() == 1 else positions[0]
+        tokens = np.zeros((3, len(positions)), dtype=np.int64)
+        tokens[:, : int(width.sum())] = np.repeat(asked[:, 1:], width, axis=0).T
+        row, first, end = torch.from_numpy(tokens).to(positions.device, non_blocking=True)
+        index = torch.where((positions >= first) & (positions < end), row + 1, 0)
+        return index, set(asked[occurs, 1].tolist())
+
+    def _asked(self, name: str) -> tuple[int, ...]:
+        found = self._known.get(name)
+        if found is None:
+            params = self._runner.requests[name].sampling_params
+            extra = (params.extra_args if params else None) or {}
+            found = self._known[name] = tuple(extra.get(ARGUMENT, NOTHING))
+        return found
+
+
+def pack(
+    directions: dict[int, np.ndarray],
+    strengths: np.ndarray,
+    *,
+    depth: int,
+    path: str | None,
+    normalize: bool,
+    share: bool,
+) -> dict[str, Any]:
+    """A steering as plain values and bytes, which vLLM's transport takes: the argument of `steer_load`.
+
+    Args:
+        directions: block -> [hidden], float32.
+        strengths: float32 [rows, blocks].
+        depth, path: as for `find_layers`.
+        normalize, share: as for `BlockSteering`.
+    """
+    return {
+        "blocks": list(directions),
+        "directions": [
+            np.ascontiguousarray(direction, dtype=np.float32).tobytes() for direction in directions.values()
+        ],
+        "strengths": strengths.tolist(),
+        "depth": depth,
+        "path": path,
+        "normalize": normalize,
+        "share": share,
+    }
+
+
+def unpack(settings: dict[str, Any]) -> tuple[dict[int, np.ndarray], np.ndarray]:
+    """The directions and strengths of `pack`."""
+    arrays = [np.frombuffer(raw, dtype=np.float32).copy() for raw in settings["directions"]]
+    directions = dict(zip(settings["blocks"], arrays, strict=True))
+    return directions, np.asarray(settings["strengths"], dtype=np.float32).reshape(-1, len(directions))

@@ -1,0 +1,93 @@
+"""What the strengths of a run amounted to, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
+from lm_eval_steer.report.figures._data import BlockDose
+from lm_eval_steer.report.figures._style import (
+    GREY,
+    SERIES,
+    groups,
+    legend_below,
+    need_some,
+    new_figure,
+    percent,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+LOW_SURVIVAL = 0.5
+"""Below this share of the shift a run warns."""
+
+
+def dose_by_block(
+    doses: Sequence[BlockDose], title: str = "What the strengths mean in each block", unit: str = "alpha"
+) -> Figure:
+    """‖α·v‖ / ‖h‖ per block, a line per strength, and below it the share of the shift that survived rounding.
+
+    `unit` says what the strengths are: `alpha` or `dose`.
+
+    Raises:
+        SteeringError: for no doses.
+    """
+    need_some(doses, "doses")
+    by_alpha = {alpha: group for alpha, group in groups(doses, lambda dose: dose.alpha).items() if alpha}
+    need_some(by_alpha, "dose of a strength other than 0")
+    ordered = sorted(by_alpha, key=alpha_order)
+    named = {ordered[i] for i in np.linspace(0, len(ordered) - 1, min(7, len(ordered))).round().astype(int)}
+    measured = any(dose.survival is not None for dose in doses)
+    name = "dose" if unit == "dose" else "α ="
+    with styled():
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+        figure = new_figure(6.4, 5.2 if measured else 3.4)
+        panels = figure.subplots(1 + measured, 1, sharex=True, squeeze=False)[:, 0]
+        for number, alpha in enumerate(ordered):
+            group = sorted(by_alpha[alpha], key=lambda dose: dose.block)
+            look: dict[str, Any] = {
+                "color": _ramp(number, len(ordered)),
+                "marker": SERIES[number % len(SERIES)]["marker"],
+                "linestyle": SERIES[number % len(SERIES)]["linestyle"],
+                "label": f"{name} {alpha_name(alpha)}" if alpha in named else f"_{alpha_name(alpha)}",
+                "markersize": 3.5,
+                "linewidth": 1,
+                "markevery": (number % 3, 3),
+            }
+            panels[0].plot([dose.block for dose in group], percent(dose.dose for dose in group), **look)
+            kept = [(dose.block, 100 * dose.survival) for dose in group if dose.survival is not None]
+            if kept:
+                panels[1].plot(*zip(*kept, strict=True), **look)
+        panels[0].set_yscale("log")
+        panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panels[0].yaxis.set_minor_formatter(NullFormatter())
+        panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panels[0].set_ylabel("shift ‖α·v‖ in % of ‖h‖")
+        panels[0].grid(axis="y")
+        if measured:
+            panels[1].axhline(100, color=GREY, linewidth=0.8)
+            panels[1].axhspan(0, 100 * LOW_SURVIVAL, facecolor="#DDDDDD", edgecolor="#BBBBBB", hatch="//", linewidth=0)
+            panels[1].set_ylabel("left after rounding (%)")
+            panels[1].set_ylim(bottom=0)
+        panels[-1].set_xlabel("block of the child")
+        panels[-1].xaxis.get_major_locator().set_params(integer=True)
+        figure.suptitle(title)
+        note = "h: the block's output."
+        if measured:
+            note += f" Hatched: less than {100 * LOW_SURVIVAL:.0f} % of the shift is left."
+        legend_below(figure, panels[:1], note)
+    return figure
+
+
+def _ramp(number: int, of: int) -> Any:
+    """Colours from dark to light that keep their order in grey."""
+    import matplotlib
+
+    return matplotlib.colormaps["viridis"](0.9 * number / max(1, of - 1))

@@ -1,0 +1,200 @@
+"""What the sample browser shows: per document the baseline's response, one per strength, and the vote's.
+
+Responses of arms are in their samples; those of all other strengths are in the record, where a run left one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tqdm import tqdm
+
+from lm_eval_steer.axis.record import Line
+from lm_eval_steer.compare.costs import Records
+from lm_eval_steer.compare.pairs import is_binary, keyed
+from lm_eval_steer.compare.rows import Row
+from lm_eval_steer.compare.runs import Document, Run, read_documents, show_choices
+from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
+from lm_eval_steer.report.page.scores import Scores
+
+Key = tuple[tuple[str, str], int]
+"""A document with its prompt, and which of its occurrences it is."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One response to one document.
+
+    Attributes:
+        text: the response.
+        answer: what is read from it; None for no answer.
+        score: the task's first metric; None where no run scored an answer like it.
+        tokens: generated; None where unknown.
+    """
+
+    text: str
+    answer: str | None
+    score: float | None
+    tokens: int | None = None
+
+
+@dataclass
+class View:
+    """A row's vector, or one of its controls, over all its strengths.
+
+    Attributes:
+        row: of the leaderboard.
+        control: `random:1`, ...; empty for the vector itself.
+        names: strengths in order, as `alpha_name` has them; numbers of samples for self-consistency.
+        alphas: the same as numbers; None for what is no strength alone.
+        best: place of the strength that speaks for the view: the best of a sweep, or the only one; None without one.
+        cells: per document, per strength; None where there is no response.
+        voted: per document; None without a vote.
+        voters: places of the responses that the vote is of; empty without a vote, and where one is not known.
+        is_binary: whether every document is right or wrong, and right is better.
+    """
+
+    row: Row
+    control: str
+    names: list[str]
+    alphas: list[float | None]
+    best: int | None
+    cells: list[list[Answer | None]]
+    voted: list[Answer | None] | None
+    voters: list[int]
+    is_binary: bool
+
+
+@dataclass
+class Sheet:
+    """A row's documents.
+
+    Attributes:
+        row: of the leaderboard.
+        documents: in the order of the baseline's, or of another run's where there is none.
+        baseline: per document; None where there is no baseline.
+        views: the vector, then its controls; empty for a baseline alone.
+        has_record: whether responses of strengths came from a record.
+        left_out: a sentence for each record, of this row or one before it, that cannot be read.
+    """
+
+    row: Row
+    documents: list[Document]
+    baseline: list[Answer | None]
+    views: list[View] = field(default_factory=list)
+    has_record: bool = False
+    left_out: list[str] = field(default_factory=list)
+
+
+def read_sheets(rows: Iterable[Row]) -> list[Sheet]:
+    """The documents of every row that has samples.
+
+    Raises:
+        SteeringError: where samples were cut or changed since the rows were read.
+    """
+    records = Records()
+    shown = tqdm(list(rows), desc="responses", unit="row", delay=2, leave=False, disable=None)
+    return [sheet for row in shown if (sheet := _sheet(row, records))]
+
+
+def _sheet(row: Row, records: Records) -> Sheet | None:
+    runs = ({"baseline": row.baseline} if row.baseline else {}) | row.runs
+    documents = {arm: keyed(read_documents(run)) for arm, run in runs.items()}
+    first = next((found for found in documents.values() if found), None)
+    if first is None:
+        return None
+    order = list(first)
+    binary = all(is_binary(run.samples) for run in runs.values() if run.samples) and row.any_run.higher_is_better
+    recorded = {arm: _by_document(records.of(run, row.parts.get(arm)), documents[arm]) for arm, run in runs.items()}
+    given = {arm: _given(documents[arm], recorded[arm]) for arm in runs}
+    targets = {key: document.target for key, document in first.items()}
+    scores = Scores.of([(key, one) for found in given.values() for key, one in found.items()], targets, binary)
+    baseline = [given.get("baseline", {}).get(key) for key in order]
+    sheet = Sheet(row, list(first.values()), baseline, [], any(recorded.values()), list(records.left_out))
+    arms: dict[str, list[str]] = {}
+    for arm, run in row.runs.items():
+        arms.setdefault(str(run.steering.get("control") or ""), []).append(arm)
+    for control, names in arms.items():
+        cells: dict[str, dict[Key, Answer]] = {}
+        for arm in names:
+            for key, label, line in recorded[arm]:
+                text = _text(line, first[key]) if key in first else ""
+                answer = Answer(text, line.answer, scores.score(key, text, line.answer), line.tokens)
+                cells.setdefault(label, {}).setdefault(key, answer)
+        best = None
+        for arm in names:
+            if label := _label(row.runs[arm], arm):
+                cells[label] = cells.get(label, {}) | given[arm]
+                if best is None or arm.endswith("best"):
+                    best = label
+        vote = next((arm for arm in names if len(row.runs[arm].alphas) > 1), None)
+        labels = sorted(cells, key=_order)
+        sheet.views.append(
+            View(
+                row=row,
+                control=control,
+                names=labels,
+                alphas=[_alpha(label) if control != "self-consistency" else None for label in labels],
+                best=labels.index(best) if best in labels else None,
+                cells=[[cells[label].get(key) for label in labels] for key in order],
+                voted=[given[vote].get(key) for key in order] if vote else None,
+                voters=_voters(row.runs[vote], control, labels) if vote else [],
+                is_binary=binary,
+            )
+        )
+    return sheet
+
+
+def _voters(run: Run, control: str, labels: list[str]) -> list[int]:
+    """Where the strengths, or the samples, of a vote are among the labels, if all of them are there."""
+    sampled = control == "self-consistency"
+    wanted = [str(place) if sampled else alpha_name(alpha) for place, alpha in enumerate(run.alphas)]
+    return [labels.index(label) for label in wanted] if set(wanted) <= set(labels) else []
+
+
+def _by_document(lines: Iterable[Line], documents: dict[Key, Document]) -> list[tuple[Key, str, Line]]:
+    """Lines with the document that they answer and the name of their strength; a task's repeats count once."""
+    places = {(one.request, one.number): key for key, one in documents.items()}
+    found = []
+    for line in lines:
+        key = places.get((line.prompt, line.doc_id))
+        if key is not None and not line.repeat:
+            kind, _, number = line.variant.partition(" ")
+            found.append((key, number if kind == "self-consistency" else alpha_name(line.alpha), line))
+    return found
+
+
+def _given(documents: dict[Key, Document], recorded: list[tuple[Key, str, Line]]) -> dict[Key, Answer]:
+    """What an arm answered. The record's answer of the same response counts: it is what votes are of."""
+    lines = {(key, _text(line, documents[key])): line for key, _, line in reversed(recorded)}
+    found = {}
+    for key, document in documents.items():
+        answer = Answer(document.response, document.answer, document.score)
+        if line := lines.get((key, document.response)):
+            answer = replace(answer, answer=line.answer, tokens=line.tokens)
+        found[key] = answer
+    return found
+
+
+def _text(line: Line, document: Document) -> str:
+    if line.scores is None:
+        return line.response or ""
+    return show_choices(document.choices, line.scores)
+
+
+def _label(run: Run, arm: str) -> str:
+    """Name of an arm's one strength; empty for a vote."""
+    if len(run.alphas) > 1:
+        return ""
+    return "per-layer" if arm.endswith("per-layer") else alpha_name(run.alphas[0])
+
+
+def _alpha(label: str) -> float | None:
+    return None if label == "per-layer" else float(label)
+
+
+def _order(label: str) -> tuple[Any, ...]:
+    alpha = _alpha(label)
+    return (True,) if alpha is None else (False, *alpha_order(alpha))

@@ -1,0 +1,94 @@
+"""Verdicts as sentences, for a reader who reads nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lm_eval_steer.compare.rows import Row
+from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.stats import BETTER, HELPS, HURTS, NO_EVIDENCE
+from lm_eval_steer.report.tables.entries import bounds, short, word
+from lm_eval_steer.report.tables.flat import is_share, points, show, strength
+
+MARKS = {HELPS: "▲", HURTS: "▼", NO_EVIDENCE: "○", BETTER: "▲"}
+"""A sign beside each verdict, so that colour is not all that tells them apart."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A row in words.
+
+    Attributes:
+        word: the verdict: `helps`, `hurts`, `no evidence at this n`, or why there is none; empty for a baseline alone.
+        head: the sentence that matters.
+        more: the sentences that hold it up.
+    """
+
+    word: str
+    head: str
+    more: list[str]
+
+
+def tell(row: Row, names: Mapping[str, str]) -> Told:
+    """What a row says."""
+    place = f"{short(row.child, names)} on {row.group.name}"
+    arm = row.main
+    if arm is None:
+        return Told("", f"{place} without steering: {_score(row.any_run, row)}.", [])
+    said = word(row, arm)
+    head = {
+        HELPS: f"Steering helps {place}.",
+        HURTS: f"Steering hurts {place}.",
+        NO_EVIDENCE: f"No evidence that steering changes {place}.",
+    }.get(said, f"No verdict on {place}: {said}.")
+    more = [_arm(row, one) for one in dict.fromkeys([arm, *(a for a in ("vote", "per-layer") if a in row.runs)])]
+    for kind, found in row.random.items():
+        better = "scores better than" if found.word == BETTER else "cannot be told from"
+        name = {"best": "At its best strength, the vector", "vote": "Voted, the vector"}.get(kind, f"The vector {kind}")
+        more.append(f"{name} {better} random directions of the same length.")
+    if row.vector != "-":
+        more.append(f"Vector {row.vector} from {short(row.parent, names)}.")
+    return Told(said, head, more)
+
+
+def sum_up(told: list[Told]) -> str:
+    """All rows in one sentence; empty where one row says it all."""
+    judged = [one for one in told if one.word]
+    if len(judged) < 2:
+        return ""
+    counts = {one: sum(told.word == one for told in judged) for one in (HELPS, HURTS, NO_EVIDENCE)}
+    rest = len(judged) - sum(counts.values())
+    parts = [f"helps in {counts[HELPS]}", f"hurts in {counts[HURTS]}", f"leaves no evidence in {counts[NO_EVIDENCE]}"]
+    open_ones = f" ({rest} without a verdict)" if rest else ""
+    return f"Of {len(judged)} comparisons with the unsteered model, steering {', '.join(parts)}{open_ones}."
+
+
+def _arm(row: Row, arm: str) -> str:
+    run, change = row.runs[arm], row.changes.get(arm)
+    name = {
+        "best": f"With the strength chosen on validation rows ({strength(run)})",
+        "vote": f"The vote over {len(run.alphas)} strengths",
+        "per-layer": "With a strength per block",
+    }.get(arm, f"With {strength(run)}" if len(run.alphas) == 1 else arm)
+    score = f"{name}: {_score(run, row)}"
+    if row.baseline is None or change is None:
+        return f"{score}."
+    score += f", without steering {show(row.baseline.score, row)}"
+    found = change.verdict
+    if found is None:
+        return f"{score} (not paired by document)."
+    low, high = bounds(row, arm) or (0.0, 0.0)
+    ends = f"95 % interval {points(low, row)} to {points(high, row)}"
+    score += f": {points(change.change, row)} ({ends}; Holm p {found.holm_p:.2g})"
+    if change.gained is not None:
+        score += f"; {change.gained} gained, {change.lost} lost"
+    if found.word != NO_EVIDENCE:
+        return f"{score}."
+    if found.mde is None:
+        return f"{score}. So few documents changed that no change could have been detected."
+    return f"{score}. Only a change of {points(found.mde, row, False)} or more could have been detected."
+
+
+def _score(run: Run, row: Row) -> str:
+    return f"{show(run.score, row)} {'of' if is_share(row) else 'over'} {run.n} documents"

@@ -1,0 +1,207 @@
+"""The leaderboard: from folders to rows, and from rows to text."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lm_eval_steer.compare.costs import Records
+from lm_eval_steer.compare.groups import Group, group_runs
+from lm_eval_steer.compare.judge import Family, judge
+from lm_eval_steer.compare.rows import Row, find_rows
+from lm_eval_steer.compare.runs import find_runs, is_scored, refuse_nothing
+from lm_eval_steer.compare.sweeps import leave_out_broken
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.report.tables.blocks import Block
+from lm_eval_steer.report.tables.entries import UNPAIRED, count_tokens, entry, short, short_names, word
+from lm_eval_steer.report.tables.flat import flat
+from lm_eval_steer.report.tables.formats import to_csv, to_html, to_latex, to_markdown
+from lm_eval_steer.report.tables.layouts import best_alpha, table1
+from lm_eval_steer.report.tables.notes import notes
+from lm_eval_steer.report.tables.sheet import sheet
+from lm_eval_steer.report.tables.terminal import print_blocks
+from lm_eval_steer.text import printable
+
+VERSION = 1
+FORMATS = ("rich", "markdown", "csv", "json", "latex", "html")
+LAYOUTS: dict[str, Callable[..., list[Block]]] = {"flat": flat, "table1": table1, "best_alpha": best_alpha}
+SORTS = ("child", "parent", "task", "n", "baseline", "best", "best_alpha", "vote", "change", "holm_p", "mde", "verdict")
+_TEXTS = ("child", "parent", "task", "verdict")
+_SMALL_FIRST = ("best_alpha", "holm_p", "mde")
+
+
+@dataclass
+class Leaderboard:
+    """Rows with their statistics.
+
+    Attributes:
+        folders: that were read.
+        rows: as filtered and sorted; statistics are of all rows that were read.
+        families: of tests, of all rows that were read.
+        names: model -> what tables call it.
+        notes: what a reader must know.
+    """
+
+    folders: list[Path]
+    rows: list[Row]
+    families: list[Family]
+    names: dict[str, str]
+    notes: list[str]
+
+    @property
+    def groups(self) -> list[Group]:
+        """Of the rows, in their order."""
+        return list({id(row.group): row.group for row in self.rows}.values())
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The rows as plain data."""
+        return [entry(row, self.names) for row in self.rows]
+
+    def blocks(self, layout: str = "flat") -> list[Block]:
+        """The rows in a layout."""
+        found = LAYOUTS[layout](self.rows, self.names)
+        if layout != "flat" and not any(block.rows for block in found):
+            raise SteeringError(
+                f"--layout {layout} shows strengths that a sweep chose on validation rows, and there is no sweep in "
+                f"{_list(self.folders)}: use --layout flat, or run lm-eval-steer sweep"
+            )
+        return found
+
+
+def read_leaderboard(
+    folders: list[Path], child: str | None = None, parent: str | None = None, task: str | None = None, sort: str = ""
+) -> Leaderboard:
+    """Read results, judge them, then choose and sort rows.
+
+    Args:
+        folders: what lm_eval and sweep wrote.
+        child: only children whose name contains it, or matches it with * and ?.
+        parent: likewise.
+        task: likewise.
+        sort: one of `SORTS`, within groups; texts and p upwards, the rest downwards.
+
+    Raises:
+        SteeringError: where nothing can be read, for filters that leave nothing, and for an unknown column. What else
+            cannot be read is told of in the notes.
+    """
+    if sort and sort not in SORTS:
+        raise SteeringError(f"--sort {sort} is no column: use one of {', '.join(SORTS)}")
+    runs, left_out = find_runs(folders)
+    runs, broken = leave_out_broken(runs)
+    left_out += broken
+    left_out += [f"{run.path}: the score of {run.task} is NaN, no number" for run in runs if not is_scored(run)]
+    runs = [run for run in runs if is_scored(run)]
+    if not runs:
+        refuse_nothing(left_out)
+    rows = find_rows(group_runs(runs))
+    families = judge(rows)
+    records = Records()
+    for row in rows:
+        count_tokens(row, records)
+    names = short_names(list(dict.fromkeys(run.child for run in runs)))
+    names |= short_names(list(dict.fromkeys(row.parent for row in rows)))
+    for option, wanted, value in (
+        ("child", child, lambda row: short(row.child, names)),
+        ("parent", parent, lambda row: short(row.parent, names)),
+        ("task", task, lambda row: row.group.task),
+    ):
+        if wanted is not None:
+            kept = [row for row in rows if _matches(wanted, value(row))]
+            if not kept:
+                there = ", ".join(sorted({value(row) for row in rows}))
+                raise SteeringError(f"--{option} {wanted} leaves no row: there are {there}")
+            rows = kept
+    if sort:
+        order = {id(group): place for place, group in enumerate({id(row.group): row.group for row in rows}.values())}
+        rows = sorted(rows, key=lambda row: (order[id(row.group)], *_sort_key(row, sort, names)))
+    told = [f"Left out: {sentence}" for sentence in dict.fromkeys((*left_out, *records.left_out))]
+    told += notes(rows, families, runs, names)
+    return Leaderboard(folders, rows, families, names, [printable(one) for one in told])
+
+
+def render(board: Leaderboard, form: str = "rich", layout: str = "flat", console: Console | None = None) -> str:
+    """The leaderboard as text; `rich` is printed to `console` and gives an empty text."""
+    if form == "json":
+        text = json.dumps(_finite(_document(board, layout)), indent=1, ensure_ascii=False, allow_nan=False)
+        return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text) + "\n"
+    if form == "csv" and layout == "flat":
+        return to_csv(*sheet(board.entries()))
+    blocks = board.blocks(layout)
+    if form == "rich":
+        print_blocks(console or Console(), blocks, board.notes)
+        return ""
+    if form == "csv":
+        (block,) = blocks
+        return to_csv(block.columns, [list(cells) for cells in block.rows])
+    return {"markdown": to_markdown, "latex": to_latex, "html": to_html}[form](blocks, board.notes)
+
+
+def next_command(board: Leaderboard, form: str = "rich") -> tuple[str, str]:
+    """What to try next, and why."""
+    folders = " ".join(shlex.quote(str(folder)) for folder in board.folders)
+    task = board.rows[0].group.task
+    if any(word(row, arm) == UNPAIRED for row in board.rows for arm in row.changes):
+        return "Pair the runs by document:", f"lm_eval ... --tasks {task} --output_path DIR --log_samples"
+    if not any(row.is_sweep for row in board.rows):
+        run = board.rows[0].any_run
+        what = f"pretrained={shlex.quote(run.child)},vectors=VECTOR"
+        return (
+            "Choose the strength on validation rows, with controls:",
+            f"lm-eval-steer sweep --model_args {what} --tasks {task} --alpha paper --controls all --output_path DIR",
+        )
+    if form == "rich":
+        return "Look at every document, and at the figures:", f"lm-eval-steer report {folders} --out report.html"
+    return "Look at it here:", f"lm-eval-steer leaderboard {folders}"
+
+
+def _document(board: Leaderboard, layout: str) -> dict[str, Any]:
+    groups = [
+        {"name": one.name, "task": one.task, "differs": one.differs, "conditions": one.runs[0].conditions}
+        for one in board.groups
+    ]
+    families = [
+        {"child": short(one.child, board.names), "task": one.task, "tests": one.tests} for one in board.families
+    ]
+    document: dict[str, Any] = {"version": VERSION, "layout": layout, "groups": groups}
+    document |= {"families": families, "notes": board.notes}
+    if layout == "flat":
+        return document | {"rows": board.entries()}
+    (block,) = board.blocks(layout)
+    return document | {"rows": [dict(zip(block.columns, cells, strict=True)) for cells in block.rows]}
+
+
+def _finite(content: Any) -> Any:
+    """JSON has no infinities and no NaN: null in their place."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _matches(wanted: str, value: str) -> bool:
+    pattern, name = wanted.lower(), value.lower()
+    return fnmatchcase(name, pattern) if any(char in pattern for char in "*?[") else pattern in name
+
+
+def _sort_key(row: Row, sort: str, names: dict[str, str]) -> tuple[bool, Any]:
+    found = entry(row, names)
+    if sort in ("change", "holm_p", "mde", "verdict"):
+        value = found["changes"].get(row.main or "", {}).get(sort)
+    else:
+        value = found[sort]
+    if value is None:
+        return True, 0
+    return False, value if sort in _TEXTS or sort in _SMALL_FIRST else -value
+
+
+def _list(folders: list[Path]) -> str:
+    return ", ".join(map(str, folders))

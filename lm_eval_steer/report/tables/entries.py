@@ -1,0 +1,162 @@
+"""A row as plain data: what JSON and CSV hold (docs/LEADERBOARD.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from lm_eval_steer.compare.costs import Records, recorded_tokens
+from lm_eval_steer.compare.pairs import interval
+from lm_eval_steer.compare.rows import KINDS, Change, Row
+from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.stats import RandomComparison
+
+UNPAIRED = "not paired: run both with --log_samples"
+NO_NUMBERS = "not paired: the metric is no number per document"
+NO_BASELINE = "no baseline here: run the same command with alpha=0"
+
+
+def short(name: str, among: Mapping[str, str]) -> str:
+    """A model's name without its folder, unless that would be two models' name."""
+    return among.get(name, name)
+
+
+def short_names(names: list[str]) -> dict[str, str]:
+    """Name -> its last part, where no other has the same."""
+    last = {name: Path(name).name or name for name in names}
+    return {name: end if list(last.values()).count(end) == 1 else name for name, end in last.items()}
+
+
+def entry(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
+    """The row's JSON."""
+    vote = row.runs.get("vote")
+    best = row.runs.get("best")
+    return {
+        "child": short(row.child, names),
+        "parent": short(row.parent, names),
+        "task": row.group.task,
+        "n": row.any_run.n,
+        "baseline": row.baseline.score if row.baseline else None,
+        "best": best.score if best else None,
+        "best_alpha": row.best_alpha,
+        "vote": vote.score if vote else None,
+        "vote_size": len(vote.alphas) if vote else None,
+        "unit": row.unit,
+        "vector": row.vector,
+        "group": row.group.name,
+        "metric": row.any_run.metric,
+        "higher_is_better": row.any_run.higher_is_better,
+        "sweep": row.is_sweep,
+        "scores": {name: _score(run) for name, run in _scores(row).items()},
+        "changes": {arm: _change(row, change) for arm, change in row.changes.items()},
+        "random": {arm: found for arm in KINDS if (found := _random(row, arm))},
+        "tokens": {name: tokens(row, name) for name in _scores(row)},
+        "seconds": seconds(row),
+        "results": {name: str(run.path) for name, run in _scores(row).items()},
+    }
+
+
+def bounds(row: Row, arm: str) -> tuple[float, float] | None:
+    """Ends of the change's interval, in the unit and the direction of the metric."""
+    found = row.changes[arm].verdict
+    if found is None:
+        return None
+    return (found.low, found.high) if row.any_run.higher_is_better else (-found.high, -found.low)
+
+
+def percent(row: Row, change: float) -> float | None:
+    """A change as per cent of the baseline."""
+    return 100 * change / abs(row.baseline.score) if row.baseline and row.baseline.score else None
+
+
+def word(row: Row, arm: str) -> str:
+    """The verdict in words, or why there is none."""
+    if row.baseline is None:
+        return NO_BASELINE
+    change = row.changes[arm]
+    if change.verdict:
+        return change.verdict.word
+    return NO_NUMBERS if row.runs[arm].has_samples_file and row.baseline.has_samples_file else UNPAIRED
+
+
+def seconds(row: Row) -> dict[str, float]:
+    """Spent on a sweep's vector by split, or on a run."""
+    if row.parts:
+        return next(iter(row.parts.values())).seconds
+    return {arm: run.seconds for arm, run in _scores(row).items() if run.seconds is not None}
+
+
+def tokens(row: Row, arm: str) -> int | None:
+    """Generated for an arm, or for `baseline`."""
+    return row.tokens.get(arm)
+
+
+def count_tokens(row: Row, records: Records) -> None:
+    """Fill in `tokens`: what a sweep counted, or what a run's record says."""
+    for arm, run in _scores(row).items():
+        if row.is_sweep:
+            row.tokens[arm] = row.parts[arm].tokens if arm in row.parts else None
+        else:
+            row.tokens[arm] = recorded_tokens(run, records)
+
+
+def difference(row: Row, found: RandomComparison) -> tuple[float, float, float]:
+    """Vector - mean of the random vectors, and the ends of its interval, in the direction of the metric."""
+    if row.any_run.higher_is_better:
+        return found.difference, found.low, found.high
+    return -found.difference, -found.high, -found.low
+
+
+def _scores(row: Row) -> dict[str, Run]:
+    return ({"baseline": row.baseline} if row.baseline else {}) | row.runs
+
+
+def _score(run: Run) -> dict[str, Any]:
+    ends = interval(run)
+    alpha: Any = list(run.alphas) if len(run.alphas) > 1 else run.alphas[0]
+    return {"score": run.score, "low": ends[0] if ends else None, "high": ends[1] if ends else None, "alpha": alpha}
+
+
+def _change(row: Row, change: Change) -> dict[str, Any]:
+    found = change.verdict
+    arm = next(name for name, one in row.changes.items() if one is change)
+    ends = bounds(row, arm)
+    return {
+        "change": change.change,
+        "percent": percent(row, change.change),
+        "low": ends[0] if ends else None,
+        "high": ends[1] if ends else None,
+        "mcnemar_p": found.mcnemar_p if found else None,
+        "holm_p": found.holm_p if found else None,
+        "mde": found.mde if found else None,
+        "verdict": word(row, arm),
+        "gained": change.gained,
+        "lost": change.lost,
+        "texts_changed": change.texts_changed,
+        "in_family": change.in_family,
+        "by_document": change.repeats,
+    }
+
+
+def _random(row: Row, arm: str) -> dict[str, Any] | None:
+    runs = row.of_control("random:", arm)
+    if not runs:
+        return None
+    scores = [run.score for run in runs.values()]
+    found = row.random.get(arm)
+    told: dict[str, Any] = {"mean": fmean(scores), "least": min(scores), "most": max(scores), "seeds": len(scores)}
+    if found is None:
+        return told | {"verdict": None}
+    change, low, high = difference(row, found)
+    return told | {
+        "difference": change,
+        "low": low,
+        "high": high,
+        "level": 0.9,
+        "p": found.p,
+        "mde": found.mde,
+        "spread": found.spread,
+        "verdict": found.word,
+    }

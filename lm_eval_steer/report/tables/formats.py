@@ -1,0 +1,115 @@
+"""Blocks as Markdown, CSV, LaTeX and HTML; rich is in terminal.py."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+
+from lm_eval_steer.report.tables.blocks import Block
+from lm_eval_steer.text import printable
+
+_LATEX = {
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"α": r"$\alpha$", "<": "$<$", ">": "$>$", "|": "$|$"},
+    **{"[": "{[}", "]": "{]}", "*": "{*}"},  # behind \\ and \item they would be an argument
+}
+
+
+_FORMULA = tuple(
+    "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
+)
+_NUMBER = re.compile(r"-|[+-]?[\d.,:]+(?:e[+-]?\d+)?%?", re.ASCII)
+"""What may begin like a formula: a number, or the dash of an empty cell."""
+
+
+def to_markdown(blocks: list[Block], notes: list[str]) -> str:
+    """GitHub's tables."""
+    parts = []
+    for block in blocks:
+        lines = [f"### {_mark(block.title)}", ""]
+        lines += [line for sentence in block.heading for line in (_mark(sentence), "")]
+        lines.append("| " + " | ".join(map(_mark, block.columns)) + " |")
+        lines.append("|" + "|".join(" --- " if name in block.left else " ---: " for name in block.columns) + "|")
+        lines += ["| " + " | ".join(map(_mark, cells)) + " |" for cells in block.rows]
+        parts.append("\n".join(lines))
+    if notes:
+        parts.append("\n".join(f"- {_mark(note)}" for note in notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def to_csv(columns: list[str], rows: list[list[object]]) -> str:
+    """One table; nothing for None. Text that a spreadsheet would take for a formula has an apostrophe before it."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(map(_plain, columns))
+    writer.writerows([["" if cell is None else _plain(cell) for cell in cells] for cells in rows])
+    return out.getvalue()
+
+
+def to_latex(blocks: list[Block], notes: list[str]) -> str:
+    """Tables for a document that uses the packages booktabs and graphicx."""
+    parts = ["% \\usepackage{booktabs,graphicx}"]
+    for block in blocks:
+        kinds = "".join("l" if name in block.left else "r" for name in block.columns)
+        lines = [r"\begin{table}", r"\centering", f"\\caption{{{_tex(' '.join([block.title + '.', *block.heading]))}}}"]
+        lines += [r"\resizebox{\textwidth}{!}{%", f"\\begin{{tabular}}{{{kinds}}}", r"\toprule"]
+        lines += [" & ".join(map(_tex, block.columns)) + r" \\", r"\midrule"]
+        for place, cells in enumerate(block.rows):
+            if place and block.keys > 1 and block.starts(place):
+                lines.append(r"\midrule")
+            keys = cells[: block.keys] if block.starts(place) else [""] * block.keys
+            lines.append(" & ".join(map(_tex, [*keys, *cells[block.keys :]])) + r" \\")
+        lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
+        parts.append("\n".join(lines))
+    if notes:
+        items = [f"\\item {_tex(note)}" for note in notes]
+        parts.append("\n".join([r"\begin{itemize}", *items, r"\end{itemize}"]))
+    return "\n\n".join(parts) + "\n"
+
+
+def to_html(blocks: list[Block], notes: list[str]) -> str:
+    """One page that needs nothing else."""
+    style = (
+        "body{font:15px/1.4 system-ui,sans-serif;margin:2em}table{border-collapse:collapse;margin:1em 0}"
+        "caption{text-align:left;font-weight:600}th,td{padding:.2em .6em;border-bottom:1px solid #ddd;text-align:right}"
+        ".w{text-align:left}.s td{border-top:2px solid #888}"
+    )
+    parts = [f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Leaderboard</title><style>{style}']
+    parts[0] += "</style></head><body>"
+    for block in blocks:
+        kinds = [' class="w"' if name in block.left else "" for name in block.columns]
+        heads = "".join(f'<th scope="col"{k}>{_esc(n)}</th>' for k, n in zip(kinds, block.columns, strict=True))
+        parts += [f"<p>{_esc(sentence)}</p>" for sentence in block.heading]
+        parts.append(f"<table><caption>{_esc(block.title)}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>")
+        for place, cells in enumerate(block.rows):
+            line = "".join(f"<td{kind}>{_esc(cell)}</td>" for kind, cell in zip(kinds, cells, strict=True))
+            parts.append(f'<tr class="s">{line}</tr>' if block.keys > 1 and block.starts(place) else f"<tr>{line}</tr>")
+        parts.append("</tbody></table>")
+    if notes:
+        parts.append("<ul>" + "".join(f"<li>{_esc(note)}</li>" for note in notes) + "</ul>")
+    return "\n".join([*parts, "</body></html>"]) + "\n"
+
+
+def _mark(text: str) -> str:
+    """Text in a cell; < and > as HTML has them, since not every Markdown knows \\<."""
+    for char in "\\|`*_[]":
+        text = text.replace(char, f"\\{char}")
+    return " ".join(html.escape(text, quote=False).split())
+
+
+def _plain(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    text = printable(cell)
+    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
+
+
+def _tex(text: str) -> str:
+    return "".join(_LATEX.get(char, char) for char in text)
+
+
+def _esc(text: str) -> str:
+    return html.escape(text)

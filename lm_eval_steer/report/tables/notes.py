@@ -1,0 +1,117 @@
+"""What a reader must know to read the table: families, caveats, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+
+from lm_eval_steer.compare.judge import Family
+from lm_eval_steer.compare.pairs import pair_runs
+from lm_eval_steer.compare.rows import Row
+from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.report.tables.entries import UNPAIRED, short, word
+
+_CHANGES = (
+    "change: points where the score is a share; %: of the baseline. Its 95 % interval is a bootstrap of the paired "
+    "documents and is not adjusted for the family, so it may exclude 0 where the verdict sees no evidence. Without a "
+    "sign, it is the Wilson interval of the score itself."
+)
+_TESTS = (
+    "p: exact McNemar where every document occurs once and is right or wrong, else sign flips of the documents' "
+    "changes. Verdicts are from Holm p at 5 %."
+)
+_DETECTABLE = (
+    "detectable: the smallest change found with 80 % power at 5 % divided by the tests of the family, from the share "
+    'of documents that changed; "not detectable": with so few that changed, not even changes in one direction would do.'
+)
+_RANDOM = (
+    "best - random, vote - random: the vector against the mean of the random vectors, which were searched and tested "
+    "like it. The interval (90 %) is of how much better than one more random vector it is, p is one-sided, and neither "
+    "is adjusted for several vectors; it leans on random vectors' true scores being about normal."
+)
+_ALONE = (
+    "Controls that steer nothing (identity, self-consistency) are in no family: they are tested alone, their p is in "
+    "brackets."
+)
+_BEST = "best: the strength with the best score on the validation rows; it has not seen these documents."
+_SINGLE = (
+    "A strength without the word best was tested as given. Picking the best of several would be a choice on the test "
+    "set: lm-eval-steer sweep chooses on validation rows."
+)
+_UNPAIRED = (
+    "not paired: one of the two runs has no samples, so only each score's own interval is known; run both with "
+    "--log_samples (and --output_path) to have them paired by document."
+)
+_REPEATS = (
+    "Some documents occur more than once: their tests and intervals are by document, not by item, but the Wilson "
+    "interval of a score takes its items for independent."
+)
+_ONE_SEED = (
+    "One random vector has no spread: sweep with --controls random:5 to ask whether the vector is better than random."
+)
+
+
+def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mapping[str, str]) -> list[str]:
+    """Sentences under the table, only those that it calls for."""
+    changes = [change for row in rows for change in row.changes.values()]
+    tested = [change for change in changes if change.verdict]
+    several = [(row, kind) for row in rows for kind in ("best", "vote") if kind in row.runs]
+    shown = {(row.child, row.group.task) for row in rows}
+    found = [
+        f"Family of {short(one.child, names)} x {one.task} (Holm over {len(one.tests)} "
+        f"{'test' if len(one.tests) == 1 else 'tests'}): {'; '.join(one.tests)}."
+        for one in families
+        if (one.child, one.task) in shown
+    ]
+    found += [_CHANGES, _TESTS, _DETECTABLE] if tested else []
+    found += [_RANDOM] if any(row.random for row in rows) else []
+    found += [_ALONE] if any(not change.in_family for change in tested) else []
+    found += [_BEST] if any("best" in row.runs for row in rows) else []
+    found += [_SINGLE] if any(_is_single(row) for row in rows) else []
+    found += [_REPEATS] if any(change.repeats for change in changes) else []
+    found += [_UNPAIRED] if any(word(row, arm) == UNPAIRED for row in rows for arm in row.changes) else []
+    found += [_ONE_SEED] if any(len(row.of_control("random:", kind)) == 1 for row, kind in several) else []
+    return [*found, *_baselines(rows, names), *_sweeps(rows), *_versions(runs)]
+
+
+def _is_single(row: Row) -> bool:
+    return not row.is_sweep and any(len(run.alphas) == 1 for run in row.runs.values())
+
+
+def _baselines(rows: list[Row], names: Mapping[str, str]) -> list[str]:
+    """Baselines of the same thing that came out different: run-to-run noise, which no paired test knows of."""
+    found = []
+    by_place: dict[tuple[str, int], dict[int, Run]] = {}
+    for row in rows:
+        if row.baseline:
+            by_place.setdefault((row.child, id(row.group)), {})[id(row.baseline)] = row.baseline
+    for runs in by_place.values():
+        for one, other in pairwise(runs.values()):
+            paired = pair_runs(one, other)
+            if paired and paired.texts_changed:
+                found.append(
+                    f"Two baselines of {short(one.child, names)} x {one.task} differ in {paired.texts_changed} of "
+                    f"{len(paired.before)} responses ({one.path.parent}, {other.path.parent}): every row is held "
+                    "against its own."
+                )
+    return found
+
+
+def _sweeps(rows: list[Row]) -> list[str]:
+    open_ones: dict[Path, None] = {}
+    for row in rows:
+        for part in row.parts.values():
+            if not part.complete:
+                open_ones[part.folder] = None
+    return [
+        f"The sweep in {folder} is not finished: start its command again, it goes on. Its families will grow."
+        for folder in open_ones
+    ]
+
+
+def _versions(runs: list[Run]) -> list[str]:
+    versions = sorted({run.lm_eval_version for run in runs if run.lm_eval_version})
+    if len(versions) < 2:
+        return []
+    return [f"These results are from several versions of lm_eval: {', '.join(versions)}."]

@@ -1,1 +1,0 @@
-"""Adding a vector to the residual stream of a transformers model."""

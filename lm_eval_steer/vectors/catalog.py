@@ -1,0 +1,66 @@
+"""Finding a steering vector by name: a path, then ./vectors, then the vectors shipped with the package."""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+import shlex
+from pathlib import Path
+
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.files import is_file
+from lm_eval_steer.text import printable, quoted, shortened
+
+SUFFIXES = (".safetensors", ".pt")
+# How the paper's parents are usually abbreviated in file names, so that a miss can print a command that runs.
+_PARENTS = {
+    "phi": "microsoft/phi-4",
+    "qwen": "Qwen/Qwen2.5-14B-Instruct",
+    "mistral": "mistralai/Mistral-7B-Instruct-v0.3",
+}
+_TASKS = {"arith": "arith_steer", "math": "math_steer", "arc": "arc_challenge_steer"}
+
+
+def shipped_folder() -> Path:
+    """The folder of the vectors that come with the package."""
+    return Path(str(importlib.resources.files("lm_eval_steer.shipped")))
+
+
+def shipped_names() -> list[str]:
+    """Names, without suffix, of the vectors that come with the package."""
+    return sorted(path.stem for path in shipped_folder().iterdir() if path.suffix in SUFFIXES)
+
+
+def find_vector(name: str) -> Path:
+    """Resolve `name`, with or without its suffix, to a file.
+
+    Raises:
+        SteeringError: says where it looked and which command would make the file.
+    """
+    folders = [Path(), Path("vectors"), shipped_folder()]
+    if Path(name).is_absolute():
+        folders = folders[:1]
+    suffixes = [""] if Path(name).suffix in SUFFIXES else list(SUFFIXES)
+    for folder in folders:
+        for suffix in suffixes:
+            candidate = folder / f"{name}{suffix}"
+            if is_file(candidate):
+                return candidate
+    name = shortened(name)
+    looked = [f"./{name}", f"./vectors/{name}"] if len(folders) > 1 else [name]
+    shipped = f" and the shipped vectors ({', '.join(shipped_names()) or 'none'})" if len(folders) > 1 else ""
+    places = printable(f"{', '.join(looked)}{shipped}")
+    raise SteeringError(
+        f"no steering vector {quoted(name)}: looked at {places}; make it with: {printable(extract_command(name))}"
+    )
+
+
+def extract_command(name: str) -> str:
+    """The `lm-eval-steer extract` command that would write `name`, parent and task guessed from the name."""
+    suffixed = Path(name).suffix in SUFFIXES  # the name qwen2.5-14b_arc has a dot but no suffix
+    stem = Path(name).stem if suffixed else Path(name).name
+    words = [word for word in re.split(r"[^a-z]+", stem.lower()) if word]
+    parent = next((model for key, model in _PARENTS.items() if any(w.startswith(key) for w in words)), "PARENT_MODEL")
+    task = next((task for key, task in _TASKS.items() if any(w.startswith(key) for w in words)), "gsm8k_steer")
+    out = shlex.quote(name if suffixed else f"{name}.safetensors")
+    return f"lm-eval-steer extract --model_args pretrained={parent} --task {task} --out {out}"

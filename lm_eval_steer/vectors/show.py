@@ -1,0 +1,157 @@
+"""What `lm-eval-steer vectors` prints: a vector's passport and blocks, and how alike two vectors are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from lm_eval_steer.interventions.child import span
+from lm_eval_steer.shapes import is_number
+from lm_eval_steer.text import printable
+from lm_eval_steer.vectors.similarity import LEVEL, Cosines, Null, least_p, p_value, share_beyond
+from lm_eval_steer.vectors.vector import SteeringVector
+
+_SHOWN = 3
+"""Items of a long list that are shown."""
+
+_COLUMNS = {
+    "explained_variance": ("explained variance", "{:.3f}"),
+    "cos_mean_difference": ("cos with mean difference", "{:+.3f}"),
+    "held_out_separation": ("held-out pairs separated", "{:.0%}"),
+    "mean_norm": ("mean ‖h‖", "{:.1f}"),
+}
+
+
+def passport_table(vector: SteeringVector, path: Path) -> Table:
+    """Everything that the file says about itself but its blocks; nothing in it is taken as markup or control code."""
+    table = Table(title=Text(f"Passport of {printable(str(path))}"), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    blocks, width = vector.directions.shape
+    table.add_row("directions", f"{blocks} of width {width}, blocks {span(vector.layers)}")
+    table.add_row("fingerprint", vector.fingerprint)
+    passport = {key: value for key, value in vector.passport.items() if key != "blocks"}
+    for key, value in flat_items({"parent": passport.pop("parent"), **passport}):
+        table.add_row(Text(printable(key)), Text(printable(value)))
+    return table
+
+
+def blocks_table(vector: SteeringVector) -> Table:
+    """Per block: what the passport says of it, and two measures of the direction itself.
+
+    `cos with block before` tells how much the directions change from block to block. `largest component` is the part
+    of the squared length that one component holds: near 1, the direction is one outlier of the residual stream.
+    """
+    said = _blocks_of(vector.passport.get("blocks"))
+    known = [key for key in _COLUMNS if any(is_number(block.get(key)) for block in said.values())]
+    table = Table(title="Directions by block")
+    for column in ("block", *(_COLUMNS[key][0] for key in known), "cos with block before", "largest component"):
+        table.add_column(column, justify="right")
+    rows = vector.directions.astype(np.float64)
+    squares = np.square(rows) / np.square(rows).sum(1, keepdims=True)
+    for i, layer in enumerate(vector.layers):
+        block = said.get(layer, {})
+        cells = [_COLUMNS[key][1].format(block[key]) if is_number(block.get(key)) else "-" for key in known]
+        has_before = i and vector.layers[i - 1] == layer - 1
+        before = f"{_cosine(rows[i], rows[i - 1]):+.3f}" if has_before else "-"
+        table.add_row(str(layer), *cells, before, f"{squares[i].max():.1%} ({squares[i].argmax()})")
+    return table
+
+
+def comparison_table(cosines: Cosines, null: Null) -> Table:
+    """What was observed beside what chance gives."""
+    values, pairs = np.abs(cosines.values), cosines.values.size
+    limit, median = null.quantile(LEVEL), null.quantile(0.5)
+    title = f"{printable(cosines.names[0])} against {printable(cosines.names[1])}: |cos| of {pairs} pairs of blocks"
+    table = Table(title=Text(title))
+    table.add_column("")
+    columns = ("observed", "random directions", f"{LEVEL:.0%} of {len(null.turned_most)} random turns")
+    for column in columns:
+        table.add_column(column, justify="right")
+    row, column_number = np.unravel_index(int(values.argmax()), values.shape)
+    where = f" (block {cosines.layers[0][row]} with {cosines.layers[1][column_number]})"
+    table.add_row("median |cos|", f"{np.median(values):.3f}", f"{median:.3f}", "-")
+    same = np.abs(cosines.same_blocks())
+    if len(same):
+        table.add_row(
+            f"median |cos| of block l with block l ({len(same)})", f"{np.median(same):.3f}", f"{median:.3f}", "-"
+        )
+    table.add_row(
+        "largest |cos|" + where, f"{values.max():.3f}", f"{null.most(pairs):.3f}", _middle(null.turned_most, "{:.3f}")
+    )
+    beyond = f"share beyond {limit:.3f}, the {LEVEL:.0%} quantile of random directions"
+    table.add_row(
+        beyond, f"{share_beyond(cosines, null):.1%}", f"{1 - LEVEL:.1%}", _middle(null.turned_beyond, "{:.1%}")
+    )
+    return table
+
+
+def comparison_notes(cosines: Cosines, null: Null, vectors: tuple[SteeringVector, SteeringVector]) -> list[str]:
+    """Sentences that say how to read the table."""
+    notes = []
+    parents = [printable(vector.passport["parent"]["name"]) for vector in vectors]
+    if vectors[0].fingerprint == vectors[1].fingerprint:
+        notes.append("The two files hold the same directions.")
+    if cosines.widths[0] != cosines.widths[1]:
+        wider = int(cosines.widths[1] > cosines.widths[0])
+        notes.append(
+            f"{printable(cosines.names[wider])} is {cosines.widths[wider]} wide, the other {cosines.width}: compared "
+            f"are the first {cosines.width} components, renormalised as the width map `cut` does; they hold "
+            f"{cosines.kept[wider]:.0%} of its squared length (median)."
+        )
+    if parents[0] != parents[1]:
+        notes.append(
+            f"The parents differ ({parents[0]}, {parents[1]}): component i of one has no common meaning with component "
+            "i of the other, so chance is what to expect."
+        )
+    notes.append(
+        "A random turn is the second vector as a whole in a random orientation. Its blocks stay as alike among each "
+        "other as they are, so one lucky block brings others along, and the share varies more than that of single ones."
+    )
+    p = p_value(cosines, null)
+    told = f"p {'at most' if p <= least_p(null) else '='} {p:.2g}, from share and largest |cos| of the random turns"
+    if p <= 1 - LEVEL:
+        notes.append(f"More alike than chance ({told}).")
+    else:
+        notes.append(f"No evidence that they are more alike than chance ({told}).")
+    return notes
+
+
+def flat_items(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted keys and values as text."""
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            yield from flat_items(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _shown(item)
+
+
+def _shown(item: Any) -> str:
+    if isinstance(item, str):
+        return item
+    if isinstance(item, list) and len(item) > _SHOWN:
+        begun = ", ".join(_shown(one) for one in item[:_SHOWN])
+        return f"{begun}, ... ({len(item)} in all)"
+    return json.dumps(item, ensure_ascii=False)
+
+
+def _blocks_of(said: Any) -> dict[int, dict[str, Any]]:
+    """The passport's blocks by number; nothing where another writer put something else there."""
+    entries = said if isinstance(said, list) else []
+    return {one["block"]: one for one in entries if isinstance(one, dict) and type(one.get("block")) is int}
+
+
+def _cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+def _middle(values: tuple[float, ...], form: str) -> str:
+    """The middle LEVEL of the values."""
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return f"{form.format(low)} to {form.format(high)}"
