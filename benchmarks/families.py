@@ -4,7 +4,8 @@
 
 makes a tiny random model of each family, steers it, and compares text and log-likelihoods of a padded batch at two
 strengths with engines/reference.py, which runs one request at a time without padding or cache. Prompts differ in
-length, and half of them share a beginning. Prints a Markdown table; families of which no tiny model can be made are named.
+length, and half of them share a beginning. Prints a Markdown table; families of which no tiny model can be made are
+named.
 """
 
 from __future__ import annotations

@@ -161,8 +161,9 @@ def test_whatever_the_machine_refuses_is_one_sentence_and_a_bug_keeps_its_traceb
 def test_an_output_that_takes_nothing_more() -> None:
     """A full disk, a reader that leaves, a terminal without α: no traceback, also none while Python ends."""
     code = (
-        "import sys; from lm_eval_steer import cli, embedded; embedded.bring = lambda *names: 'α'\n"
-        "sys.exit(cli.main(['model', 'smollm2', 'x']))"
+        "import sys; from lm_eval_steer.cli import main"
+        "; from lm_eval_steer.vectors import embedded; embedded.bring = lambda *names: 'α'\n"
+        "sys.exit(main.main(['model', 'smollm2', 'x']))"
     )
     command = [sys.executable, "-c", code]
     with open("/dev/full", "w") as full:

@@ -178,7 +178,7 @@ def test_wheel_holds_the_start_up_line_with_a_true_record(wheel: Path) -> None:
         rows = {
             name: (digest, size) for name, digest, size in csv.reader(io.StringIO(archive.read(record_name).decode()))
         }
-    assert content == (ROOT / "lm_eval_steer" / PTH).read_bytes()
+    assert content == (ROOT / "lm_eval_steer" / "plugin" / PTH).read_bytes()
     assert content.startswith(b"import ")
     assert content.count(b"\n") == 1
     digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
@@ -189,14 +189,14 @@ def test_wheel_holds_the_start_up_line_with_a_true_record(wheel: Path) -> None:
 def test_wheel_holds_every_module_task_and_vector_of_the_tree(wheel: Path, tree: Path) -> None:
     endings = (".yaml", ".json", ".jsonl", ".md", ".safetensors", ".py")
     expected = {
-        f"lm_eval_steer/{folder}/{name}"
-        for folder in ("tasks", "vectors")
+        f"lm_eval_steer/{package}/{name}"
+        for folder, package in (("tasks", "tasks"), ("vectors", "shipped"))
         for name in listing(tree / folder)
         if name.endswith(endings)
     }
     endings = (".py", ".yaml", ".html", ".css", ".js")
     expected |= {f"lm_eval_steer/{name}" for name in listing(tree / "lm_eval_steer") if name.endswith(endings)}
-    assert {f"lm_eval_steer/report/page.{kind}" for kind in ("html", "css", "js")} <= expected
+    assert {f"lm_eval_steer/report/page/page.{kind}" for kind in ("html", "css", "js")} <= expected
     assert {f"lm_eval_steer/tasks/{name}/{name}_steer.yaml" for name in ("gsm8k", "arith")} <= expected
     with zipfile.ZipFile(wheel) as archive:
         assert expected <= set(archive.namelist())
@@ -364,7 +364,7 @@ def test_import_of_the_package_imports_no_torch(env: Env) -> None:
 
 def test_start_is_silent_when_the_package_is_gone_or_broken(tmp_path: Path) -> None:
     bare = Env(tmp_path / "env", deps=False)
-    shutil.copy(ROOT / "lm_eval_steer" / PTH, bare.site)
+    shutil.copy(ROOT / "lm_eval_steer" / "plugin" / PTH, bare.site)
     package = bare.site / "lm_eval_steer"
     assert bare.run("import sys; print('lm_eval_steer' in sys.modules)") == ("False\n", "")
     package.mkdir()
@@ -389,7 +389,7 @@ def test_editable_installation(tree: Path, tmp_path: Path) -> None:
     before = listing(tree)
     editable = Env(tmp_path / "env")
     editable.pip("install", "--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed", "-e", tree)
-    assert (editable.site / PTH).read_bytes() == (ROOT / "lm_eval_steer" / PTH).read_bytes()
+    assert (editable.site / PTH).read_bytes() == (ROOT / "lm_eval_steer" / "plugin" / PTH).read_bytes()
     assert not (editable.site / "lm_eval_steer").exists()
     ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
     for name in listing(tree) - before:

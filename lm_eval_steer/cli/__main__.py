@@ -1,5 +1,7 @@
 """`python -m lm_eval_steer.cli`."""
 
+import sys
+
 from lm_eval_steer.cli.main import main
 
-main()
+sys.exit(main())

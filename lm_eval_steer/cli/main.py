@@ -369,7 +369,3 @@ def _layers(text: str) -> Any:
         return json.loads(text) if text.startswith("[") else text
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not understood: use all, 7, 10-20 or [1,4]") from None
-
-
-if __name__ == "__main__":
-    sys.exit(main())
