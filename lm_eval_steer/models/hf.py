@@ -38,8 +38,8 @@ class SteeredHF(Steered, HFLM):
     """HFLM plus steering: h' = h + α·v at the output of every chosen block.
 
     Takes every argument of HFLM and those of the plan (interventions/plan.py). alpha=0 alone takes HFLM's own path, so
-    its responses and log-likelihoods are those of `hf` byte for byte (where no system prompt had to be merged). A set of
-    α is run side by side, requests × α as rows of one batch, and leaves as one response per request by vote.
+    its responses and log-likelihoods are those of `hf` byte for byte (where no system prompt had to be merged). A set
+    of α is run side by side, requests × α as rows of one batch, and leaves as one response per request by vote.
     batch_size is `auto` where none is given, and HFLM's 1 for alpha=0 alone.
 
     Args:
