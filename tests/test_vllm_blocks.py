@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from lm_eval_steer.engines.vllm import blocks as vllm_blocks
 from lm_eval_steer.engines.vllm.blocks import BlockSteering, find_layers
 from lm_eval_steer.engines.vllm.trial import parts
-from lm_eval_steer.interventions.operators import add, add_keep_norm, share_of_norm
+from lm_eval_steer.interventions.operators import add, add_keep_norm
+from lm_eval_steer.interventions.units import share_of_norm
 
 WIDTH, TOKENS = 8, 5
 DIRECTIONS = {

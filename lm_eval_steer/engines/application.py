@@ -9,6 +9,7 @@ import numpy as np
 
 from lm_eval_steer.engines.hf.hooks import Steerer
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.tokens import TOKENS
 
 
 class Application:
@@ -32,7 +33,7 @@ class Application:
 
     def positions(self, prompt: int, new: int) -> int:
         """How many positions of a row are steered: of its `prompt` tokens, and its `new` ones but the last."""
-        return {"all": prompt + new - 1, "prompt": prompt, "generated": new, "last": 1}[self._tokens]
+        return TOKENS[self._tokens].count(prompt, prompt + new - 1)
 
     def imply(self, number: int, positions: int) -> None:
         """Count what a row of a strength implies."""

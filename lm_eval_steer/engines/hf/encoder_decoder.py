@@ -24,7 +24,7 @@ from lm_eval_steer.engines.hf.choices import ScoredRow
 from lm_eval_steer.engines.hf.decode import Generated, drawing
 from lm_eval_steer.engines.hf.hooks import Steerer
 from lm_eval_steer.engines.hf.rows import Finish, Row, autocast
-from lm_eval_steer.interventions.tokens import scoring_mask
+from lm_eval_steer.interventions.tokens import TOKENS, scoring_mask
 
 logger = logging.getLogger(f"lm_eval.{__name__}")
 
@@ -99,7 +99,7 @@ class EncoderDecoderEngine:
             if self._steerer is not None:
                 width = labels.shape[1]
                 start, length = torch.tensor([1], device=lm.device), torch.tensor([width], device=lm.device)
-                mask = scoring_mask(self._tokens, start, length, width)
+                mask = scoring_mask([TOKENS[self._tokens]], start, length, width)
                 steering = self._steerer.scoring(self._strengths[[row.strength]], mask, _index(row))
             with steering, autocast(lm), torch.no_grad():
                 logits = lm.model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).logits[0]

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from lm_eval_steer.engines.doses import Doses
 from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, text_config
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.operators import add, add_keep_norm, share_of_norm
-from lm_eval_steer.interventions.tokens import generation_mask
+from lm_eval_steer.interventions.operators import add, add_keep_norm
+from lm_eval_steer.interventions.tokens import TOKENS, generation_mask
+from lm_eval_steer.interventions.units import share_of_norm
 
 MEASURED = 16
 """Doses are measured on every pass of several positions and on every so many passes of one."""
@@ -151,7 +152,7 @@ class Steerer:
             copies, rest = divmod(len(inputs), len(wide))
             if rest:
                 raise SteeringError(f"{len(inputs)} rows are generated for {len(wide)} requests")
-            mask = generation_mask(tokens, prompts, start, inputs.shape[1])
+            mask = generation_mask([TOKENS[tokens]], prompts, start, inputs.shape[1])
             repeat = [value.repeat_interleave(copies, dim=0) for value in (wide, mask, index)]
             self.next_pass(*repeat)
 

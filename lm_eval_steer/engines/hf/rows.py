@@ -54,7 +54,7 @@ from lm_eval_steer.engines.hf.probes import (
 )
 from lm_eval_steer.engines.hf.stops import StopRows, Stops
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.tokens import generation_mask, scoring_mask
+from lm_eval_steer.interventions.tokens import TOKENS, generation_mask, scoring_mask
 
 logger = logging.getLogger(f"lm_eval.{__name__}")
 
@@ -94,7 +94,7 @@ class RowEngine:
     def __init__(self, lm: HFLM, steerer: Steerer | None, strengths: np.ndarray, tokens: str) -> None:
         self._lm, self._steerer, self._tokens = lm, steerer, tokens
         self._strengths = torch.from_numpy(strengths).to(lm.device)
-        self._steers_prompt = steerer is not None and tokens in ("all", "prompt")
+        self._steers_prompt = steerer is not None and TOKENS[tokens].steers_beginnings
         self._prefixes = Prefixes(partial(bytes_to_keep, lm.device))
         self.application = Application(steerer, strengths, tokens)
         self._told = set[str]()
@@ -187,7 +187,7 @@ class RowEngine:
 
         def step(there: Tensor, waiting: Tensor, start: int, new: int) -> None:
             if self._steerer is not None:
-                steered = generation_mask(self._tokens, mask[there], start, new) & waiting[:, None]
+                steered = generation_mask([TOKENS[self._tokens]], mask[there], start, new) & waiting[:, None]
                 self._next_pass(strengths[there.cpu()], steered)
 
         def is_stopped(row: int, tokens: list[int]) -> bool:
@@ -314,7 +314,7 @@ class RowEngine:
             if self._steerer is not None:
                 contexts = torch.tensor([len(tree.context) for tree in batch], device=device)
                 lengths = torch.tensor([len(tree.tokens) for tree in batch], device=device)
-                mask = scoring_mask(self._tokens, contexts, lengths, width)
+                mask = scoring_mask([TOKENS[self._tokens]], contexts, lengths, width)
                 self._next_pass(torch.tensor([tree.strength for tree in batch]), mask[:, shared:])
             logits = lm.model(**told).logits
         for tree, row in zip(batch, logits, strict=True):

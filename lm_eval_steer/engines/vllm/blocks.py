@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from lm_eval_steer.engines.doses import Doses
 from lm_eval_steer.engines.vllm.trial import Trial, parts
-from lm_eval_steer.interventions.operators import add, add_keep_norm, share_of_norm
+from lm_eval_steer.interventions.operators import add, add_keep_norm
+from lm_eval_steer.interventions.units import share_of_norm
 
 MEASURED = 16
 """Doses are measured on every so many passes, and on the first of each strength."""

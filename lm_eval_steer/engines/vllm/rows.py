@@ -21,7 +21,7 @@ from lm_eval_steer.engines.doses import Sums
 from lm_eval_steer.engines.vllm.spans import FOREVER
 from lm_eval_steer.engines.vllm.worker import ARGUMENT
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.tokens import steered_interval
+from lm_eval_steer.interventions.tokens import TOKENS
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ class RowRunner:
             prompt = TokensPrompt(prompt_token_ids=row.tokens)
             one = copy(params[number])
             if salts[number] is not None:
-                first, end = steered_interval(self.tokens, row.prompt)
+                first, end = TOKENS[self.tokens].interval(row.prompt)
                 end = ends[number] if end is None else min(end, ends[number])
                 one.extra_args = {ARGUMENT: [number, row.strength, first, end]}
                 prompt["cache_salt"] = str(salts[number])
@@ -322,9 +322,9 @@ class RowRunner:
         """Count what a row implies (the last of its new tokens is never run), and what the cache spared of it."""
         if not self._steers or self.salts[row.strength] is None:
             return
-        positions = {"all": prompt + new - 1, "prompt": prompt, "generated": new, "last": 1}[self.tokens]
+        positions = TOKENS[self.tokens].count(prompt, prompt + new - 1)
         self._implied[row.strength] += positions
-        first, end = steered_interval(self.tokens, prompt)
+        first, end = TOKENS[self.tokens].interval(prompt)
         cached = output.num_cached_tokens or 0
         self._corrections[row.strength] += max(0, min(cached, cached if end is None else end) - first)
 

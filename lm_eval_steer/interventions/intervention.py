@@ -1,0 +1,144 @@
+"""Intervention: what is done to a model while it answers; the one thing that engines, records and results all mean."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lm_eval_steer.interventions.operators import OPERATORS
+from lm_eval_steer.interventions.tokens import TOKENS
+from lm_eval_steer.interventions.units import UNITS
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """What happens at one site: the output of one block.
+
+    Attributes:
+        block: number of the block.
+        operator: name in `OPERATORS`.
+        direction: v [hidden], float32.
+        strength: α, a float32 number; what it counts in is the intervention's unit.
+    """
+
+    block: int
+    operator: str
+    direction: np.ndarray
+    strength: float
+
+    @cached_property
+    def sha(self) -> str:
+        """SHA-256 of the direction."""
+        return hashlib.sha256(np.ascontiguousarray(self.direction, dtype="<f4").tobytes()).hexdigest()
+
+    @property
+    def acts(self) -> bool:
+        """Whether it does anything: a strength of 0 under `add` does not."""
+        return OPERATORS[self.operator].acts(self.strength)
+
+
+@dataclass(frozen=True, eq=False)
+class Intervention:
+    """What changes the response to a request, and nothing else. Make it with `intervene`, which makes it canonical.
+
+    Two that do the same are equal and have the same fingerprint: that of the record, the prefix cache, vLLM's salt and
+    the result file.
+
+    Attributes:
+        edits: those that act, by block; none where nothing is steered.
+        unit: of their strengths: `length`, or `dose`, a share of each position's ‖h‖.
+        tokens: which positions are steered, a name in `TOKENS`.
+        sample: number of the sample, for text that a control draws; None for what the task's arguments ask for.
+        temperature: at which it is drawn; None where `sample` is.
+        regrouped: whether requests are put into other batches than usual (the control `identity`).
+    """
+
+    edits: tuple[Edit, ...] = ()
+    unit: str = "length"
+    tokens: str = "all"
+    sample: int | None = None
+    temperature: float | None = None
+    regrouped: bool = False
+
+    @property
+    def acts(self) -> bool:
+        """Whether anything is steered."""
+        return bool(self.edits)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a request is answered as the model answers it by itself."""
+        return not self.edits and self.sample is None
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The blocks that are steered, ascending."""
+        return tuple(edit.block for edit in self.edits)
+
+    @property
+    def steers_beginnings(self) -> bool:
+        """Whether it changes keys and values of a beginning that prompts share."""
+        return self.acts and TOKENS[self.tokens].steers_beginnings
+
+    def content(self) -> dict[str, Any]:
+        """All of it as JSON, directions by their SHA-256."""
+        edits = [
+            {"block": edit.block, "operator": edit.operator, "strength": edit.strength, "direction": edit.sha}
+            for edit in self.edits
+        ]
+        return {
+            "edits": edits,
+            "unit": self.unit,
+            "tokens": self.tokens,
+            "sample": self.sample,
+            "temperature": self.temperature,
+            "regrouped": self.regrouped,
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of `content`."""
+        return hashlib.sha256(json.dumps(self.content(), sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Intervention) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+
+NOTHING = Intervention()
+"""No steering."""
+
+
+def intervene(
+    edits: Iterable[Edit] = (),
+    *,
+    unit: str = "length",
+    tokens: str = "all",
+    sample: int | None = None,
+    temperature: float | None = None,
+    regrouped: bool = False,
+) -> Intervention:
+    """An intervention in its canonical form: edits that act, by block; what has no meaning without them left out.
+
+    Raises:
+        ValueError: for a unit that there is not, and for two edits of one block.
+        SteeringError: for a token rule or an operator that there is not.
+    """
+    acting = tuple(sorted((edit for edit in edits if edit.acts), key=lambda edit: edit.block))
+    blocks = [edit.block for edit in acting]
+    if len(set(blocks)) < len(blocks):
+        raise ValueError(f"two edits of one block: {blocks}")
+    if unit not in UNITS:
+        raise ValueError(f"there is no unit {unit!r}: use one of {', '.join(UNITS)}")
+    _ = TOKENS[tokens]
+    if not acting:
+        unit, tokens = "length", "all"
+    return Intervention(acting, unit, tokens, sample, temperature if sample is not None else None, regrouped)
