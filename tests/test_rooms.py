@@ -1,0 +1,179 @@
+"""Who may import what. The rules keep the harness, vLLM and the screen out of the rooms that must not know them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from imports import read_imports, room
+
+ORDER = (
+    *("", "answers", "plugin", "tasks", "vectors", "interventions", "engines", "axis", "models", "extraction"),
+    *("compare", "sweep", "report", "cli"),
+)
+VLLM = "lm_eval_steer.engines.vllm"
+ROOMS_ABOVE_ENGINES = ("models", "axis", "extraction", "sweep", "compare", "report", "cli", "plugin", "tasks")
+KNOWS_LM_EVAL = (
+    "lm_eval_steer.plugin",
+    "lm_eval_steer.models",
+    "lm_eval_steer.sweep",
+    "lm_eval_steer.cli",
+    "lm_eval_steer.tasks",
+    "lm_eval_steer.extraction.pairs",
+    # A model writes rationales as it answers a task: by the harness's requests and its models.
+    "lm_eval_steer.extraction.rationales",
+    # A pair template is rendered by the very Jinja filter that task files have.
+    "lm_eval_steer.extraction.templates",
+)
+PURE = (
+    "lm_eval_steer.answers",
+    "lm_eval_steer.axis.voting",
+    "lm_eval_steer.compare.stats",
+    "lm_eval_steer.interventions.alphas",
+    "lm_eval_steer.interventions.controls",
+    "lm_eval_steer.interventions.intervention",
+    "lm_eval_steer.interventions.layers",
+    "lm_eval_steer.interventions.operators",
+    "lm_eval_steer.interventions.profiles",
+    "lm_eval_steer.interventions.tokens",
+    "lm_eval_steer.interventions.units",
+    "lm_eval_steer.interventions.width_maps",
+)
+OPEN_TO_ALL = ("lm_eval_steer.errors", "lm_eval_steer.table", "lm_eval_steer.text")
+# math-verify may calculate for ever, so it compares in a process that can be ended.
+NOT_PURE = ("lm_eval_steer.answers._equality", "lm_eval_steer.answers._verifier")
+# Of input and output, and of models.
+IMPURE = (
+    *("os", "io", "pathlib", "shutil", "tempfile", "glob", "subprocess", "socket", "urllib", "fcntl", "filelock"),
+    *("safetensors", "datasets", "huggingface_hub", "accelerate", "transformers", "lm_eval", "vllm"),
+)
+
+
+def _below(name: str, *prefixes: str) -> bool:
+    """Whether a dotted name is one of these or inside of one."""
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+# Each rule is told a module and a name that it imports, and says whether that breaks it.
+
+
+def _harness(module: str, target: str) -> bool:
+    return _below(target, "lm_eval") and not _below(module, *KNOWS_LM_EVAL)
+
+
+def _vllm(module: str, target: str) -> bool:
+    return _below(target, "vllm") and not _below(module, VLLM)
+
+
+def _private_vllm(module: str, target: str) -> bool:
+    """`from vllm import LLM` is its public face; what lies deeper moves with every release."""
+    return target.startswith("vllm.") and target[len("vllm.")].islower() and module != f"{VLLM}.versions"
+
+
+def _engine(module: str, target: str) -> bool:
+    return _below(module, "lm_eval_steer.engines") and _below(
+        target, *(f"lm_eval_steer.{name}" for name in ROOMS_ABOVE_ENGINES)
+    )
+
+
+def _pure(module: str, target: str) -> bool:
+    if not _below(module, *PURE) or module in NOT_PURE:
+        return False
+    return _below(target, *IMPURE) or (_below(target, "lm_eval_steer") and not _below(target, *PURE, *OPEN_TO_ALL))
+
+
+def _rendering(module: str, target: str) -> bool:
+    return _below(module, "lm_eval_steer.compare") and _below(target, "rich", "matplotlib", "jinja2")
+
+
+def _upwards(module: str, target: str) -> bool:
+    return _below(target, "lm_eval_steer") and ORDER.index(room(target)) > ORDER.index(room(module))
+
+
+RULES: dict[str, tuple[Callable[[str, str], bool], set[str]]] = {
+    "only the rooms that meet the harness import lm_eval": (
+        _harness,
+        {
+            "lm_eval_steer.axis.axis",
+            "lm_eval_steer.axis.jobs",
+            "lm_eval_steer.axis.options",
+            "lm_eval_steer.axis.vote_key",
+            "lm_eval_steer.engines.hf.arguments",
+            "lm_eval_steer.engines.hf.encoder_decoder",
+            "lm_eval_steer.engines.hf.memory",
+            "lm_eval_steer.engines.hf.rows",
+            "lm_eval_steer.engines.hf.stops",
+        },
+    ),
+    "only engines/vllm imports vllm": (_vllm, {"lm_eval_steer.models.vllm"}),
+    "only engines/vllm/versions.py imports what is private in vllm": (
+        _private_vllm,
+        {
+            "lm_eval_steer.engines.vllm.arguments",
+            "lm_eval_steer.engines.vllm.compiled",
+            "lm_eval_steer.engines.vllm.rows",
+            "lm_eval_steer.engines.vllm.start",
+            "lm_eval_steer.engines.vllm.worker",
+        },
+    ),
+    "engines know interventions and tokens, and no room above them": (_engine, {"lm_eval_steer.engines.vllm.start"}),
+    "pure rooms import pure rooms, and nothing that reads, writes or loads models": (_pure, set()),
+    "compare/ renders nothing": (_rendering, set()),
+    "a room imports the rooms before it in ORDER, so there are no circles": (
+        _upwards,
+        {
+            "lm_eval_steer.engines.vllm.start",
+            "lm_eval_steer.interventions.plan",
+            "lm_eval_steer.vectors.show",
+            "lm_eval_steer.vectors.similarity",
+        },
+    ),
+}
+"""Each rule with the modules that still break it. The set is exact: a module that obeys leaves it."""
+
+
+@pytest.fixture(scope="module")
+def imports() -> dict[str, set[str]]:
+    return read_imports()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_module_imports_what_its_room_may(rule: str, imports: dict[str, set[str]]) -> None:
+    breaks, known = RULES[rule]
+    found = {
+        module: sorted(target for target in targets if breaks(module, target)) for module, targets in imports.items()
+    }
+    broken = {module: targets for module, targets in found.items() if targets}
+    assert {module: targets for module, targets in broken.items() if module not in known} == {}, rule
+    assert known - set(broken) == set(), f"these obey now: {rule}"
+
+
+def test_every_import_statement_is_read(tmp_path: Path) -> None:
+    """Also those inside a function, for annotations alone, and of a name that is a module."""
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "__init__.py").write_text("from lm_eval_steer.room.noun import verb\n")
+    (tmp_path / "room" / "noun.py").write_text(
+        "from typing import TYPE_CHECKING\nimport lm_eval.tasks as t\nif TYPE_CHECKING:\n    import vllm\n"
+        "def verb():\n    from lm_eval_steer import room\n    from lm_eval_steer.room import noun, other, name\n"
+    )
+    (tmp_path / "room" / "other.py").write_text("")
+    assert read_imports({"lm_eval_steer": tmp_path}) == {
+        "lm_eval_steer.room": {"lm_eval_steer.room.noun"},
+        "lm_eval_steer.room.noun": {
+            "typing.TYPE_CHECKING",
+            "lm_eval.tasks",
+            "vllm",
+            "lm_eval_steer.room",
+            "lm_eval_steer.room.other",
+        },
+        "lm_eval_steer.room.other": set(),
+    }
+
+
+def test_the_package_itself_imports_neither_torch_nor_transformers() -> None:
+    code = "import sys, lm_eval_steer; print({'torch', 'transformers', 'lm_eval', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
