@@ -11,7 +11,7 @@ VLLM_BIN := $(VLLM_VENV)/bin
 demo: $(VENV)/ready
 	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
 
-test: $(VENV)/quantised lint browser
+test: $(VENV)/quantised lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-vllm: $(VLLM_VENV)/ready
@@ -22,7 +22,8 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The page of `lm-eval-steer report` is tested in Chromium.
+# The page of `lm-eval-steer report` is tested in Chromium. Where it is missing, `make test` says so and skips those tests;
+# this installs it, as root.
 browser:
 	bash scripts/browser.sh
 

@@ -7,4 +7,4 @@ if command -v apt-get >/dev/null; then
   as_root=$([ "$(id -u)" = 0 ] || echo sudo)
   $as_root apt-get update -qq && $as_root apt-get install -y -qq --no-install-recommends chromium chromium-driver || true
 fi
-found || { echo "make test needs chromium and chromedriver on PATH: install both with your package manager" >&2; exit 1; }
+found || { echo "the tests of the page need chromium and chromedriver on PATH: install both with your package manager" >&2; exit 1; }

@@ -74,6 +74,12 @@ class Browser:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
+def missing() -> str:
+    """Why pages cannot be tested here and what helps; nothing where they can."""
+    absent = [program for program in ("chromium", "chromedriver") if shutil.which(program) is None]
+    return f"{' and '.join(absent)} not found on PATH: `make browser` installs what is missing" if absent else ""
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser with a profile of its own."""

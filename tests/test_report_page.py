@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 import reports
-from browser import Browser, chromium
+from browser import Browser, chromium, missing
+from conftest import ROOT
 from lm_eval_steer.report.page import write_page
 from lm_eval_steer.report.tables import read_leaderboard
 
@@ -31,6 +33,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def window() -> Iterator[Browser]:
+    if why := missing():
+        pytest.skip(why)
     with chromium() as browser:
         yield browser
 
@@ -45,6 +49,26 @@ def browser(window: Browser) -> Iterator[Browser]:
     assert window.complaints() == []
     asked = [address for address in window.requests() if not address.startswith(("file:", "data:,", "about:"))]
     assert asked == []
+
+
+def test_without_chromium_the_tests_are_skipped_with_the_command_that_helps(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`make test` installs nothing as root; CI asks for it, so there nothing is skipped."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert missing() == "chromium and chromedriver not found on PATH: `make browser` installs what is missing"
+    monkeypatch.undo()
+    steps = {target: plan(target) for target in ("test", "browser")}
+    assert "browser.sh" not in steps["test"]
+    assert "browser.sh" in steps["browser"]
+    assert "sudo" in (ROOT / "scripts" / "browser.sh").read_text()
+    commands = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert commands.index("make browser") < commands.index("make test")
+
+
+def plan(target: str) -> str:
+    """What make would run for a target."""
+    return subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 def arrive(browser: Browser, page: Path, fragment: str = "") -> None:
