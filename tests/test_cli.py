@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -108,9 +109,14 @@ def test_a_list_in_a_string_of_model_args_is_explained(tiny_folder: Path, vector
 
 
 def test_help_names_every_command_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("extract", "rationales", "model", "sweep", "leaderboard", "figures", "report"):
+    words = ("extract", "rationales", "model", "sweep", "leaderboard", "figures", "report", "vectors")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = re.findall(r"^    (\w+)(?:  |$)", capsys.readouterr().out, re.MULTILINE)
+    assert listed == list(words)
+    for command in (*words, "vectors show", "vectors compare"):
         with pytest.raises(SystemExit) as stopped:
-            main([command, "--help"])
+            main([*command.split(), "--help"])
         assert stopped.value.code == 0
         assert f"example:\n  lm-eval-steer {command}" in capsys.readouterr().out
 

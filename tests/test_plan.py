@@ -14,7 +14,7 @@ import pytest
 
 from conftest import make_vector
 from lm_eval_steer.axis.record import Record, digest, read_lines
-from lm_eval_steer.cli.main import _parser
+from lm_eval_steer.cli.main import make_parser
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.plan import SteeringPlan
 
@@ -196,10 +196,10 @@ def test_the_home_folder_is_one_wherever_a_path_is_given(tmp_path: Path, monkeyp
     assert (tmp_path / "record").is_dir()
     assert list(read_lines("~/record")) == []
     line = ["sweep", "--model_args", "pretrained=x", "--tasks", "a", "--alpha", "paper", "--output_path=~/sweep"]
-    assert _parser().parse_args(line).output_path == str(tmp_path / "sweep")
-    assert _parser().parse_args(["leaderboard", "~/sweep"]).folders == [str(tmp_path / "sweep")]
-    assert _parser().parse_args(["figures", "x", "--out=~/drawn"]).out == str(tmp_path / "drawn")
-    compared = _parser().parse_args(["vectors", "compare", "~/mine.pt", "~/other.pt"])
+    assert make_parser().parse_args(line).output_path == str(tmp_path / "sweep")
+    assert make_parser().parse_args(["leaderboard", "~/sweep"]).folders == [str(tmp_path / "sweep")]
+    assert make_parser().parse_args(["figures", "x", "--out=~/drawn"]).out == str(tmp_path / "drawn")
+    compared = make_parser().parse_args(["vectors", "compare", "~/mine.pt", "~/other.pt"])
     assert [compared.first, compared.second] == [str(tmp_path / "mine.pt"), str(tmp_path / "other.pt")]
 
 

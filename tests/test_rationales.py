@@ -272,7 +272,7 @@ def test_rationales_command(tiny_folder: Path, tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "lm_eval_steer.cli.main",
+        "lm_eval_steer.cli",
         "rationales",
         "--model_args",
         f"pretrained={tiny_folder}",

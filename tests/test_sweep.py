@@ -32,7 +32,7 @@ from conftest import make_vector
 from fixtures.parity.rule import answer, target
 from lm_eval_steer.answers import NO_ANSWER
 from lm_eval_steer.axis.record import VOLATILE, Line, read_lines
-from lm_eval_steer.cli.main import _parser, main
+from lm_eval_steer.cli.main import main, make_parser
 from lm_eval_steer.compare.runs import read_runs
 from lm_eval_steer.compare.stats import mcnemar
 from lm_eval_steer.errors import SteeringError
@@ -380,15 +380,17 @@ def test_the_command_reads_what_lm_eval_reads() -> None:
         "--seed 1,None,3 --metadata '{\"lengths\": [1, 2]}' --limit 0.5 --apply_chat_template rag --device cuda:1 "
         "--trust_remote_code --confirm_run_unsafe_code --output_path out"
     )
-    ours = vars(_parser().parse_args(["sweep", *words, "--alpha", "1"]))
+    ours = vars(make_parser().parse_args(["sweep", *words, "--alpha", "1"]))
     theirs = vars(HarnessCLI()._parser.parse_args(["run", *words]))
     names = [word.removeprefix("--") for word in words if word.startswith("--")]
     assert {name: ours[name] for name in names} == {name: theirs[name] for name in names}
     assert ours["seed"] == [1, None, 3, 1234]
-    bare = vars(_parser().parse_args(["sweep", "--model_args", "pretrained=m", "--tasks", "a", "--output_path", "out"]))
+    bare = vars(
+        make_parser().parse_args(["sweep", "--model_args", "pretrained=m", "--tasks", "a", "--output_path", "out"])
+    )
     assert bare["batch_size"] == "auto"
     with pytest.raises(SystemExit):
-        _parser().parse_args(["sweep", *words, "--gen_kwargs", "{'until': 1}"])
+        make_parser().parse_args(["sweep", *words, "--gen_kwargs", "{'until': 1}"])
 
 
 # Strengths by block

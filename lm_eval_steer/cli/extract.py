@@ -1,0 +1,81 @@
+"""`lm-eval-steer extract`: a steering vector from a parent model."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from lm_eval_steer import plugin
+from lm_eval_steer.cli.arguments import PAIRS, Pairs, add_command, pick, read_layers, read_path
+from lm_eval_steer.cli.output import make_console, steered
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.text import shortened
+
+
+def add(group: Any) -> None:
+    """Enter the command and its arguments."""
+    parser = add_command(
+        group,
+        "extract",
+        run,
+        "extract a steering vector from a parent model",
+        "lm-eval-steer extract --model_args pretrained=microsoft/phi-4,dtype=bfloat16 --task gsm8k_steer "
+        "--out phi4_gsm8k.safetensors",
+    )
+    option = parser.add_argument
+    option(
+        "--model_args",
+        nargs="+",
+        required=True,
+        action=Pairs,
+        metavar=PAIRS,
+        help="the parent: pretrained=ID_OR_DIR and any other argument of the harness's `hf` model",
+    )
+    option("--task", help="task whose extraction rows make the pairs (gsm8k_steer, arith_steer)")
+    option(
+        "--pairs",
+        type=read_path,
+        metavar="FILE",
+        help='JSONL of {"positive": text, "negative": text} instead of a task',
+    )
+    option(
+        "--rationales",
+        type=read_path,
+        metavar="FILE",
+        help="reasoning for a task that has none (lm-eval-steer rationales)",
+    )
+    option(
+        "--pair_template", type=read_path, metavar="FILE", help="YAML of pair templates instead of the package's own"
+    )
+    option("--out", required=True, type=read_path, metavar="FILE", help="the vector file, .safetensors or .pt")
+    option("--n", type=int, help="number of pairs (default: 128 rows of a task, all pairs of a file)")
+    option("--method", default="pca", help="pca (default, as RepE) or mean (normalised mean difference)")
+    option("--normalize_differences", action="store_true", help="unit differences first (the paper's formula)")
+    option("--layers", type=read_layers, default="all", help="blocks to read: all, 7, 10-20 or [1,4]")
+    option("--device", help="cuda, cuda:1, cpu, mps (default: as the harness chooses)")
+    option("--batch_size", type=int, default=8, help="texts per forward pass (default: 8)")
+    option("--seed", type=int, default=0, help="chooses rows and the order inside pairs (default: 0)")
+    option("--apply_chat_template", action="store_true", help="ask the parent through its chat template")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read the vector by Algorithm 1 of the paper, write it, and show how it steers."""
+    plugin.install(force=True)
+    from lm_eval_steer.extraction.extract import ExtractionArgs, extract, load_parent, load_source
+    from lm_eval_steer.extraction.keep import keep
+    from lm_eval_steer.extraction.report import make_table
+    from lm_eval_steer.files import refuse_unwritable
+
+    wanted = pick(ExtractionArgs, args)
+    if Path(args.out).suffix not in (".safetensors", ".pt"):
+        raise SteeringError(f"--out {shortened(args.out)}: name a .safetensors or a .pt file")
+    refuse_unwritable(os.path.expanduser(args.out))  # now, not after an hour on a large parent
+    source = load_source(wanted)
+    vector = extract(wanted, source, load_parent(args.model_args or {}, args.device))
+    keep(vector, args.out)
+    make_console().print(make_table(vector))
+    print(f"Wrote {args.out} ({len(vector.layers)} directions of width {vector.directions.shape[1]}). Use it:")
+    task = args.task or "gsm8k_steer"
+    print(f"  lm_eval --model steered-hf --model_args {steered(args.out)} --tasks {task}")

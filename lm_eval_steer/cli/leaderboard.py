@@ -1,0 +1,46 @@
+"""`lm-eval-steer leaderboard`: does steering help, by how much, and is it the concept?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from lm_eval_steer.cli.arguments import add_command
+from lm_eval_steer.cli.output import make_console
+from lm_eval_steer.cli.results import add_results, result_folders
+from lm_eval_steer.text import printable
+
+
+def add(group: Any) -> None:
+    """Enter the command and its arguments."""
+    parser = add_command(
+        group,
+        "leaderboard",
+        run,
+        "compare runs with their unsteered baseline, paired by document",
+        "lm-eval-steer leaderboard sweep --layout table1 --format markdown",
+    )
+    option = parser.add_argument
+    option(
+        "--format", choices=("rich", "markdown", "csv", "json", "latex", "html"), default="rich", help="(default: rich)"
+    )
+    option(
+        "--layout",
+        choices=("flat", "table1", "best_alpha"),
+        default="flat",
+        help="every arm (flat, default), the paper's Table 1, or its Appendix C",
+    )
+    option("--sort", default="", metavar="COLUMN", help="sort rows by best, change, holm_p, child, ...")
+    add_results(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the table, and the command that comes next where it does not get into the table's way."""
+    from lm_eval_steer.report.tables import next_command, read_leaderboard, render
+
+    board = read_leaderboard(result_folders(args), args.child, args.parent, args.task, args.sort)
+    console = make_console(120)
+    sys.stdout.write(render(board, args.format, args.layout, console))
+    why, command = next_command(board, args.format)
+    print(f"{why}\n  {printable(command)}", file=sys.stdout if args.format == "rich" else sys.stderr)

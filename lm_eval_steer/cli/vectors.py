@@ -1,0 +1,88 @@
+"""`lm-eval-steer vectors`: look at vector files, `show` at one and `compare` at two."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lm_eval_steer.cli.arguments import add_command, read_path
+from lm_eval_steer.cli.output import make_console, quote, steered
+from lm_eval_steer.text import printable
+
+
+def add(group: Any) -> None:
+    """Enter both commands and their arguments."""
+    vectors = group.add_parser(
+        "vectors",
+        help="look at vector files",
+        description="Look at vector files.",
+        epilog="example:\n  lm-eval-steer vectors show smollm2_arith",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = vectors.add_subparsers(required=True, metavar="action")
+    parser = add_command(
+        actions,
+        "show",
+        show,
+        "show a vector's passport and its blocks",
+        "lm-eval-steer vectors show smollm2_arith",
+        "vectors show",
+    )
+    parser.add_argument(
+        "vector", type=read_path, metavar="FILE", help="a vector file, or the name of one as for `vectors=`"
+    )
+    parser = add_command(
+        actions,
+        "compare",
+        compare,
+        "compare the directions of two vectors with each other, and with what random directions give",
+        "lm-eval-steer vectors compare smollm2_arith smollm2_gsm8k --out compare.svg",
+        "vectors compare",
+    )
+    option = parser.add_argument
+    option("first", type=read_path, metavar="A", help="a vector file, or the name of one as for `vectors=`")
+    option("second", type=read_path, metavar="B", help="another, of any width and number of blocks")
+    option("--out", type=read_path, metavar="FILE", help="draw the figure: heatmap and histogram, as .svg or .png")
+
+
+def show(args: argparse.Namespace) -> None:
+    """Print what a vector file says about itself, and what its directions are like."""
+    from lm_eval_steer.vectors.catalog import find_vector
+    from lm_eval_steer.vectors.show import blocks_table, passport_table
+    from lm_eval_steer.vectors.vector import SteeringVector
+
+    path = find_vector(args.vector)
+    vector = SteeringVector.load(path)
+    console = make_console()
+    console.print(passport_table(vector, path))
+    console.print(blocks_table(vector))
+    print("Compare it with another, or steer with it:")
+    print(f"  lm-eval-steer vectors compare {quote([args.vector])} OTHER --out compare.svg")
+    print(f"  lm_eval --model steered-hf --model_args {steered(args.vector)} --tasks TASK")
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Print how alike two vectors are, beside what chance gives (the paper's Figure 2), and draw it where asked to."""
+    from lm_eval_steer.report.figures import check_figure, correlation, save_figure
+    from lm_eval_steer.vectors.catalog import find_vector
+    from lm_eval_steer.vectors.show import comparison_notes, comparison_table
+    from lm_eval_steer.vectors.similarity import chance
+    from lm_eval_steer.vectors.similarity import compare as cosines_of
+    from lm_eval_steer.vectors.vector import SteeringVector
+
+    if args.out is not None:
+        check_figure(args.out)
+    first, second = (SteeringVector.load(find_vector(name)) for name in (args.first, args.second))
+    cosines = cosines_of(first, second, (Path(args.first).name, Path(args.second).name))
+    null = chance(first, second)
+    console = make_console()
+    console.print(comparison_table(cosines, null))
+    for note in comparison_notes(cosines, null, (first, second)):
+        console.print(f"- {note}", markup=False, highlight=False)
+    if args.out is not None:
+        print(printable(f"Wrote {save_figure(correlation(cosines, null), args.out)}. Look at the vectors:"))
+        print(f"  lm-eval-steer vectors show {quote([args.first])}")
+    else:
+        print("Draw it:")
+        print(f"  lm-eval-steer vectors compare {quote([args.first, args.second])} --out compare.svg")
