@@ -16,6 +16,7 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.alphas import alpha_name, read_alphas
 from lm_eval_steer.interventions.child import ChildVector, span, transfer
 from lm_eval_steer.interventions.controls import CONTROL_TEMPERATURE, Control, apply_control, read_control
+from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
 from lm_eval_steer.interventions.layers import read_layers
 from lm_eval_steer.interventions.profiles import check_profile, read_profile
 from lm_eval_steer.interventions.width_maps import WIDTH_MAPS
@@ -286,6 +287,34 @@ class SteeringPlan:
                 "it there, or change layers"
             )
         return table
+
+    def interventions(self, blocks: int, child: ChildVector | None) -> tuple[Intervention, ...]:
+        """What each variant does to a child, in their order.
+
+        Args:
+            blocks: how many blocks the child has.
+            child: the vector, or its control, in the child's space (`fit`); None where there is none.
+
+        Raises:
+            SteeringError: as `strengths`.
+        """
+        directions = child.directions if child else {}
+        operator = "add_keep_norm" if self.normalize else "add"
+        regrouped = self.control is not None and self.control.kind == "identity"
+        return tuple(
+            intervene(
+                (
+                    Edit(block, operator, direction, float(strength))
+                    for (block, direction), strength in zip(directions.items(), row, strict=True)
+                ),
+                unit="dose" if self.dose else "length",
+                tokens=self.tokens,
+                sample=variant.sample,
+                temperature=self.temperature,
+                regrouped=regrouped,
+            )
+            for variant, row in zip(self.variants, self.strengths(blocks, list(directions)), strict=True)
+        )
 
     def refuse_overflow(self, child: ChildVector | None, strengths: np.ndarray, dtype: str) -> None:
         """Refuse strengths whose shifts are no numbers in the model's dtype, and warn of those whose squares are none.
