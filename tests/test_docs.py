@@ -1,10 +1,51 @@
-"""What the pages of docs/ say of the repository is there."""
+"""What the pages say of the repository is there: files, folders, headings, tests."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+import pytest
 
 from conftest import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "tasks").rglob("*.md"))]
+
+FOLDERS = ("lm_eval_steer", "tasks", "vectors", "docs", "tests", "benchmarks", "scripts", "build_tools", ".ci")
+
+
+@pytest.fixture(scope="module")
+def places() -> set[str]:
+    """Every file and folder of the repository as pages may name it: by its whole path, or by the end of it."""
+    files = [path.relative_to(ROOT) for path in ROOT.iterdir() if path.is_file()]
+    files += [path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
+    whole = {path for file in files for path in (file.as_posix(), *(f"{folder}/" for folder in file.parents))}
+    return {end for path in whole for end in _ends(path)}
+
+
+def _ends(path: str) -> list[str]:
+    names = path.rstrip("/").split("/")
+    closing = "/" if path.endswith("/") else ""
+    return ["/".join(names[start:]) + closing for start in range(len(names))]
+
+
+def _headings(page: Path) -> set[str]:
+    """Anchors of a page, as GitHub makes them of its headings."""
+    heads = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_file_folder_and_link_of_a_page_is_there(page: Path, places: set[str]) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`([\w./-]+(?:\.py|\.sh|/))(?:::\w+)?`", text)
+    assert [name for name in named if name not in places and not name.startswith("DIR/")] == []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" not in target:
+            path, _, anchor = target.partition("#")
+            linked = (page.parent / path).resolve() if path else page
+            assert linked.exists(), target
+            assert not anchor or anchor in _headings(linked), target
 
 
 def test_every_test_that_a_fault_names_is_there() -> None:
