@@ -7,6 +7,7 @@ import pytest
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.directions import find_direction, shuffle_orders
+from lm_eval_steer.extraction.methods import METHODS
 
 
 def hidden_states(pairs: int = 60, width: int = 24, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -111,3 +112,22 @@ def test_refusals() -> None:
         find_direction(np.zeros((8, 4)), shuffle_orders(8, 0), "mean")
     with pytest.raises(SteeringError, match="NaN or infinite"):
         find_direction(np.full((8, 4), np.nan), shuffle_orders(8, 0))
+
+
+def test_a_method_of_others_is_fitted_judged_and_brought_to_length_one() -> None:
+    positive, negative = hidden_states()
+    orders = shuffle_orders(len(positive), 0)
+    METHODS.add("median", lambda differences, orders: np.median(differences, axis=0))
+    METHODS.add("wide", lambda differences, orders: np.ones(3))
+    try:
+        found = find_direction(positive - negative, orders, "median")
+        with pytest.raises(SteeringError, match=r"method wide returns \[3\] for differences .* \[60, 24\]: .* \[24\]$"):
+            find_direction(positive - negative, orders, "wide")
+    finally:
+        METHODS.remove("median")
+        METHODS.remove("wide")
+    median = np.median(positive - negative, axis=0)
+    assert np.allclose(found.vector, median / np.linalg.norm(median), atol=1e-6)
+    assert found.held_out_separation > 0.95
+    with pytest.raises(SteeringError, match=r"^there is no extraction method 'median': use one of pca, mean$"):
+        find_direction(positive - negative, orders, "median")

@@ -51,7 +51,11 @@ def add(group: Any) -> None:
     )
     option("--out", required=True, type=read_path, metavar="FILE", help="the vector file, .safetensors or .pt")
     option("--n", type=int, help="number of pairs (default: 128 rows of a task, all pairs of a file)")
-    option("--method", default="pca", help="pca (default, as RepE) or mean (normalised mean difference)")
+    option(
+        "--method",
+        default="pca",
+        help="pca (default, as RepE), mean (normalised mean difference) or one that another package brings",
+    )
     option("--normalize_differences", action="store_true", help="unit differences first (the paper's formula)")
     option("--layers", type=read_layers, default="all", help="blocks to read: all, 7, 10-20 or [1,4]")
     option("--device", help="cuda, cuda:1, cpu, mps (default: as the harness chooses)")

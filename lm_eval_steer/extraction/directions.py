@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.decomposition import PCA
 from sklearn.model_selection import KFold
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.extraction.methods import METHODS
 
-METHODS = ("pca", "mean")
 FOLDS = 5
 
 
@@ -49,12 +48,12 @@ def find_direction(
     Args:
         differences: float32 [pairs, hidden], positive minus negative.
         orders: int [pairs] of +1 and -1 (`shuffle_orders`).
-        method: `pca`, the first component of the shuffled differences, its sign by the labels (RepE's PCARepReader),
-            or `mean`, the normalised mean difference.
+        method: a name in `METHODS`.
         normalize_differences: bring each difference to length 1 first (the paper's formula).
 
     Raises:
-        SteeringError: when the pairs do not differ or are fewer than two.
+        SteeringError: when the pairs do not differ or are fewer than two, for a method that is not there, and for one
+            that returns no direction of the width of its differences.
     """
     if len(differences) < 2:
         raise SteeringError(f"{len(differences)} pair is not enough to find a direction: use at least 2")
@@ -78,13 +77,13 @@ def find_direction(
 
 
 def _fit(differences: np.ndarray, orders: np.ndarray, method: str) -> np.ndarray:
-    if method == "mean":
-        vector = differences.mean(axis=0)
-    else:
-        vector = PCA(n_components=1, svd_solver="full").fit(differences * orders[:, None]).components_[0]
-        higher = differences @ vector
-        if np.mean(higher > 0) < np.mean(higher < 0):
-            vector = -vector
+    """What a method finds, brought to length 1."""
+    vector = METHODS[method](differences, orders)
+    if vector.shape != differences.shape[1:]:
+        raise SteeringError(
+            f"the extraction method {method} returns {list(vector.shape)} for differences of the shape "
+            f"{list(differences.shape)}: let it return [{differences.shape[1]}]"
+        )
     length = float(np.linalg.norm(vector))
     if not np.isfinite(length) or length < 1e-12:
         raise SteeringError("positive and negative sides give the same block outputs: the pairs do not differ")

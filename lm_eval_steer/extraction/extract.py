@@ -18,7 +18,8 @@ from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, text_config
 from lm_eval_steer.engines.hf.probes import require_causal
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.capture import capture_differences
-from lm_eval_steer.extraction.directions import METHODS, find_direction, shuffle_orders
+from lm_eval_steer.extraction.directions import find_direction, shuffle_orders
+from lm_eval_steer.extraction.methods import METHODS
 from lm_eval_steer.extraction.pairs import ContrastPair, candidates, load_task, read_pairs, task_pairs
 from lm_eval_steer.extraction.prompts import ParentTemplate
 from lm_eval_steer.extraction.rationales import read_rationales
@@ -39,7 +40,7 @@ class ExtractionArgs:
         task: the task whose extraction rows make the pairs.
         pairs: a JSONL file of pairs instead.
         n: number of pairs; None takes 128 of a task's rows, and all pairs of a file.
-        method: `pca` or `mean` (directions.py).
+        method: how a direction is found, a name in `METHODS`.
         normalize_differences: unit differences before the fit.
         layers: the parent's blocks to read.
         batch_size: texts per forward pass.
@@ -64,8 +65,7 @@ class ExtractionArgs:
     def __post_init__(self) -> None:
         if self.task is None and self.pairs is None:
             raise SteeringError("nothing to extract from: name a --task or a file of --pairs")
-        if self.method not in METHODS:
-            raise SteeringError(f"method {self.method!r} is not understood: use one of {', '.join(METHODS)}")
+        METHODS[self.method]  # refuses a name that is not there
         for name in ("n", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
