@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from imports import read_imports, room
+from imports import ROOMS, draw, read_imports, room, without_implied
 
-ORDER = (
-    *("", "answers", "plugin", "tasks", "vectors", "interventions", "engines", "axis", "models", "extraction"),
-    *("compare", "sweep", "report", "cli"),
-)
 VLLM = "lm_eval_steer.engines.vllm"
 ROOMS_ABOVE_ENGINES = ("models", "axis", "extraction", "sweep", "compare", "report", "cli", "plugin", "tasks")
 KNOWS_LM_EVAL = (
@@ -90,7 +87,7 @@ def _rendering(module: str, target: str) -> bool:
 
 
 def _upwards(module: str, target: str) -> bool:
-    return _below(target, "lm_eval_steer") and ORDER.index(room(target)) > ORDER.index(room(module))
+    return _below(target, "lm_eval_steer") and ROOMS.index(room(target)) > ROOMS.index(room(module))
 
 
 RULES: dict[str, tuple[Callable[[str, str], bool], set[str]]] = {
@@ -122,7 +119,7 @@ RULES: dict[str, tuple[Callable[[str, str], bool], set[str]]] = {
     "engines know interventions and tokens, and no room above them": (_engine, {"lm_eval_steer.engines.vllm.start"}),
     "pure rooms import pure rooms, and nothing that reads, writes or loads models": (_pure, set()),
     "compare/ renders nothing": (_rendering, set()),
-    "a room imports the rooms before it in ORDER, so there are no circles": (
+    "a room imports the rooms before it in ROOMS, so there are no circles": (
         _upwards,
         {
             "lm_eval_steer.engines.vllm.start",
@@ -171,6 +168,19 @@ def test_every_import_statement_is_read(tmp_path: Path) -> None:
         },
         "lm_eval_steer.room.other": set(),
     }
+
+
+def test_the_picture_leaves_out_what_other_arrows_imply_and_sets_each_room_above_what_it_imports() -> None:
+    alone: dict[str, set[str]] = {name: set() for name in ROOMS}
+    edges = alone | {"answers": {""}, "tasks": {"answers", ""}, "cli": {"tasks", "plugin", ""}}
+    assert without_implied(edges) == alone | {"answers": {""}, "tasks": {"answers"}, "cli": {"tasks", "plugin"}}
+    picture = draw(edges)
+    assert picture == draw(dict(reversed(edges.items())))
+    assert picture.count('<path d="M') == 4 + 1  # and the head of the arrows
+    heights = {name: int(y) for y, name in re.findall(r'y="(\d+)">(cli|tasks|answers|plugin)</text>', picture)}
+    assert heights["cli"] < heights["tasks"] < heights["answers"] < heights["plugin"]
+    with pytest.raises(ValueError, match="tasks imports cli, which does not stand before it"):
+        draw(alone | {"tasks": {"cli"}})
 
 
 def test_the_package_itself_imports_neither_torch_nor_transformers() -> None:
