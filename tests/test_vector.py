@@ -23,6 +23,8 @@ from safetensors.torch import save_file as save_torch_file
 
 from conftest import ROOT, make_vector
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.vectors.catalog import find_vector
+from lm_eval_steer.vectors.formats import FORMATS, Format
 from lm_eval_steer.vectors.vector import SteeringVector
 
 GOLDEN = ROOT / "tests" / "golden_vectors"
@@ -199,6 +201,37 @@ def test_a_passport_that_no_file_can_hold_is_refused_at_construction(passport: d
 def test_fields_that_contradict_each_other(directions: np.ndarray, layers: tuple, words: str) -> None:
     with pytest.raises(SteeringError, match=words):
         SteeringVector(directions, layers, {"parent": PARENT})
+
+
+# Formats of others
+
+
+def test_a_format_of_others_is_chosen_by_suffix_and_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two formats may share a suffix; one that is read only is saved by none."""
+
+    def read(path: Path) -> tuple[Any, dict[int, np.ndarray]]:
+        return {"parent": PARENT}, {1: np.array(json.loads(path.read_text()), dtype=np.float32)}
+
+    FORMATS.add("list", Format(".json", read))
+    FORMATS.add("list in a .pt", Format(".pt", read, recognises=lambda path: path.read_bytes()[:1] == b"["))
+    monkeypatch.chdir(tmp_path)
+    try:
+        for name in ("v.json", "v.pt"):
+            (tmp_path / name).write_text(json.dumps(UNIT.tolist()))
+            vector = SteeringVector.load(name)
+            assert (vector.layers, vector.directions.tolist()) == ((1,), UNIT[None].tolist())
+        assert find_vector("v").name == "v.pt"
+        make_vector(width=WIDTH).save("own.pt")
+        assert SteeringVector.load("own.pt").fingerprint == make_vector(width=WIDTH).fingerprint
+        (tmp_path / "half.pt").write_text("[1, ")
+        assert refusal(Path("half.pt")).startswith("not a readable .pt file (")
+        with pytest.raises(SteeringError, match=r"is saved as \.safetensors or \.pt, not '\.json'"):
+            make_vector().save("v.json")
+        with pytest.raises(SteeringError, match=r"is a \.safetensors or \.pt or \.json file, not '\.gguf'"):
+            SteeringVector.load("v.gguf")
+    finally:
+        FORMATS.remove("list")
+        FORMATS.remove("list in a .pt")
 
 
 # Headers and tensors that are wrong in either container

@@ -71,10 +71,12 @@ def run(args: argparse.Namespace) -> None:
     from lm_eval_steer.extraction.keep import keep
     from lm_eval_steer.extraction.report import make_table
     from lm_eval_steer.files import refuse_unwritable
+    from lm_eval_steer.vectors.formats import suffixes, writer
 
     wanted = pick(ExtractionArgs, args)
-    if Path(args.out).suffix not in (".safetensors", ".pt"):
-        raise SteeringError(f"--out {shortened(args.out)}: name a .safetensors or a .pt file")
+    if writer(Path(args.out).suffix) is None:
+        there = " or ".join(f"a {suffix}" for suffix in filter(writer, suffixes()))
+        raise SteeringError(f"--out {shortened(args.out)}: name {there} file")
     refuse_unwritable(os.path.expanduser(args.out))  # now, not after an hour on a large parent
     source = load_source(wanted)
     vector = extract(wanted, source, load_parent(args.model_args or {}, args.device))

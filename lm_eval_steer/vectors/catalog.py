@@ -10,8 +10,8 @@ from pathlib import Path
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file
 from lm_eval_steer.text import printable, quoted, shortened
+from lm_eval_steer.vectors.formats import suffixes
 
-SUFFIXES = (".safetensors", ".pt")
 # How the paper's parents are usually abbreviated in file names, so that a miss can print a command that runs.
 _PARENTS = {
     "phi": "microsoft/phi-4",
@@ -28,7 +28,7 @@ def shipped_folder() -> Path:
 
 def shipped_names() -> list[str]:
     """Names, without suffix, of the vectors that come with the package."""
-    return sorted(path.stem for path in shipped_folder().iterdir() if path.suffix in SUFFIXES)
+    return sorted(path.stem for path in shipped_folder().iterdir() if path.suffix in suffixes())
 
 
 def find_vector(name: str) -> Path:
@@ -40,10 +40,10 @@ def find_vector(name: str) -> Path:
     folders = [Path(), Path("vectors"), shipped_folder()]
     if Path(name).is_absolute():
         folders = folders[:1]
-    suffixes = [""] if Path(name).suffix in SUFFIXES else list(SUFFIXES)
+    endings = ("",) if Path(name).suffix in suffixes() else suffixes()
     for folder in folders:
-        for suffix in suffixes:
-            candidate = folder / f"{name}{suffix}"
+        for ending in endings:
+            candidate = folder / f"{name}{ending}"
             if is_file(candidate):
                 return candidate
     name = shortened(name)
@@ -57,7 +57,7 @@ def find_vector(name: str) -> Path:
 
 def extract_command(name: str) -> str:
     """The `lm-eval-steer extract` command that would write `name`, parent and task guessed from the name."""
-    suffixed = Path(name).suffix in SUFFIXES  # the name qwen2.5-14b_arc has a dot but no suffix
+    suffixed = Path(name).suffix in suffixes()  # the name qwen2.5-14b_arc has a dot but no suffix
     stem = Path(name).stem if suffixed else Path(name).name
     words = [word for word in re.split(r"[^a-z]+", stem.lower()) if word]
     parent = next((model for key, model in _PARENTS.items() if any(w.startswith(key) for w in words)), "PARENT_MODEL")
