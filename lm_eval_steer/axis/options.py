@@ -14,9 +14,6 @@ from lm_eval.api.task import ConfigurableTask, MultipleChoiceTask
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.plugin.known_tasks import find
 
-METRICS = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
-"""By log-likelihood; that per character or per byte of the option; what the context adds to that without it."""
-
 
 @dataclass(frozen=True)
 class Options:
@@ -46,7 +43,7 @@ class Options:
         return cls(str(name), len(requests) // (1 + doubled), texts, doubled)
 
     def check(self, metric: str) -> None:
-        """Refuse a metric of `METRICS` that needs what the document lacks.
+        """Refuse a metric of `METRICS` (interventions/plan.py) that needs what the document lacks.
 
         Raises:
             SteeringError: then.

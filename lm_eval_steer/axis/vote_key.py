@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,13 +16,11 @@ from lm_eval.filters.selection import MajorityVoteFilter, TakeFirstFilter, TakeK
 from lm_eval.filters.transformation import LowercaseFilter, MapFilter, UppercaseFilter
 
 from lm_eval_steer.answers import NO_ANSWER, math_equal, math_unfinished
+from lm_eval_steer.answers.named import Reader, load_function, reader_of_function, refuse_two_readers
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.plugin.known_tasks import find
 from lm_eval_steer.tasks.thinking import SteerTask, whole
 from lm_eval_steer.text import quoted
-
-Reader = Callable[[Sequence[str], Sequence[Any]], list[str | None]]
-"""Responses and their documents to answers."""
 
 # Filters that leave a response as it is or tidy it, and take no answer out of it.
 _TIDY = (TakeFirstFilter, TakeKFilter, MajorityVoteFilter, WhitespaceFilter, LowercaseFilter, UppercaseFilter)
@@ -63,13 +59,9 @@ class VoteKey:
         Raises:
             SteeringError: one sentence per way to be wrong, and where the task extracts answers only while it scores.
         """
-        if vote_filter is not None and vote_answer is not None:
-            raise SteeringError(
-                f"vote_filter={quoted(vote_filter)} and vote_answer={quoted(vote_answer)} both say how a vote reads "
-                "answers: give one of them"
-            )
+        refuse_two_readers(vote_filter, vote_answer)
         if vote_answer is not None:
-            return cls(vote_answer, None, _reader_of_function(vote_answer), partial(whole, find(task_name)))
+            return cls(vote_answer, None, reader_of_function(vote_answer), partial(whole, find(task_name)))
         task = find(task_name)
         if task is None:
             raise SteeringError(
@@ -79,7 +71,7 @@ class VoteKey:
         pipeline = _pipeline(task, task_name, vote_filter)
         metadata = task.config.metadata
         equality = metadata.get("answer_equality") if isinstance(metadata, dict) else None
-        equal = None if equality is None else _load(f"answer_equality={equality!r} of {task_name}", equality)
+        equal = None if equality is None else load_function(f"answer_equality={equality!r} of {task_name}", equality)
         reader = _reader_of_filter(task, task_name, pipeline)
         # A task of the harness reads a response alone, and a vote counts what the task scores.
         shown = partial(whole, task) if isinstance(task, SteerTask) else None
@@ -170,73 +162,3 @@ def _string(result: Any, copies: int, failures: list[Any]) -> str | None:
         return None
     text = result if isinstance(result, str) else str(result)
     return text if text.strip() else None
-
-
-# Functions named by the user
-
-
-def _reader_of_function(vote_answer: str) -> Reader:
-    argument = f"vote_answer={quoted(vote_answer)}"
-    function = _load(argument, vote_answer)
-    takes_doc = _takes_doc(argument, function)
-
-    def read(responses: Sequence[str], docs: Sequence[Any]) -> list[str | None]:
-        return [_answer(response, doc) for response, doc in zip(responses, docs, strict=True)]
-
-    def _answer(response: str, doc: Any) -> str | None:
-        answer = function(response, copy.copy(doc)) if takes_doc else function(response)
-        if answer is not None and not isinstance(answer, str):
-            raise SteeringError(
-                f"{argument} returned {answer!r:.80}, a {type(answer).__name__}: let it return a string, or None for "
-                "no answer"
-            )
-        return answer if answer and answer.strip() and answer != NO_ANSWER else None
-
-    return read
-
-
-def _load(argument: str, path: Any) -> Callable[..., Any]:
-    """The function at `package.module:function`; `argument` is how the user gave it."""
-    module_name, colon, name = str(path).partition(":")
-    if not (isinstance(path, str) and module_name and colon and name.isidentifier()):
-        raise SteeringError(f"{argument} is not understood: write package.module:function")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # the module is the user's: it may fail in any way
-        raise SteeringError(
-            f"{argument}: the module {module_name} cannot be imported ({type(error).__name__}: {error}); a module in "
-            "this folder is found with PYTHONPATH=."
-        ) from None
-    if not hasattr(module, name):
-        raise SteeringError(f"{argument}: the module {module_name} has no {name}; write package.module:function")
-    function = getattr(module, name)
-    if not callable(function):
-        kind = type(function).__name__
-        raise SteeringError(f"{argument}: {name} is of type {kind}, not a function; write package.module:function")
-    return function
-
-
-def _takes_doc(argument: str, function: Callable[..., Any]) -> bool:
-    """Whether a function takes (response, doc) and not (response) alone; it must take one of the two.
-
-    A second parameter that may be left out gets the document only if it is called `doc`.
-    """
-    try:
-        signature = inspect.signature(function)
-    except ValueError:  # some built-in functions have none
-        return False
-    positional = [
-        parameter
-        for parameter in signature.parameters.values()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    wants_doc = len(positional) > 1 and (
-        positional[1].default is inspect.Parameter.empty or positional[1].name == "doc"
-    )
-    try:
-        signature.bind(*("response", "doc")[: 2 if wants_doc else 1])
-    except TypeError:
-        raise SteeringError(
-            f"{argument} takes {signature}, but it is called with (response) or (response, doc): let it take these"
-        ) from None
-    return wants_doc

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lm_eval_steer.axis.options import METRICS
-from lm_eval_steer.axis.vote_key import VoteKey
+from lm_eval_steer.answers.named import reader_of_function, refuse_two_readers
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.alphas import alpha_name, read_alphas
 from lm_eval_steer.interventions.child import ChildVector, span, transfer
@@ -36,6 +35,9 @@ _SQUARE = 1.8e19
 """The largest number whose square is one in float32, in which models compute their norms."""
 
 VOTES = ("mode", "weighted", "none")
+METRICS = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
+"""How an option is chosen: by log-likelihood; by that per character or per byte of the option; by what the context adds
+to that without it."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +165,9 @@ class SteeringPlan:
         ):
             if text is not None and (not isinstance(text, str) or not text):
                 raise SteeringError(f"{argument}={quoted(text)} is not understood: name {example}")
+        refuse_two_readers(vote_filter, vote_answer)
         if vote_answer is not None:
-            VoteKey.of(None, vote_filter, vote_answer)  # one of the two, and a function that can be called
+            reader_of_function(vote_answer)  # a function that can be called
         if record is not None and (not isinstance(record, str | Path) or not str(record)):
             raise SteeringError(f"record={quoted(record)} is not understood: name a folder, as in record=steer_records")
         read_layers(layers)
