@@ -1,6 +1,8 @@
-"""Text of others, made fit to be shown."""
+"""Text of others, made fit to be shown, and numbers of blocks as people write them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 _LONGEST = 300
 """Characters of a name in a sentence."""
@@ -26,3 +28,10 @@ def quoted(value: object) -> str:
     except Exception:  # of somebody's own class, or of a whole number with thousands of digits
         text = f"a value of the type {type(value).__name__}"
     return shortened(printable(" ".join(text.split()) if "\n" in text else text), _LONGEST_VALUE)
+
+
+def span(blocks: Sequence[int]) -> str:
+    """Numbers of blocks, ascending: `0-29`, or `1, 4, 7` where they have gaps."""
+    if len(blocks) > 1 and list(blocks) == list(range(blocks[0], blocks[-1] + 1)):
+        return f"{blocks[0]}-{blocks[-1]}"
+    return ", ".join(map(str, blocks))

@@ -123,8 +123,6 @@ RULES: dict[str, tuple[Callable[[str, str], bool], set[str]]] = {
         _upwards,
         {
             "lm_eval_steer.engines.vllm.start",
-            "lm_eval_steer.vectors.show",
-            "lm_eval_steer.vectors.similarity",
         },
     ),
 }

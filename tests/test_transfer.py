@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.child import span, transfer
+from lm_eval_steer.interventions.child import transfer
 from lm_eval_steer.interventions.layers import greedy, parse_layers
 from lm_eval_steer.interventions.width_maps import cut, cut_raw
+from lm_eval_steer.text import span
 from lm_eval_steer.vectors.vector import SteeringVector
 
 # Blocks 0, 1 and 3 of a parent of five blocks, four wide.

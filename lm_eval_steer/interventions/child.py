@@ -10,6 +10,7 @@ import numpy as np
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.layers import greedy, parse_layers
 from lm_eval_steer.interventions.width_maps import WIDTH_MAPS
+from lm_eval_steer.text import span
 from lm_eval_steer.vectors.vector import SteeringVector
 
 
@@ -64,11 +65,3 @@ def transfer(vector: SteeringVector, blocks: int, width: int, *, layers: Any, wi
         "steered_blocks": list(sources),
     }
     return ChildVector(directions, sources, report)
-
-
-def span(layers: tuple[int, ...] | list[int]) -> str:
-    """Block indices for people: `0-29`, or `1, 4, 7` where they have gaps."""
-    layers = list(layers)
-    if len(layers) > 1 and layers == list(range(layers[0], layers[-1] + 1)):
-        return f"{layers[0]}-{layers[-1]}"
-    return ", ".join(map(str, layers))

@@ -13,13 +13,13 @@ import numpy as np
 from lm_eval_steer.answers.named import reader_of_function, refuse_two_readers
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.alphas import alpha_name, read_alphas
-from lm_eval_steer.interventions.child import ChildVector, span, transfer
+from lm_eval_steer.interventions.child import ChildVector, transfer
 from lm_eval_steer.interventions.controls import CONTROL_TEMPERATURE, Control, apply_control, read_control
 from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
 from lm_eval_steer.interventions.layers import read_layers
 from lm_eval_steer.interventions.profiles import check_profile, read_profile
 from lm_eval_steer.interventions.width_maps import WIDTH_MAPS
-from lm_eval_steer.text import quoted
+from lm_eval_steer.text import quoted, span
 from lm_eval_steer.vectors.catalog import find_vector
 from lm_eval_steer.vectors.vector import SteeringVector
 

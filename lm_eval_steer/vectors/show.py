@@ -11,9 +11,8 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from lm_eval_steer.interventions.child import span
 from lm_eval_steer.shapes import is_number
-from lm_eval_steer.text import printable
+from lm_eval_steer.text import printable, span
 from lm_eval_steer.vectors.similarity import LEVEL, Cosines, Null, least_p, p_value, share_beyond
 from lm_eval_steer.vectors.vector import SteeringVector
 

@@ -9,7 +9,6 @@ import numpy as np
 from scipy.stats import beta
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.width_maps import cut
 from lm_eval_steer.vectors.vector import SteeringVector
 
 LEVEL = 0.95
@@ -161,10 +160,12 @@ def _random_corner(generator: np.random.Generator, width: int, rows: int, column
 
 def _fit(vector: SteeringVector, width: int, name: str) -> tuple[np.ndarray, float]:
     """First `width` components at length 1, float64, and the median share of a direction's squared length in them."""
-    try:
-        rows = np.stack([cut(direction, width) for direction in vector.directions]).astype(np.float64)
-    except SteeringError as error:
-        raise SteeringError(f"{name}: {error}, and to compare") from None
+    rows = vector.directions[:, :width].astype(np.float64)
+    if not rows.any(axis=1).all():
+        raise SteeringError(
+            f"{name}: the first {width} of the direction's {vector.directions.shape[1]} components are all zero: "
+            "nothing is left to compare"
+        )
     whole = np.square(vector.directions.astype(np.float64))
     kept = whole[:, :width].sum(1) / whole.sum(1)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True), float(np.median(kept))
