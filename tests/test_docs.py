@@ -59,3 +59,11 @@ def test_every_test_that_a_fault_names_is_there() -> None:
     assert len(named) > 100
     sources = {path: (ROOT / path).read_text(encoding="utf-8") for path in {path for path, _ in named}}
     assert [(path, name) for path, name in named if name and f"def {name}(" not in sources[path]] == []
+
+
+def test_the_glossary_says_each_word_once() -> None:
+    page = (ROOT / "docs" / "GLOSSARY.md").read_text(encoding="utf-8")
+    words = [row.split("|")[1].strip() for row in page.splitlines() if row.startswith("| ")]
+    words = [word for word in words if word != "word"]
+    assert len(words) > 50
+    assert sorted(words) == sorted(set(words))
