@@ -18,7 +18,7 @@ from lm_eval_steer.axis.record import read_lines, settings_of
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.report.tables import read_leaderboard
 from runs import write_run
-from test_sweep import make_args
+from sweeps import make_args
 
 # As Llama 3.2 asks for it, and only where there is a system message, as gpt-oss does.
 LLAMA = (
