@@ -50,8 +50,8 @@ def curves(**changes: Any) -> list[Curve]:
     baseline = Count(40, 100)
     return [
         Curve("child-a", "phi-4", points, **{"baseline": baseline} | changes),
-        Curve("child-a", "phi-4", {0.04: Count(20, 100)}, baseline, "random:1"),
-        Curve("child-a", "phi-4", {0.04: Count(25, 100)}, baseline, "random:2"),
+        Curve("child-a", "phi-4", {0.04: Count(20, 100)}, baseline, "random"),
+        Curve("child-a", "phi-4", {0.04: Count(25, 100)}, baseline, "random"),
         Curve("child-b", "Qwen", {0.04: Count(1, 100)}, Count(2, 100)),
     ]
 
@@ -59,7 +59,7 @@ def curves(**changes: Any) -> list[Curve]:
 CHANGES = [
     VoteChange("child-a", "phi-4", baseline=0.5, vote=0.55, low=-0.01, high=0.1),
     VoteChange("child-b", "phi-4", baseline=0.4, vote=0.3, low=-0.2, high=-0.05),
-    VoteChange("child-a", "phi-4", baseline=0.5, vote=0.5, low=-0.05, high=0.05, control="random:1"),
+    VoteChange("child-a", "phi-4", baseline=0.5, vote=0.5, low=-0.05, high=0.05, control="random"),
 ]
 DOSES = [
     BlockDose(0.04, 1, 0.001, 0.4),
@@ -145,7 +145,7 @@ def test_alpha_accuracy_of_negative_strengths_is_symmetric() -> None:
 
 
 def test_arms_differ_without_colour() -> None:
-    arms = ["", "random:1", "shuffled", "negated", "self-consistency", "identity"]
+    arms = ["", "random", "shuffled", "negated", "self-consistency", "identity"]
     figure = alpha_accuracy([Curve("a", "b", {0.1: Count(1, 2)}, Count(1, 2), arm) for arm in arms])
     drawn = figure.axes[0].get_lines()[1:]
     assert len({line.get_marker() for line in drawn}) == len({line.get_color() for line in drawn}) == 6

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 import reports
+from conftest import ROOT
 from lm_eval_steer.cli.main import main
-from lm_eval_steer.report.figures import Count
-from lm_eval_steer.report.page import pictures
-from lm_eval_steer.report.page.pictures import Picture, find_pictures
-from lm_eval_steer.report.page.views import read_sheets
+from lm_eval_steer.compare.responses import read_responses
+from lm_eval_steer.report.figures import (
+    FIGURES,
+    Count,
+    Curve,
+    FigureKind,
+    Picture,
+    Results,
+    alpha_accuracy,
+    find_pictures,
+)
+from lm_eval_steer.report.figures.agreement import points_of
+from lm_eval_steer.report.figures.validation_accuracy import count_of
 from lm_eval_steer.report.tables import Leaderboard, read_leaderboard
 from runs import write_run, write_sweep
 
@@ -25,7 +38,7 @@ NAMES = [
 
 def found(*folders: Path) -> tuple[dict[str, Picture], list[str]]:
     board: Leaderboard = read_leaderboard(list(folders))
-    drawn, missing = find_pictures(board, read_sheets(board.rows))
+    drawn, missing = find_pictures(board, read_responses(board.rows))
     return {picture.name: picture for picture in drawn}, missing
 
 
@@ -43,6 +56,29 @@ def lines(picture: Picture) -> dict[str, list[tuple[float, float]]]:
         points = zip(line.get_xdata(), line.get_ydata(), strict=True)
         found[str(line.get_label())] = [(float(x), round(float(y), 2)) for x, y in points]  # type: ignore[arg-type]
     return found
+
+
+def test_the_document_names_every_figure_and_what_it_takes() -> None:
+    text = (ROOT / "docs" / "REPORT.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| (.+) \| (.+) \|$", text[text.index("## What is drawn") :], re.MULTILINE)
+    assert [takes for _, takes in table[1:]] == [FIGURES[name].takes for name in FIGURES]
+
+
+def test_a_figure_of_others_is_found_beside_ours(sweep: Path) -> None:
+    def find(results: Results) -> list[Picture] | str:
+        counts = [Curve(results.child(row), "p", {1.0: Count(1, row.any_run.n)}, Count(1, 2)) for row in results.rows]
+        return [Picture(results.title("a"), "b", partial(alpha_accuracy, counts)), Picture("c", "d", Figure, "of/x")]
+
+    FIGURES.add("mine", FigureKind("rows", find))
+    FIGURES.add("not mine", FigureKind("nothing", lambda results: "no other figure, for it never is."))
+    try:
+        drawn, missing = found(sweep)
+    finally:
+        FIGURES.remove("mine")
+        FIGURES.remove("not mine")
+    assert list(drawn) == [*NAMES, "mine-toy", "mine-toy-of_x"]
+    assert (drawn["mine-toy"].title, missing) == ("toy: a", ["toy: no other figure, for it never is."])
+    assert lines(drawn["mine-toy"])["the vector"] == [(1.0, 8.33)]
 
 
 def test_a_sweep_with_its_record_gives_every_figure(sweep: Path) -> None:
@@ -63,8 +99,8 @@ def test_the_curves_are_those_of_validation_and_of_test(sweep: Path) -> None:
 
 def test_agreement_counts_the_answers_like_the_votes(sweep: Path) -> None:
     board = read_leaderboard([sweep])
-    (sheet,) = read_sheets(board.rows)
-    points = pictures._agreement(sheet.views[0])
+    (responses,) = read_responses(board.rows)
+    points = points_of(responses.views[0])
     assert [point.correct for point in points] == [i % 4 == 0 for i in range(12)]
     assert [round(3 * point.share) for point in points[:4]] == [3, 3, 2, 2]  # strengths that say what the vote says
 
@@ -116,7 +152,7 @@ def test_a_metric_that_counts_nothing_has_no_curve_on_validation_rows(tmp_path: 
 
 @pytest.mark.parametrize(("score", "n", "count"), [(0.45, 40, Count(18, 40)), (0.451, 40, None), (2.0, 40, None)])
 def test_counts_from_shares(score: float, n: int, count: Count | None) -> None:
-    assert pictures._count(score, n) == count
+    assert count_of(score, n) == count
 
 
 def test_names_are_file_names(sweep: Path, tmp_path: Path) -> None:

@@ -21,14 +21,14 @@ import pytest
 import reports
 from lm_eval_steer.axis.record import Line, Record, digest
 from lm_eval_steer.cli.main import main
+from lm_eval_steer.compare.responses import Responses, read_responses
 from lm_eval_steer.compare.runs import read_documents, read_runs
+from lm_eval_steer.compare.scores import Response, Scores
 from lm_eval_steer.compare.stats import HELPS, HURTS
 from lm_eval_steer.report.page import make_page
 from lm_eval_steer.report.page.data import BASELINE, embed, make_blocks, pack, question
-from lm_eval_steer.report.page.scores import Scores
 from lm_eval_steer.report.page.svg import inline
 from lm_eval_steer.report.page.tables import make_table
-from lm_eval_steer.report.page.views import Answer, Sheet, read_sheets
 from lm_eval_steer.report.page.words import sum_up, tell
 from lm_eval_steer.report.tables import Leaderboard, read_leaderboard
 from reports import HOSTILE, write_hostile
@@ -39,9 +39,9 @@ def board_of(*folders: Path) -> Leaderboard:
     return read_leaderboard(list(folders))
 
 
-def sheet_of(*folders: Path) -> Sheet:
-    (sheet,) = read_sheets(board_of(*folders).rows)
-    return sheet
+def responses_of(*folders: Path) -> Responses:
+    (responses,) = read_responses(board_of(*folders).rows)
+    return responses
 
 
 def unpack(text: str) -> Any:
@@ -59,32 +59,32 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_view_per_control_with_every_strength_from_the_record(sweep: Path) -> None:
-    sheet = sheet_of(sweep)
-    assert [view.control for view in sheet.views] == ["", "random:1"]
-    view = sheet.views[0]
+    responses = responses_of(sweep)
+    assert [view.control for view in responses.views] == ["", "random:1"]
+    view = responses.views[0]
     assert (view.names, view.alphas, view.best) == (["0.25", "0.5", "1"], [0.25, 0.5, 1.0], 1)
     for i, cells in enumerate(view.cells):
         for alpha, cell in zip(reports.ALPHAS, cells, strict=True):
             text, answer = reports.said(str(alpha), i)
-            assert cell == Answer(text, answer, float(answer == "2"), len(text.split()))
+            assert cell == Response(text, answer, float(answer == "2"), len(text.split()))
         assert view.voted is not None
-        assert view.voted[i] == Answer(*reports.said("vote", i), float(i % 4 == 0))
-        assert sheet.baseline[i] == Answer(*reports.said("baseline", i), float(i % 2 == 0), 12)
+        assert view.voted[i] == Response(*reports.said("vote", i), float(i % 4 == 0))
+        assert responses.baseline[i] == Response(*reports.said("baseline", i), float(i % 2 == 0), 12)
 
 
 def test_without_a_record_only_what_was_run_is_there(tmp_path: Path) -> None:
     reports.write(tmp_path, record=False)
-    sheet = sheet_of(tmp_path)
-    assert not sheet.has_record
-    view = sheet.views[0]
+    responses = responses_of(tmp_path)
+    assert not responses.has_record
+    view = responses.views[0]
     assert (view.names, view.best) == (["0.5"], 0)
     assert [cell.text for (cell,) in view.cells if cell] == [reports.said("0.5", i)[0] for i in range(12)]
     assert view.voted is not None
 
 
-def test_a_row_without_samples_has_no_sheet(tmp_path: Path) -> None:
+def test_a_row_without_samples_has_no_responses(tmp_path: Path) -> None:
     write_run(tmp_path, [0.0, 1.0], log_samples=False)
-    assert read_sheets(board_of(tmp_path).rows) == []
+    assert read_responses(board_of(tmp_path).rows) == []
 
 
 def test_documents_are_joined_by_what_they_are_not_by_place(tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_documents_are_joined_by_what_they_are_not_by_place(tmp_path: Path) -> N
     for row in rows:
         row["doc_id"] = 2 - row["doc_id"]
     samples.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    sheet = sheet_of(tmp_path)
-    assert [one.content["q"] for one in sheet.documents] == [0, 1, 2]
-    assert [cell.score for (cell,) in sheet.views[0].cells if cell] == [1.0, 0.0, 1.0]
+    responses = responses_of(tmp_path)
+    assert [one.content["q"] for one in responses.documents] == [0, 1, 2]
+    assert [cell.score for (cell,) in responses.views[0].cells if cell] == [1.0, 0.0, 1.0]
 
 
 def test_a_plain_set_reads_its_record(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_plain_set_reads_its_record(tmp_path: Path) -> None:
     write_run(tmp_path / "b", [1.0, 0.0], alpha=[0.25, 0.5], record="record", steering=steering)  # type: ignore[arg-type]
     lines = {("", 0.25): [("a", "2"), ("b", "3")], ("", 0.5): [("c", "2"), ("d", None)], ("", 9.0): [("x", "9")] * 2}
     write_record(tmp_path / "record", lines)
-    (view,) = sheet_of(tmp_path).views
+    (view,) = responses_of(tmp_path).views
     assert view.names == ["0.25", "0.5"]
     assert view.best is None
     assert [[cell.text for cell in cells if cell] for cells in view.cells] == [["a", "c"], ["b", "d"]]
@@ -116,7 +116,7 @@ def test_a_plain_set_reads_its_record(tmp_path: Path) -> None:
 def test_self_consistency_has_samples_in_place_of_strengths(tmp_path: Path) -> None:
     write_sweep(tmp_path, {"baseline": (0, [0.0, 1.0]), "self-consistency": ([0.25, 0.5], [1.0, 1.0])})
     write_record(tmp_path / "record", {(f"self-consistency {i}", 0.0): [(f"s{i}", "2")] * 2 for i in (0, 1)})
-    (view,) = sheet_of(tmp_path).views
+    (view,) = responses_of(tmp_path).views
     assert (view.control, view.names, view.alphas, view.best) == ("self-consistency", ["0", "1"], [None, None], None)
 
 
@@ -138,10 +138,10 @@ def test_multiple_choice_shows_what_each_choice_came_to(tmp_path: Path) -> None:
         values |= {"logprob": None, "stop": None, "time": 0.0, "seconds": 0.0}
         scores = ((-1.5, False), (-0.5, True))
         record.append(Line(fingerprint=digest("1"), doc_id=1, scores=scores, answer="1", **values))
-    sheet = sheet_of(tmp_path)
-    (view,) = sheet.views
-    assert [one.answer for one in sheet.baseline if one] == ["1", "1"]
-    assert view.cells[1][0] == Answer("  0    -1.500  x\n→ 1    -0.500  y", "1", 1.0)
+    responses = responses_of(tmp_path)
+    (view,) = responses.views
+    assert [one.answer for one in responses.baseline if one] == ["1", "1"]
+    assert view.cells[1][0] == Response("  0    -1.500  x\n→ 1    -0.500  y", "1", 1.0)
     assert question({"question": "Which?", "choices": {"text": ["x", "y"]}}, "") == "Which?\nx\ny"
 
 
@@ -158,7 +158,7 @@ def test_samples_that_were_cut_are_told_in_one_sentence(sweep: Path, tmp_path: P
 
 
 def test_equal_responses_and_equal_answers_score_equally() -> None:
-    scores = Scores.of([(0, Answer("a", "2", 1.0)), (0, Answer("b", "7", 0.0))], {0: "2", 1: "5"}, True)
+    scores = Scores([(0, Response("a", "2", 1.0)), (0, Response("b", "7", 0.0))], {0: "2", 1: "5"}, True)
     assert scores.score(0, "a", "odd") == 1.0
     assert scores.score(0, "new", "7") == 0.0
     assert (scores.score(1, "new", "5"), scores.score(1, "new", "6"), scores.score(1, "new", None)) == (1.0, 0.0, 0.0)
@@ -166,12 +166,12 @@ def test_equal_responses_and_equal_answers_score_equally() -> None:
 
 def test_what_was_scored_otherwise_is_not_guessed() -> None:
     """A target that is no answer (an option's number), an answer that is scored by more than itself, a share."""
-    scored = [(0, Answer("a", "B", 1.0)), (1, Answer("b", "C", 0.0))]
-    scores = Scores.of(scored, {0: "1", 1: "0"}, True)
+    scored = [(0, Response("a", "B", 1.0)), (1, Response("b", "C", 0.0))]
+    scores = Scores(scored, {0: "1", 1: "0"}, True)
     assert (scores.score(0, "x", "B"), scores.score(0, "x", "A"), scores.score(0, "x", "1")) == (1.0, None, None)
-    scores = Scores.of([(0, Answer("a", "2", 1.0)), (0, Answer("b", "2", 0.0))], {0: "2"}, True)
+    scores = Scores([(0, Response("a", "2", 1.0)), (0, Response("b", "2", 0.0))], {0: "2"}, True)
     assert (scores.score(0, "a", "2"), scores.score(0, "x", "2")) == (1.0, None)
-    scores = Scores.of([(0, Answer("a", "2", 0.5))], {0: "2"}, False)
+    scores = Scores([(0, Response("a", "2", 0.5))], {0: "2"}, False)
     assert (scores.score(0, "a", "2"), scores.score(0, "x", "2")) == (0.5, None)
 
 
@@ -292,7 +292,7 @@ def test_texts_are_stored_once_and_come_back_as_they_were(tmp_path: Path) -> Non
     lines = {("", 0.25): [(same, "2"), (HOSTILE, None)] + [("again", "2")] * 10}
     write_record(tmp_path / "record", lines)
     board = board_of(tmp_path)
-    index, blocks = make_blocks(read_sheets(board.rows), board.names)
+    index, blocks = make_blocks(read_responses(board.rows), board.names)
     (row,) = index["rows"]
     content = unpack(blocks[row["views"][0]["block"]])
     assert content["cells"][0][0][0] == BASELINE
@@ -304,7 +304,7 @@ def test_texts_are_stored_once_and_come_back_as_they_were(tmp_path: Path) -> Non
 
 def test_a_prompt_is_stored_without_what_all_begin_with(sweep: Path) -> None:
     board = board_of(sweep)
-    index, blocks = make_blocks(read_sheets(board.rows), board.names)
+    index, blocks = make_blocks(read_responses(board.rows), board.names)
     content = unpack(blocks[index["rows"][0]["block"]])
     assert content["shared"] == ""
     assert [one["prompt"] for one in content["documents"]][:2] == ["0+1=", "1+1="]
@@ -391,7 +391,7 @@ def test_without_the_record_of_a_vote_the_page_has_what_the_results_hold(harm: s
         shutil.rmtree(record)
         (record if harm == "empty" else tmp_path).mkdir(exist_ok=True)
     board = board_of(tmp_path)
-    (view,) = read_sheets(board.rows)[0].views
+    (view,) = read_responses(board.rows)[0].views
     assert (view.names, view.voters) == ([], [])
     page = make_page(board)
     assert "no agreement of votes, for that takes" in page
@@ -402,9 +402,9 @@ def test_agreement_takes_every_strength_of_the_vote(tmp_path: Path) -> None:
     """A record that lost one of three strengths says nothing about the share of the three."""
     reports.write(tmp_path, record=False)
     write_record(tmp_path / "record", {("", 0.25): [reports.said("0.25", i) for i in range(12)]})
-    sheet = sheet_of(tmp_path)
-    assert sheet.views[0].names == ["0.25", "0.5"]
-    assert sheet.views[0].voters == []
+    responses = responses_of(tmp_path)
+    assert responses.views[0].names == ["0.25", "0.5"]
+    assert responses.views[0].voters == []
 
 
 def test_control_characters_of_names_are_escaped(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def add(group: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw, and name what was written and what could not be drawn."""
-    from lm_eval_steer.report.page import check_folder, write_figures
+    from lm_eval_steer.report.figures import check_folder, write_figures
     from lm_eval_steer.report.tables import read_leaderboard
 
     check_folder(args.out)

@@ -1,41 +1,45 @@
-"""The figures: pure functions from a few numbers to a matplotlib Figure, which `save_figure` writes.
+"""The figures, one file each: what it takes, and a pure function from a few numbers to a matplotlib Figure.
 
-    alpha_accuracy   strength against accuracy (the paper's Figure 3)
+    alpha_accuracy   strength against accuracy, of validation rows and of test documents (the paper's Figure 3)
     vote_change      change by vote, relative to the baseline (Figure 1)
-    correlation      cosines of two vectors' directions beside chance (Figure 2)
-    dose_by_block    what the strengths mean in each block, and what the dtype left of them
     agreement        whether votes that agree are right
+    dose_by_block    what the strengths mean in each block, and what the dtype left of them
+    correlation      cosines of two vectors' directions beside chance (Figure 2); of no results, so not in the table
 
 Shares and accuracies go in from 0 to 1 and are drawn in per cent. Matplotlib is imported when one is drawn.
 """
 
-from lm_eval_steer.report.figures._accuracy import alpha_accuracy
-from lm_eval_steer.report.figures._correlation import correlation
-from lm_eval_steer.report.figures._data import Agreement, BlockDose, Count, Curve, VoteChange
-from lm_eval_steer.report.figures._doses import dose_by_block
-from lm_eval_steer.report.figures._style import (
-    check_figure,
-    figure_bytes,
-    missing_matplotlib,
-    need_matplotlib,
-    save_figure,
-)
-from lm_eval_steer.report.figures._votes import agreement, vote_change
+from lm_eval_steer.report.figures.accuracy import Count, Curve, alpha_accuracy
+from lm_eval_steer.report.figures.agreement import Agreement, agreement
+from lm_eval_steer.report.figures.correlation import correlation
+from lm_eval_steer.report.figures.dose_by_block import BlockDose, dose_by_block
+from lm_eval_steer.report.figures.files import check_figure, check_folder, figure_bytes, save_figure
+from lm_eval_steer.report.figures.pictures import FIGURES, draw, find_pictures, write_figures
+from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
+from lm_eval_steer.report.figures.style import missing_matplotlib
+from lm_eval_steer.report.figures.vote_change import VoteChange, vote_change
 
 __all__ = [
+    "FIGURES",
     "Agreement",
     "BlockDose",
     "Count",
     "Curve",
+    "FigureKind",
+    "Picture",
+    "Results",
     "VoteChange",
     "agreement",
     "alpha_accuracy",
     "check_figure",
+    "check_folder",
     "correlation",
     "dose_by_block",
+    "draw",
     "figure_bytes",
+    "find_pictures",
     "missing_matplotlib",
-    "need_matplotlib",
     "save_figure",
     "vote_change",
+    "write_figures",
 ]

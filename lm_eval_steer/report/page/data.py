@@ -13,9 +13,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from lm_eval_steer.compare.responses import Responses, View
 from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.compare.runs import Document
-from lm_eval_steer.report.page.views import Answer, Sheet, View
+from lm_eval_steer.compare.scores import Response
 from lm_eval_steer.report.tables.entries import short
 from lm_eval_steer.report.tables.flat import strength
 
@@ -29,18 +30,18 @@ Texts = dict[str, int]
 """Text -> its place in a block."""
 
 
-def make_blocks(sheets: list[Sheet], names: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def make_blocks(found: list[Responses], names: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """The index of the sample browser, and the blocks that it names by number."""
     index: list[dict[str, Any]] = []
     blocks: list[str] = []
-    shown = tqdm(sheets, desc="samples", unit="row", delay=2, leave=False, disable=None)
-    for sheet in shown:
-        entry: dict[str, Any] = {"name": _row_name(sheet.row, names), "block": len(blocks), "views": []}
-        entry |= {"higher": sheet.row.any_run.higher_is_better, "record": sheet.has_record}
-        blocks.append(pack(_documents(sheet)))
-        for view in sheet.views:
-            entry["views"].append(_view_index(view) | {"block": len(blocks)})
-            blocks.append(pack(_cells(sheet, view)))
+    shown = tqdm(found, desc="samples", unit="row", delay=2, leave=False, disable=None)
+    for responses in shown:
+        entry: dict[str, Any] = {"name": _row_name(responses.row, names), "block": len(blocks), "views": []}
+        entry |= {"higher": responses.row.any_run.higher_is_better, "record": responses.has_record}
+        blocks.append(pack(_documents(responses)))
+        for view in responses.views:
+            entry["views"].append(_view_index(view, responses.row.unit) | {"block": len(blocks)})
+            blocks.append(pack(_cells(responses, view)))
         index.append(entry)
     return {"rows": index}, blocks
 
@@ -82,22 +83,19 @@ def _row_name(row: Row, names: Mapping[str, str]) -> str:
     return " · ".join(parts)
 
 
-def _view_index(view: View) -> dict[str, Any]:
-    name = view.control or "the vector"
-    strengths = "sample" if view.control == "self-consistency" else view.row.unit
-    vote = next((run for arm, run in view.row.runs.items() if len(run.alphas) > 1), None) if view.voted else None
+def _view_index(view: View, unit: str) -> dict[str, Any]:
     return {
-        "vote": len(vote.alphas) if vote else 0,
+        "vote": view.votes,
         "binary": view.is_binary,
-        "name": name,
+        "name": view.control or "the vector",
         "strengths": view.names,
-        "kind": strengths,
+        "kind": "sample" if view.control == "self-consistency" else unit,
         "best": view.best,
     }
 
 
-def _documents(sheet: Sheet) -> dict[str, Any]:
-    shared = _common_beginning([one.prompt for one in sheet.documents])
+def _documents(responses: Responses) -> dict[str, Any]:
+    shared = _common_beginning([one.prompt for one in responses.documents])
     return {
         "shared": shared,
         "documents": [
@@ -108,9 +106,9 @@ def _documents(sheet: Sheet) -> dict[str, Any]:
                 "fields": _fields(one),
                 "prompt": one.prompt[len(shared) :],
             }
-            for one in sheet.documents
+            for one in responses.documents
         ],
-        "baseline": [_answer(answer, answer.text if answer else "") for answer in sheet.baseline],
+        "baseline": [_answer(answer, answer.text if answer else "") for answer in responses.baseline],
     }
 
 
@@ -123,10 +121,10 @@ def _common_beginning(texts: list[str]) -> str:
     return first[:end]
 
 
-def _cells(sheet: Sheet, view: View) -> dict[str, Any]:
+def _cells(responses: Responses, view: View) -> dict[str, Any]:
     texts: Texts = {}
     cells, voted = [], []
-    for place, baseline in enumerate(sheet.baseline):
+    for place, baseline in enumerate(responses.baseline):
         cells.append([_answer(cell, _place(cell, baseline, texts)) for cell in view.cells[place]])
         if view.voted:
             vote = view.voted[place]
@@ -134,13 +132,13 @@ def _cells(sheet: Sheet, view: View) -> dict[str, Any]:
     return {"texts": list(texts), "cells": cells, "voted": voted}
 
 
-def _place(answer: Answer | None, baseline: Answer | None, texts: Texts) -> int:
+def _place(answer: Response | None, baseline: Response | None, texts: Texts) -> int:
     if answer is None or (baseline and baseline.text == answer.text):
         return BASELINE
     return texts.setdefault(answer.text, len(texts))
 
 
-def _answer(answer: Answer | None, text: str | int) -> list[Any] | None:
+def _answer(answer: Response | None, text: str | int) -> list[Any] | None:
     """[text or its place, answer, score, tokens]."""
     return [text, answer.answer, answer.score, answer.tokens] if answer else None
 

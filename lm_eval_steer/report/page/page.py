@@ -12,15 +12,14 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from lm_eval_steer import __version__
+from lm_eval_steer.compare.responses import read_responses
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import refuse_unwritable, write_whole
-from lm_eval_steer.report.figures import figure_bytes, missing_matplotlib
+from lm_eval_steer.report.figures import draw, figure_bytes, find_pictures, missing_matplotlib
 from lm_eval_steer.report.page.data import embed, make_blocks
-from lm_eval_steer.report.page.pictures import draw, find_pictures
 from lm_eval_steer.report.page.settings import settings_of_row
 from lm_eval_steer.report.page.svg import inline
 from lm_eval_steer.report.page.tables import make_table
-from lm_eval_steer.report.page.views import read_sheets
 from lm_eval_steer.report.page.words import MARKS, sum_up, tell
 from lm_eval_steer.report.tables import Leaderboard
 from lm_eval_steer.report.tables.entries import short
@@ -59,11 +58,11 @@ def write_page(board: Leaderboard, path: str | Path) -> Path:
 
 def make_page(board: Leaderboard) -> str:
     """The page as text."""
-    sheets = read_sheets(board.rows)
+    responses = read_responses(board.rows)
     without = missing_matplotlib()
-    pictures, missing = ([], [without]) if without else find_pictures(board, sheets)
-    left_out = dict.fromkeys(f"Left out: {sentence}" for sheet in sheets for sentence in sheet.left_out)
-    index, blocks = make_blocks(sheets, board.names)
+    pictures, missing = ([], [without]) if without else find_pictures(board, responses)
+    left_out = dict.fromkeys(f"Left out: {sentence}" for one in responses for sentence in one.left_out)
+    index, blocks = make_blocks(responses, board.names)
     told = [tell(row, board.names) for row in board.rows]
     script = _asset("page.js")
     children = dict.fromkeys(short(row.child, board.names) for row in board.rows)
@@ -87,8 +86,8 @@ def make_page(board: Leaderboard) -> str:
         settings=[settings_of_row(row, board.names) for row in board.rows],
         index=Markup(embed(index)),
         blocks=[Markup(embed(block)) for block in blocks],
-        why_no_samples="" if sheets else NO_SAMPLES,
-        why_few_samples="" if any(sheet.has_record for sheet in sheets) else NO_RECORD,
+        why_no_samples="" if responses else NO_SAMPLES,
+        why_few_samples="" if any(one.has_record for one in responses) else NO_RECORD,
         style=Markup(_asset("page.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

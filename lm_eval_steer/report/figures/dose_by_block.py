@@ -1,15 +1,17 @@
-"""What the strengths of a run amounted to, block by block."""
+"""What the strengths of a run amounted to, block by block, and what the dtype left of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
-from lm_eval_steer.report.figures._data import BlockDose
-from lm_eval_steer.report.figures._style import (
+from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
+from lm_eval_steer.report.figures.style import (
     GREY,
     SERIES,
     groups,
@@ -23,9 +25,53 @@ from lm_eval_steer.report.figures._style import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
 LOW_SURVIVAL = 0.5
 """Below this share of the shift a run warns."""
+
+_CAPTION = (
+    "One α is a long step in a block whose outputs are short, and none where they are long; and what the dtype rounds "
+    "away was never added. Both are measured on the run's own positions."
+)
+
+
+@dataclass(frozen=True)
+class BlockDose:
+    """What one strength was in one block: a record of `steering.doses` in a result file.
+
+    Attributes:
+        alpha: strength.
+        block: the child's block.
+        dose: mean ‖α·v‖ / ‖h‖.
+        survival: share of the shift that the dtype kept; None where that is unknown.
+    """
+
+    alpha: float
+    block: int
+    dose: float
+    survival: float | None = None
+
+
+def find(results: Results) -> list[Picture] | str:
+    """A picture per child, parent and unit of strengths; of several runs of a strength, the first counts."""
+    doses: dict[tuple[str, str, str], dict[tuple[float, int], BlockDose]] = {}
+    for row in results.rows:
+        for run in row.runs.values():
+            if run.steering.get("control") or run.steering.get("alpha_per_layer"):
+                continue
+            for alpha, blocks in (run.steering.get("doses") or {}).items():
+                for block, told in blocks.items() if float(alpha) else ():
+                    dose = BlockDose(float(alpha), int(block), told["dose"], told.get("survival"))
+                    found = doses.setdefault((results.child(row), results.parent(row), row.unit), {})
+                    found.setdefault((dose.alpha, dose.block), dose)
+    title = results.title("what the strengths mean in each block")
+    pictures = []
+    for (child, parent, unit), by_place in doses.items():
+        draw = partial(dose_by_block, list(by_place.values()), title, unit)
+        pictures.append(Picture(title, f"{child}, vector from {parent}. {_CAPTION}", draw, child))
+    return pictures or (
+        "no dose by block, for no result file has `steering.doses`: they are measured where responses are "
+        "generated, not where they come from a record."
+    )
 
 
 def dose_by_block(
@@ -44,19 +90,21 @@ def dose_by_block(
     ordered = sorted(by_alpha, key=alpha_order)
     named = {ordered[i] for i in np.linspace(0, len(ordered) - 1, min(7, len(ordered))).round().astype(int)}
     measured = any(dose.survival is not None for dose in doses)
-    name = "dose" if unit == "dose" else "α ="
+    sign = "dose" if unit == "dose" else "α ="
     with styled():
+        import matplotlib
         from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-        figure = new_figure(6.4, 5.2 if measured else 3.4)
+        figure = new_figure(6.4, 5.2 if measured else 3.4, title)
         panels = figure.subplots(1 + measured, 1, sharex=True, squeeze=False)[:, 0]
+        ramp = matplotlib.colormaps["viridis"]  # from dark to light, in an order that grey keeps
         for number, alpha in enumerate(ordered):
             group = sorted(by_alpha[alpha], key=lambda dose: dose.block)
             look: dict[str, Any] = {
-                "color": _ramp(number, len(ordered)),
+                "color": ramp(0.9 * number / max(1, len(ordered) - 1)),
                 "marker": SERIES[number % len(SERIES)]["marker"],
                 "linestyle": SERIES[number % len(SERIES)]["linestyle"],
-                "label": f"{name} {alpha_name(alpha)}" if alpha in named else f"_{alpha_name(alpha)}",
+                "label": f"{sign} {alpha_name(alpha)}" if alpha in named else f"_{alpha_name(alpha)}",
                 "markersize": 3.5,
                 "linewidth": 1,
                 "markevery": (number % 3, 3),
@@ -71,23 +119,17 @@ def dose_by_block(
         panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panels[0].set_ylabel("shift ‖α·v‖ in % of ‖h‖")
         panels[0].grid(axis="y")
+        note = "h: the block's output."
         if measured:
             panels[1].axhline(100, color=GREY, linewidth=0.8)
             panels[1].axhspan(0, 100 * LOW_SURVIVAL, facecolor="#DDDDDD", edgecolor="#BBBBBB", hatch="//", linewidth=0)
             panels[1].set_ylabel("left after rounding (%)")
             panels[1].set_ylim(bottom=0)
+            note += f" Hatched: less than {100 * LOW_SURVIVAL:.0f} % of the shift is left."
         panels[-1].set_xlabel("block of the child")
         panels[-1].xaxis.get_major_locator().set_params(integer=True)
-        figure.suptitle(title)
-        note = "h: the block's output."
-        if measured:
-            note += f" Hatched: less than {100 * LOW_SURVIVAL:.0f} % of the shift is left."
         legend_below(figure, panels[:1], note)
     return figure
 
 
-def _ramp(number: int, of: int) -> Any:
-    """Colours from dark to light that keep their order in grey."""
-    import matplotlib
-
-    return matplotlib.colormaps["viridis"](0.9 * number / max(1, of - 1))
+DOSE_BY_BLOCK = FigureKind("`steering.doses` in a result file", find)

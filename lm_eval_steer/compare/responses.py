@@ -1,13 +1,12 @@
-"""What the sample browser shows: per document the baseline's response, one per strength, and the vote's.
+"""Every response to a row's documents: the baseline's, one per strength, and the vote's.
 
-Responses of arms are in their samples; those of all other strengths are in the record, where a run left one.
+Responses of runs are in their samples; those of all other strengths are in the record, where a run left one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from tqdm import tqdm
 
@@ -16,28 +15,11 @@ from lm_eval_steer.compare.costs import Records
 from lm_eval_steer.compare.pairs import is_binary, keyed
 from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.compare.runs import Document, Run, read_documents, show_choices
+from lm_eval_steer.compare.scores import Response, Scores
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
-from lm_eval_steer.report.page.scores import Scores
 
 Key = tuple[tuple[str, str], int]
 """A document with its prompt, and which of its occurrences it is."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One response to one document.
-
-    Attributes:
-        text: the response.
-        answer: what is read from it; None for no answer.
-        score: the task's first metric; None where no run scored an answer like it.
-        tokens: generated; None where unknown.
-    """
-
-    text: str
-    answer: str | None
-    score: float | None
-    tokens: int | None = None
 
 
 @dataclass
@@ -45,7 +27,6 @@ class View:
     """A row's vector, or one of its controls, over all its strengths.
 
     Attributes:
-        row: of the leaderboard.
         control: `random:1`, ...; empty for the vector itself.
         names: strengths in order, as `alpha_name` has them; numbers of samples for self-consistency.
         alphas: the same as numbers; None for what is no strength alone.
@@ -53,23 +34,24 @@ class View:
         cells: per document, per strength; None where there is no response.
         voted: per document; None without a vote.
         voters: places of the responses that the vote is of; empty without a vote, and where one is not known.
+        votes: how many the vote is of; 0 without one.
         is_binary: whether every document is right or wrong, and right is better.
     """
 
-    row: Row
     control: str
     names: list[str]
     alphas: list[float | None]
     best: int | None
-    cells: list[list[Answer | None]]
-    voted: list[Answer | None] | None
+    cells: list[list[Response | None]]
+    voted: list[Response | None] | None
     voters: list[int]
+    votes: int
     is_binary: bool
 
 
 @dataclass
-class Sheet:
-    """A row's documents.
+class Responses:
+    """A row's documents with every response to them.
 
     Attributes:
         row: of the leaderboard.
@@ -82,13 +64,13 @@ class Sheet:
 
     row: Row
     documents: list[Document]
-    baseline: list[Answer | None]
+    baseline: list[Response | None]
     views: list[View] = field(default_factory=list)
     has_record: bool = False
     left_out: list[str] = field(default_factory=list)
 
 
-def read_sheets(rows: Iterable[Row]) -> list[Sheet]:
+def read_responses(rows: Iterable[Row]) -> list[Responses]:
     """The documents of every row that has samples.
 
     Raises:
@@ -96,10 +78,10 @@ def read_sheets(rows: Iterable[Row]) -> list[Sheet]:
     """
     records = Records()
     shown = tqdm(list(rows), desc="responses", unit="row", delay=2, leave=False, disable=None)
-    return [sheet for row in shown if (sheet := _sheet(row, records))]
+    return [found for row in shown if (found := _of_row(row, records))]
 
 
-def _sheet(row: Row, records: Records) -> Sheet | None:
+def _of_row(row: Row, records: Records) -> Responses | None:
     runs = ({"baseline": row.baseline} if row.baseline else {}) | row.runs
     documents = {arm: keyed(read_documents(run)) for arm, run in runs.items()}
     first = next((found for found in documents.values() if found), None)
@@ -110,19 +92,19 @@ def _sheet(row: Row, records: Records) -> Sheet | None:
     recorded = {arm: _by_document(records.of(run, row.parts.get(arm)), documents[arm]) for arm, run in runs.items()}
     given = {arm: _given(documents[arm], recorded[arm]) for arm in runs}
     targets = {key: document.target for key, document in first.items()}
-    scores = Scores.of([(key, one) for found in given.values() for key, one in found.items()], targets, binary)
+    scores = Scores([(key, one) for found in given.values() for key, one in found.items()], targets, binary)
     baseline = [given.get("baseline", {}).get(key) for key in order]
-    sheet = Sheet(row, list(first.values()), baseline, [], any(recorded.values()), list(records.left_out))
+    responses = Responses(row, list(first.values()), baseline, [], any(recorded.values()), list(records.left_out))
     arms: dict[str, list[str]] = {}
     for arm, run in row.runs.items():
         arms.setdefault(str(run.steering.get("control") or ""), []).append(arm)
     for control, names in arms.items():
-        cells: dict[str, dict[Key, Answer]] = {}
+        cells: dict[str, dict[Key, Response]] = {}
         for arm in names:
             for key, label, line in recorded[arm]:
                 text = _text(line, first[key]) if key in first else ""
-                answer = Answer(text, line.answer, scores.score(key, text, line.answer), line.tokens)
-                cells.setdefault(label, {}).setdefault(key, answer)
+                response = Response(text, line.answer, scores.score(key, text, line.answer), line.tokens)
+                cells.setdefault(label, {}).setdefault(key, response)
         best = None
         for arm in names:
             if label := _label(row.runs[arm], arm):
@@ -131,9 +113,8 @@ def _sheet(row: Row, records: Records) -> Sheet | None:
                     best = label
         vote = next((arm for arm in names if len(row.runs[arm].alphas) > 1), None)
         labels = sorted(cells, key=_order)
-        sheet.views.append(
+        responses.views.append(
             View(
-                row=row,
                 control=control,
                 names=labels,
                 alphas=[_alpha(label) if control != "self-consistency" else None for label in labels],
@@ -141,10 +122,11 @@ def _sheet(row: Row, records: Records) -> Sheet | None:
                 cells=[[cells[label].get(key) for label in labels] for key in order],
                 voted=[given[vote].get(key) for key in order] if vote else None,
                 voters=_voters(row.runs[vote], control, labels) if vote else [],
+                votes=len(row.runs[vote].alphas) if vote else 0,
                 is_binary=binary,
             )
         )
-    return sheet
+    return responses
 
 
 def _voters(run: Run, control: str, labels: list[str]) -> list[int]:
@@ -166,26 +148,24 @@ def _by_document(lines: Iterable[Line], documents: dict[Key, Document]) -> list[
     return found
 
 
-def _given(documents: dict[Key, Document], recorded: list[tuple[Key, str, Line]]) -> dict[Key, Answer]:
-    """What an arm answered. The record's answer of the same response counts: it is what votes are of."""
+def _given(documents: dict[Key, Document], recorded: list[tuple[Key, str, Line]]) -> dict[Key, Response]:
+    """What a run answered. The record's answer of the same response counts: it is what votes are of."""
     lines = {(key, _text(line, documents[key])): line for key, _, line in reversed(recorded)}
     found = {}
     for key, document in documents.items():
-        answer = Answer(document.response, document.answer, document.score)
+        response = Response(document.response, document.answer, document.score)
         if line := lines.get((key, document.response)):
-            answer = replace(answer, answer=line.answer, tokens=line.tokens)
-        found[key] = answer
+            response = replace(response, answer=line.answer, tokens=line.tokens)
+        found[key] = response
     return found
 
 
 def _text(line: Line, document: Document) -> str:
-    if line.scores is None:
-        return line.response or ""
-    return show_choices(document.choices, line.scores)
+    return (line.response or "") if line.scores is None else show_choices(document.choices, line.scores)
 
 
 def _label(run: Run, arm: str) -> str:
-    """Name of an arm's one strength; empty for a vote."""
+    """Name of a run's one strength; empty for a vote."""
     if len(run.alphas) > 1:
         return ""
     return "per-layer" if arm.endswith("per-layer") else alpha_name(run.alphas[0])
@@ -195,6 +175,7 @@ def _alpha(label: str) -> float | None:
     return None if label == "per-layer" else float(label)
 
 
-def _order(label: str) -> tuple[Any, ...]:
+def _order(label: str) -> tuple[bool | float, ...]:
+    """Strengths by their size, then what is no strength alone."""
     alpha = _alpha(label)
     return (True,) if alpha is None else (False, *alpha_order(alpha))

@@ -1,15 +1,12 @@
-"""What all figures share: a look for print and for the colour-blind, and files that are the same every time."""
+"""What all figures share: a look for print and for the colour-blind, and a legend."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.files import refuse_unwritable, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,12 +16,12 @@ T = TypeVar("T")
 
 # Okabe and Ito, https://jfly.uni-koeln.de/color/
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#666666"
 
 # One look per arm in every figure. Marker and line tell them apart without colour, too.
 ARMS: dict[str, dict[str, Any]] = {
-    "vector": {"color": BLUE, "marker": "o", "linestyle": "-", "hatch": ""},
+    "": {"color": BLUE, "marker": "o", "linestyle": "-", "hatch": ""},
     "random": {"color": VERMILLION, "marker": "s", "linestyle": "--", "hatch": "////"},
     "shuffled": {"color": GREEN, "marker": "^", "linestyle": "-.", "hatch": "...."},
     "negated": {"color": PURPLE, "marker": "D", "linestyle": ":", "hatch": "xxxx"},
@@ -35,11 +32,9 @@ SERIES = tuple(ARMS.values())
 """Looks for things that are no arms, in order."""
 
 _LABELS = {
-    "": "the vector",
-    "shuffled": "the vector, blocks shuffled",
-    "negated": "the vector, negated",
-    "self-consistency": "unsteered, sampled",
-    "identity": "unsteered, other batches",
+    **{"": "the vector", "random": "a random direction"},
+    **{"shuffled": "the vector, blocks shuffled", "negated": "the vector, negated"},
+    **{"self-consistency": "unsteered, sampled", "identity": "unsteered, other batches"},
 }
 
 _LOOK = {
@@ -61,19 +56,15 @@ _LOOK = {
 
 
 def arm_look(control: str) -> dict[str, Any]:
-    """Look of an arm by the name of its control; the vector itself has none. All seeds of `random` look alike."""
-    kind = control.partition(":")[0] if control else "vector"
-    if kind not in ARMS or control == "vector":
+    """Look of an arm by the kind of its control, `random` for all its seeds; the vector itself has none."""
+    if control not in ARMS:
         raise SteeringError(f"there is no control {control!r} to draw: use one of {', '.join(list(ARMS)[1:])}, or ''")
-    return ARMS[kind]
+    return ARMS[control]
 
 
 def arm_label(control: str, seeds: int = 1) -> str:
-    """What a legend calls an arm; the seeds of `random` share a name where there are several."""
-    kind = control.partition(":")[0]
-    if kind == "random":
-        return f"{seeds} random directions" if seeds > 1 else "a random direction"
-    return _LABELS[kind]
+    """What a legend calls an arm; several seeds of `random` share a name."""
+    return f"{seeds} random directions" if control == "random" and seeds > 1 else _LABELS[control]
 
 
 def need_matplotlib() -> None:
@@ -105,58 +96,16 @@ def styled() -> AbstractContextManager[None]:
     return style.context(["default", _LOOK])
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, title: str) -> Figure:
     """An empty figure in inches, known to no window and no global state. Call it within `styled`."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height))
+    figure = Figure(figsize=(width, height))
+    figure.suptitle(title)
+    return figure
 
 
-def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as .svg or .png, whole or not at all. The same figure is the same bytes: no date, no random ids.
-
-    Raises:
-        SteeringError: for another suffix.
-    """
-    content = figure_bytes(figure, figure_kind(Path(path)))
-    return write_whole(path, lambda part: part.write_bytes(content))
-
-
-def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """A figure as `svg` or `png`, as `save_figure` writes it."""
-    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    buffer = io.BytesIO()
-    with styled():
-        figure.savefig(buffer, format=kind, metadata=metadata)
-    return buffer.getvalue()
-
-
-def figure_kind(path: Path) -> str:
-    """`svg` or `png`.
-
-    Raises:
-        SteeringError: for another suffix.
-    """
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in ("svg", "png"):
-        raise SteeringError(f"{path}: a figure is written as .svg or .png, not {path.suffix!r}")
-    return kind
-
-
-def check_figure(path: str | Path) -> None:
-    """Check, before the work that is drawn, that a figure can be written to `path`.
-
-    Raises:
-        SteeringError: for another suffix, a place that cannot be written to, and where matplotlib is missing.
-    """
-    if not str(path):
-        raise SteeringError("--out names no file: name an .svg or a .png")
-    figure_kind(Path(path))
-    need_matplotlib()
-    refuse_unwritable(path)
-
-
-def groups(items: Sequence[T], key: Callable[[T], Any]) -> dict[Any, list[T]]:
+def groups(items: Iterable[T], key: Callable[[T], Any]) -> dict[Any, list[T]]:
     """Items by key, in the order of their first."""
     found: dict[Any, list[T]] = {}
     for item in items:
@@ -177,11 +126,6 @@ def need_some(items: Collection[Any], what: str) -> None:
 def percent(shares: Iterable[float]) -> list[float]:
     """Shares as they are drawn."""
     return [100 * share for share in shares]
-
-
-def signed(value: float) -> str:
-    """`+4.0 %`, with a real minus as on matplotlib's axes."""
-    return f"{value:+.1f} %".replace("-", "\N{MINUS SIGN}")
 
 
 def legend_below(figure: Figure, panels: Iterable[Axes], note: str) -> None:

@@ -1,0 +1,132 @@
+"""Whether a vote is right where the answers agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lm_eval_steer.compare.responses import View
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.report.figures.accuracy import Count
+from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
+from lm_eval_steer.report.figures.style import (
+    GREY,
+    arm_label,
+    arm_look,
+    groups,
+    legend_below,
+    need_some,
+    new_figure,
+    percent,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""Of the bins; a share on an edge belongs to the bin below it."""
+
+_CAPTION = (
+    "To the right are documents to which most strengths gave the same answer (the same text). Above the dotted line, "
+    "votes are right more often than their answers agree. Of several random vectors, the first is drawn."
+)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The vote over one document.
+
+    Attributes:
+        share: of the strengths, those whose answer is the winner, 0 to 1.
+        correct: whether the winner is right.
+        control: its kind, `random`, `self-consistency`, ...; empty for the vector itself.
+    """
+
+    share: float
+    correct: bool
+    control: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise SteeringError(f"an agreement of {self.share:.4g} is no share: give 0 to 1")
+
+
+def find(results: Results) -> list[Picture] | str:
+    """A picture per row whose votes are known answer by answer."""
+    title = results.title("is the vote right where the answers agree?")
+    found = []
+    for one in results.responses:
+        points = [point for view in _compared(one.views) for point in points_of(view)]
+        if points:
+            child = results.child(one.row)
+            found.append(Picture(title, f"{child}. {_CAPTION}", partial(agreement, points, title), child))
+    return found or (
+        "no agreement of votes, for that takes a vote over documents that are right or wrong, with every "
+        "response in the record (a sweep, or a set without vote_early_stop)."
+    )
+
+
+def points_of(view: View) -> list[Agreement]:
+    """Of every document, or of none: those that an early stop left open are no random choice."""
+    if not view.voted or not view.is_binary or not view.voters:
+        return []
+    points = []
+    for cells, vote in zip(view.cells, view.voted, strict=True):
+        answers = [cell.answer for place in view.voters if (cell := cells[place])]
+        if vote is None or vote.score is None or len(answers) < len(view.voters):
+            return []
+        share = 0.0 if vote.answer is None else answers.count(vote.answer) / len(answers)
+        points.append(Agreement(share, vote.score == 1, view.control.partition(":")[0]))
+    return points
+
+
+def _compared(views: list[View]) -> list[View]:
+    """The vector and one control, the first random vector or else the samples: more cannot be told apart."""
+    kinds = ("", "random", "self-consistency")
+    return [view for kind in kinds for view in views if view.control.partition(":")[0] == kind][:2]
+
+
+def agreement(points: Sequence[Agreement], title: str = "Is the vote right where the answers agree?") -> Figure:
+    """Share of right winners over the share of answers that agree with the winner, with 95 % Wilson intervals per bin.
+
+    Each mark stands at the mean agreement of its bin, and beside it how many documents are in it.
+
+    Raises:
+        SteeringError: for no points.
+    """
+    need_some(points, "votes")
+    with styled():
+        figure = new_figure(5.6, 4.6, title)
+        axes = figure.subplots()
+        axes.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, linestyle=":", label="right as often as it agrees")
+        for edge in EDGES[1:-1]:
+            axes.axvline(100 * edge, color="#DDDDDD", linewidth=0.8)
+        for number, (control, group) in enumerate(groups(points, lambda point: point.control).items()):
+            group.sort(key=lambda point: point.share)
+            bins = groups(group, lambda point: max(1, int(np.searchsorted(EDGES, point.share))))
+            counts = [Count(sum(point.correct for point in one), len(one)) for one in bins.values()]
+            places = [100 * float(np.mean([point.share for point in one])) for one in bins.values()]
+            shares = percent(count.share for count in counts)
+            ends = np.array([percent(count.interval) for count in counts]).T
+            look = {key: value for key, value in arm_look(control).items() if key != "hatch"}
+            axes.errorbar(
+                places, shares, np.abs(ends - shares), **look, capsize=3, linewidth=1.4, label=arm_label(control)
+            )
+            side, gap = (1, 3) if number % 2 else (0, -10)  # above or below the bars, so that two arms do not meet
+            near = {"textcoords": "offset points", "ha": "center", "color": look["color"]}
+            for place, end, count in zip(places, ends[side], counts, strict=True):
+                axes.annotate(f"{count.n}", (place, end), (0, gap), **near)
+        axes.set_xlim(0, 104)
+        axes.set_ylim(-6, 106)
+        axes.set_xlabel("answers that agree with the winner (%)")
+        axes.set_ylabel("documents whose winner is right (%)")
+        legend_below(figure, [axes], "Numbers: documents in a bin. Bars: 95 % Wilson intervals.")
+    return figure
+
+
+AGREEMENT = FigureKind("a vote with every response of every strength in the record", find)
