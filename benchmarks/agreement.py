@@ -60,7 +60,8 @@ def is_oracles(line: Line, lm: SteeredHF, prompt: str, new_tokens: int) -> bool:
     """Whether the oracle writes a response, or meets a tie where it parts from it."""
     child = lm.plan.fit(lm.model.config.num_hidden_layers, lm.model.config.hidden_size)
     assert child is not None
-    oracle = Reference(lm.model, child.directions, dict.fromkeys(child.directions, line.alpha), lm.plan.tokens)
+    place = lm.plan.alphas.index(line.alpha)
+    oracle = Reference(lm.model, lm.plan.interventions(lm.model.config.num_hidden_layers, child)[place])
     written = oracle.generate(lm.tok_encode(prompt), new_tokens, [lm.eot_token_id])
     for step, gap in enumerate(written.gaps, 1):
         text = str(lm.tok_decode(written.tokens[:step]))

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any, TypeVar
 
-import numpy as np
 import psutil
 import torch
 from accelerate.utils.memory import clear_device_cache
@@ -30,6 +29,7 @@ from lm_eval_steer import plugin
 from lm_eval_steer.axis.record import Line, read_lines
 from lm_eval_steer.engines.hf.prefix import shared_length
 from lm_eval_steer.interventions.alphas import PAPER
+from lm_eval_steer.interventions.intervention import NOTHING
 from lm_eval_steer.interventions.plan import SteeringPlan
 
 ALPHAS = (0.0, *PAPER)
@@ -205,8 +205,7 @@ def main() -> None:
         if args.engine == "steered-vllm":
             lm._rows.unload()
         else:
-            lm._steerer = None
-            lm._rows = type(lm._rows)(lm, None, np.zeros((1, 1), dtype=np.float32), "all")
+            lm._rows.load([NOTHING])
 
     run(0.5)  # warms up
     for size in map(int, args.sizes.split(",")):

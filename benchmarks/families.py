@@ -151,23 +151,21 @@ def differences(model: PreTrainedModel, tokens: str, record: str) -> tuple[int, 
     )
     child = lm.plan.fit(models.DEPTH, models.WIDTH)
     assert child is not None
-    oracles = [
-        Reference(model, child.directions, dict.fromkeys(child.directions, alpha), tokens) for alpha in lm.plan.alphas
-    ]
+    oracles = [Reference(model, one) for one in lm.plan.interventions(models.DEPTH, child)]
     engine: Any = lm._rows
     rows = [Row(prompt, strength) for prompt, strength in product(PROMPTS, (0, 1))]
     texts: dict[int, Generated] = {}
     engine.generate(rows, [], NEW_TOKENS, {"do_sample": False}, 4, texts.__setitem__)
     ends = [lm.eot_token_id]
     wrong = sum(
-        not oracles[row.strength].generate(row.prompt, NEW_TOKENS, ends).agrees(texts[i].tokens)
+        not oracles[row.intervention].generate(row.prompt, NEW_TOKENS, ends).agrees(texts[i].tokens)
         for i, row in enumerate(rows)
     )
     scored = [ScoredRow(*asked) for asked in product(PROMPTS, CONTINUATIONS, (0, 1))]
     scores: dict[int, tuple[float, bool]] = {}
     engine.score(scored, 4, scores.__setitem__)
     off = max(
-        abs(oracles[row.strength].score(row.context, row.continuation)[0] - scores[i][0])
+        abs(oracles[row.intervention].score(row.context, row.continuation)[0] - scores[i][0])
         for i, row in enumerate(scored)
     )
     return wrong, off, " ".join(engine._told)

@@ -29,6 +29,7 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.controls import apply_control, read_control
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.hf import SteeredHF
+from steerings import steering
 from test_hf import GREEDY, make
 from test_vote_key import FIRST, REGEX, toy
 
@@ -415,7 +416,7 @@ def test_positions_that_nobody_asked_to_steer_end_the_run(run: Any) -> None:
     lm = make(vectors=make_vector(), alpha=1.5)
     run(lm)
     with lm._rows._steerer.attached():  # as by a hook that runs twice, somewhere in a model
-        lm._steerer.next_pass([1.5], torch.ones(1, 3))
+        lm._rows._steerer.next_pass([0], torch.ones(1, 3, dtype=torch.bool))
         lm.model(torch.tensor([[1, 2, 3]]))
     with pytest.raises(
         SteeringError, match=r"^block 0 was steered at \d+ positions, where prompts and responses imply "
@@ -547,7 +548,7 @@ def test_alpha_per_layer_multiplies_alpha(profile: Any, multipliers: list[float]
     scaled = vector.directions * np.array(multipliers, dtype=np.float32)[:, None]
     lm = make(vectors=vector, alpha=2.0, alpha_per_layer=profile)
     by_hand = make(vectors=vector, alpha=2.0)
-    by_hand._steerer._directions = {b: torch.from_numpy(scaled[b]) for b in range(3)}  # type: ignore[union-attr]
+    by_hand._rows.load([steering(scaled, 2.0)])
     assert lm.generate_until(requests()) == by_hand.generate_until(requests())
 
 
@@ -767,10 +768,9 @@ def test_a_set_on_a_real_model_equals_the_oracle(real: dict[str, Any], tmp_path:
     rows = [Row(prompt, strength) for prompt in prompts for strength in range(3)]
     found: dict[int, list[int]] = {}
     lm._rows.generate(rows, [], 4, {"do_sample": False}, 16, lambda row, one: found.update({row: one.tokens}) or [])
-    directions = dict(enumerate(lm.plan.vector.directions))  # type: ignore[union-attr]
     for number, row in enumerate(rows):
-        strengths = dict.fromkeys(directions, lm.plan.alphas[row.strength])
-        expected = Reference(lm.model, directions, strengths).generate(row.prompt, 4, [lm.eot_token_id])
+        one = steering(lm.plan.vector.directions, lm.plan.alphas[row.intervention])  # type: ignore[union-attr]
+        expected = Reference(lm.model, one).generate(row.prompt, 4, [lm.eot_token_id])
         assert expected.agrees(found[number])
     asked = requests(CONTEXTS[:3], max_gen_toks=8)
     lm.generate_until(asked)

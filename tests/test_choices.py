@@ -12,8 +12,8 @@ from lm_eval_steer.engines.hf.probes import follows_masks
 CONTEXT = [1, 2, 3]
 
 
-def rows(*continuations: list[int], context: list[int] = CONTEXT, strength: int = 0) -> list[ScoredRow]:
-    return [ScoredRow(context, continuation, strength) for continuation in continuations]
+def rows(*continuations: list[int], context: list[int] = CONTEXT, intervention: int = 0) -> list[ScoredRow]:
+    return [ScoredRow(context, continuation, intervention) for continuation in continuations]
 
 
 def test_a_tree_by_hand() -> None:
@@ -39,7 +39,7 @@ def shapes(trees: list[Tree]) -> list[list[int]]:
 
 
 def test_what_stands_together() -> None:
-    mixed = rows([7, 8], [9, 9]) + rows([7, 8], strength=1) + rows([7, 8], context=[1, 2])
+    mixed = rows([7, 8], [9, 9]) + rows([7, 8], intervention=1) + rows([7, 8], context=[1, 2])
     assert shapes(plant(mixed, 100, together=True)) == [[1, 2, 3, 7, 9], [1, 2, 3, 7], [1, 2, 7]]
     assert shapes(plant(rows([7, 8], [9, 9], [7, 1]), 100, together=False)) == [[1, 2, 3, 7], [1, 2, 3, 9]]
     # Tails that are longer than their context would cost more than they spare.

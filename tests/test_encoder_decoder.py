@@ -17,6 +17,7 @@ from conftest import make_vector
 from lm_eval_steer.engines.hf.rows import Row
 from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.models.hf import SteeredHF
+from steerings import steering
 from test_axis import KEY, choices, requests
 from test_hf import CONTEXTS, all_answers, export_for_harness, generations, make, scorings
 
@@ -25,8 +26,7 @@ FAMILIES = list(models.ENCODER_DECODERS)
 
 def oracle(lm: SteeredHF, alpha: float) -> Reference:
     assert lm.plan.vector is not None
-    directions = dict(enumerate(lm.plan.vector.directions))
-    return Reference(lm.model, directions, dict.fromkeys(directions, alpha), lm.plan.tokens)
+    return Reference(lm.model, steering(lm.plan.vector.directions, alpha, tokens=lm.plan.tokens))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -45,7 +45,7 @@ def test_texts_and_scores_equal_the_oracle(family: str, tokens: str, tmp_path: P
     lm._rows.generate(rows, [], 12, {"do_sample": False}, None, found.__setitem__)
     changed = 0
     for number, row in enumerate(rows):
-        reference = oracle(lm, lm.plan.alphas[row.strength])
+        reference = oracle(lm, lm.plan.alphas[row.intervention])
         assert reference.generate(row.prompt, 12, [lm.eot_token_id]).agrees(found[number].tokens)
         score = reference.score(row.prompt, found[number].tokens)[0]
         assert found[number].logprob == pytest.approx(score, abs=1e-3)

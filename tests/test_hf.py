@@ -24,6 +24,7 @@ from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.hf import SteeredHF
+from steerings import steering
 
 CONTEXTS = ["Q: What is 2 + 3?\nA:", "Hello", "The sun rises in the east, and it sets", "ab"]
 CONTINUATIONS = [" 5", " 6", " world, how are you", " in the west"]
@@ -119,9 +120,9 @@ class ByHand:
 
     def __init__(self, lm: SteeredHF, tokens: str, **changes: Any) -> None:
         assert lm.plan.vector is not None
-        self.lm, blocks = lm, range(models.DEPTH)
-        directions = dict(zip(blocks, lm.plan.vector.directions, strict=True))
-        self.reference = Reference(lm.model, directions, dict.fromkeys(blocks, lm.plan.alphas[0]), tokens, **changes)
+        self.lm = lm
+        one = steering(lm.plan.vector.directions, lm.plan.alphas[0], tokens=tokens, **changes)
+        self.reference = Reference(lm.model, one)
 
     def generate(self, context: str, new: int) -> str:
         text = self.reference.generate(self.lm.tok_encode(context), new, [self.lm.eot_token_id])
@@ -136,7 +137,8 @@ class ByHand:
 def test_other_operators_equal_the_oracle(tokens: str, changes: dict[str, Any]) -> None:
     alpha = {} if "dose" in changes else {"alpha": 1.5}
     lm = make(vectors=make_vector(), tokens=tokens, **alpha, **changes)
-    by_hand = ByHand(lm, tokens, normalize="normalize" in changes, share="dose" in changes)
+    kind = {"operator": "add_keep_norm"} if "normalize" in changes else {"unit": "dose"}
+    by_hand = ByHand(lm, tokens, **kind)
     assert lm.generate_until(generations()) == [by_hand.generate(text, 12) for text in CONTEXTS]
     for request, (score, _) in zip(scorings(), lm.loglikelihood(scorings()), strict=True):
         assert score == pytest.approx(by_hand.score(*request.args), abs=1e-3)

@@ -14,6 +14,7 @@ from lm_eval_steer.engines.hf.blocks import find_blocks
 from lm_eval_steer.engines.hf.hooks import Steerer
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.operators import add, add_keep_norm
+from steerings import steering
 
 IDS = torch.tensor([[65, 66, 67, 68, 69], [70, 71, 72, 73, 74]])
 
@@ -22,6 +23,14 @@ def directions(blocks: int = models.DEPTH, width: int = models.WIDTH) -> dict[in
     rng = np.random.default_rng(7)
     vectors = rng.normal(size=(blocks, width)).astype(np.float32)
     return dict(enumerate(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)))
+
+
+def one(model: nn.Module, alpha: float = 1.0) -> Steerer:
+    return Steerer(model, [steering(directions(), alpha)])
+
+
+def two(model: nn.Module) -> Steerer:
+    return Steerer(model, [steering(directions(), alpha) for alpha in (1.0, 2.0)])
 
 
 class Recorder:
@@ -55,9 +64,9 @@ def test_shift_is_alpha_v_within_one_rounding_step(family: str, dtype: torch.dty
     recorder = Recorder(model)
     recorder.attach_before()
     vectors = directions()
-    steerer = Steerer(model, vectors)
+    steerer = Steerer(model, [steering(vectors, alpha) for alpha in (-2.0, 0.5)])
     mask = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]], dtype=torch.bool)
-    with torch.no_grad(), steerer.scoring([0.5, -2.0], mask):
+    with torch.no_grad(), steerer.scoring([1, 0], mask):
         recorder.attach_after()  # behind the steering hooks, which are attached by now
         model(IDS)
     for block, v in vectors.items():
@@ -85,7 +94,8 @@ def test_generation_steers_the_positions_of_the_table(family: str, tokens: str, 
     recorder = Recorder(model)
     recorder.attach_before()
     attention = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
-    with torch.no_grad(), Steerer(model, directions()).generating([3.0, 3.0], tokens, attention):
+    steerer = Steerer(model, [steering(directions(), 3.0, tokens=tokens)])
+    with torch.no_grad(), steerer.generating([0, 0], attention):
         recorder.attach_after()
         model.generate(IDS, attention_mask=attention, max_new_tokens=4, do_sample=False)
     for block, v in directions().items():
@@ -103,7 +113,7 @@ def test_rows_that_generate_multiplies_inherit_their_alpha() -> None:
     model = models.make_model("llama")
     recorder = Recorder(model)
     recorder.attach_before()
-    with torch.no_grad(), Steerer(model, directions()).generating([1.0, 2.0], "all", torch.ones_like(IDS)):
+    with torch.no_grad(), two(model).generating([0, 1], torch.ones_like(IDS)):
         recorder.attach_after()
         model.generate(IDS, attention_mask=torch.ones_like(IDS), max_new_tokens=3, num_beams=2, do_sample=False)
     v = torch.from_numpy(directions()[0])
@@ -115,10 +125,10 @@ def test_hooks_leave_no_trace_after_an_exception() -> None:
     model = models.make_model("llama")
     plain = model(IDS).logits
     hooked = {id(m): (len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()}
-    steerer = Steerer(model, directions())
-    with pytest.raises(RuntimeError, match="boom"), steerer.generating([1.0, 1.0], "all", torch.ones_like(IDS)):
+    steerer = one(model)
+    with pytest.raises(RuntimeError, match="boom"), steerer.generating([0, 0], torch.ones_like(IDS)):
         raise RuntimeError("boom")
-    with pytest.raises(RuntimeError, match="boom"), steerer.scoring([1.0, 1.0], torch.ones(2, 5, dtype=torch.bool)):
+    with pytest.raises(RuntimeError, match="boom"), steerer.scoring([0, 0], torch.ones(2, 5, dtype=torch.bool)):
         raise RuntimeError("boom")
     assert {id(m): (len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()} == hooked
     assert torch.equal(model(IDS).logits, plain)
@@ -128,7 +138,7 @@ def test_a_block_that_is_never_run_is_an_error() -> None:
     model = models.make_model("llama")
     with (
         pytest.raises(SteeringError, match="block 0 was never seen"),
-        Steerer(model, directions()).scoring([1.0, 1.0], torch.ones(2, 5, dtype=torch.bool)),
+        one(model).scoring([0, 0], torch.ones(2, 5, dtype=torch.bool)),
     ):
         pass
 
@@ -141,20 +151,20 @@ def test_a_block_that_runs_twice_in_a_pass_is_an_error() -> None:
     mask = torch.ones(2, 5, dtype=torch.bool)
     with (
         pytest.raises(SteeringError, match=r"block 0 \(LlamaDecoderLayer\) runs several times in one pass"),
-        Steerer(model, directions()).scoring([1.0, 1.0], mask),
+        one(model).scoring([0, 0], mask),
     ):
         model(IDS)
     once = {block: v for block, v in directions().items() if block != 0}
-    with torch.no_grad(), Steerer(model, once).scoring([1.0, 1.0], mask):
+    with torch.no_grad(), Steerer(model, [steering(once, 1.0)]).scoring([0, 0], mask):
         model(IDS)
 
 
 def test_a_pass_of_another_shape_is_an_error() -> None:
     model = models.make_model("llama")
-    steerer = Steerer(model, directions())
+    steerer = one(model)
     with (
         pytest.raises(SteeringError, match=r"returns \[2, 5, 32\], expected \[2, 4, 32\]: set blocks="),
-        steerer.scoring([1.0, 1.0], torch.ones(2, 4, dtype=torch.bool)),
+        steerer.scoring([0, 0], torch.ones(2, 4, dtype=torch.bool)),
     ):
         model(IDS)
 
@@ -165,7 +175,7 @@ def test_several_residual_streams_are_an_error() -> None:
     model.model.layers[0].register_forward_hook(lambda module, args, output: output.unsqueeze(2))
     with (
         pytest.raises(SteeringError, match=r"returns \[2, 5, 1, 32\]: this model keeps several residual streams"),
-        Steerer(model, directions()).scoring([1.0, 1.0], torch.ones(2, 5, dtype=torch.bool)),
+        one(model).scoring([0, 0], torch.ones(2, 5, dtype=torch.bool)),
     ):
         model(IDS)
 
@@ -175,14 +185,14 @@ def test_peft_is_steered_alike() -> None:
 
     mask = torch.ones(2, 5, dtype=torch.bool)
     model = models.make_model("llama")
-    with torch.no_grad(), Steerer(model, directions()).scoring([1.0, 2.0], mask):
+    with torch.no_grad(), two(model).scoring([0, 1], mask):
         expected = model(IDS).logits
     wrapped = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=2)).eval()  # LoRA starts as the identity
     assert len(find_blocks(wrapped)) == models.DEPTH
-    with torch.no_grad(), Steerer(wrapped, directions()).scoring([1.0, 2.0], mask):
+    with torch.no_grad(), two(wrapped).scoring([0, 1], mask):
         assert torch.allclose(wrapped(IDS).logits, expected, atol=1e-6)
     attention = torch.ones_like(IDS)
-    with torch.no_grad(), Steerer(wrapped, directions()).generating([9.0, 9.0], "all", attention):
+    with torch.no_grad(), one(wrapped, 9.0).generating([0, 0], attention):
         steered = wrapped.generate(input_ids=IDS, attention_mask=attention, max_new_tokens=8, do_sample=False)
     plain = wrapped.generate(input_ids=IDS, attention_mask=attention, max_new_tokens=8, do_sample=False)
     assert steered.tolist() != plain.tolist()

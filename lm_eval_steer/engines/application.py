@@ -7,37 +7,50 @@ from typing import Any
 
 import numpy as np
 
+from lm_eval_steer.engines.doses import by_fingerprint
 from lm_eval_steer.engines.hf.hooks import Steerer
+from lm_eval_steer.engines.measured import Measured
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.tokens import TOKENS
 
 
 class Application:
     """The counts of an engine.
 
     Args:
-        steerer: whose hooks count; None where no strength steers.
-        strengths: float32 [strengths, steered blocks].
-        tokens: which positions are steered (interventions/tokens.py).
+        steerer: whose hooks count; None where no intervention steers.
 
     Attributes:
         not_compared: why the counts need not be equal any more, since more was run than prompts and responses say;
             empty as long as they must.
     """
 
-    def __init__(self, steerer: Steerer | None, strengths: np.ndarray, tokens: str) -> None:
-        self._steerer, self._tokens = steerer, tokens
-        self._steers = strengths != 0
-        self._implied = np.zeros(strengths.shape[1], dtype=np.int64)
+    def __init__(self, steerer: Steerer | None) -> None:
+        self._steerer = steerer
+        self._implied = np.zeros(0 if steerer is None else len(steerer.sites.blocks), dtype=np.int64)
         self.not_compared = ""
 
-    def positions(self, prompt: int, new: int) -> int:
-        """How many positions of a row are steered: of its `prompt` tokens, and its `new` ones but the last."""
-        return TOKENS[self._tokens].count(prompt, prompt + new - 1)
+    def positions(self, number: int, prompt: int, new: int) -> int:
+        """How many positions of a row are steered: of its `prompt` tokens, and its `new` ones but the last.
+
+        Args:
+            number: of the row's intervention.
+            prompt: tokens of the prompt.
+            new: tokens behind it.
+        """
+        return 0 if self._steerer is None else self._steerer.sites.rules[number].count(prompt, prompt + new - 1)
 
     def imply(self, number: int, positions: int) -> None:
-        """Count what a row of a strength implies."""
-        self._implied += positions * self._steers[number]
+        """Count what a row of an intervention implies."""
+        if self._steerer is not None:
+            self._implied += positions * self._steerer.sites.acts[number].numpy()
+
+    def measured(self) -> Measured:
+        """All that was counted and measured."""
+        if self._steerer is None:
+            return Measured()
+        steered = self._steerer.applied
+        doses = by_fingerprint(self._steerer.doses.sums(), self._steerer.sites.interventions)
+        return Measured(doses, steered, dict(zip(steered, self._implied.tolist(), strict=True)), self.not_compared)
 
     def report(self) -> dict[str, Any]:
         """Rows and positions per steered block.

@@ -14,6 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lm_eval_steer.engines import measured
+from lm_eval_steer.interventions.intervention import Intervention
+from lm_eval_steer.interventions.operators import OPERATORS
+
 Sums = dict[int, list[list[float]]]
 """Block -> [4, strengths]: positions, ‖α·v‖ / ‖h‖, ⟨Δ, v⟩ and α·‖v‖² (see `report`), summed over the positions."""
 
@@ -37,24 +41,34 @@ class Doses:
         self._sums = {block: torch.zeros(4, strengths, dtype=torch.float64) for block in blocks}
 
     def add(
-        self, block: int, index: Tensor, strength: Tensor, before: Tensor, after: Tensor, direction: Tensor
+        self,
+        block: int,
+        index: Tensor,
+        strength: Tensor,
+        before: Tensor,
+        after: Tensor,
+        direction: Tensor,
+        steered: Tensor | None = None,
     ) -> None:
         """Add one pass.
 
         Args:
             block: which block.
-            index: number of each row's strength [rows].
-            strength: length of the shift per row and position, 0 where nothing is steered [rows, positions, 1].
+            index: number of each row's intervention [rows].
+            strength: length of the shift per row and position, in lengths of v [rows, positions, 1].
             before: block output [rows, positions, hidden].
             after: what it became, in the model's dtype [rows, positions, hidden].
-            direction: v [hidden], float32.
+            direction: v [hidden], or one per row [rows, 1, hidden], float32.
+            steered: bool [rows, positions, 1]; by default wherever the strength is not 0.
         """
-        strength = strength[..., 0]
+        steered = strength != 0 if steered is None else steered
         wide = before.float()
-        length = direction.norm()
-        ratio = strength.abs() * length / wide.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
-        kept = ((after.float() - wide) @ direction) * (strength != 0)
-        rows = torch.stack([(strength != 0).sum(1).float(), ratio.sum(1), kept.sum(1), (strength * length**2).sum(1)])
+        length = direction.norm(dim=-1, keepdim=True)
+        norm = wide.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+        shift = after.float() - wide
+        along = (shift @ direction)[..., None] if direction.dim() == 1 else shift @ direction.mT
+        values = (steered, strength.abs() * length / norm, along, strength * length**2)
+        rows = torch.stack([torch.where(steered, one, 0.0).sum(dim=(1, 2)) for one in values])
         wide_rows = to_double(rows)
         sums = self._sums[block] = self._sums[block].to(wide_rows.device)
         sums.index_add_(1, index.to(sums.device), wide_rows)
@@ -66,6 +80,40 @@ class Doses:
     def report(self) -> list[dict[str, dict[str, Any]]]:
         """What the sums come to (`report`)."""
         return report(self.sums(), self._strengths, self._pure)
+
+
+def by_fingerprint(sums: Sums, interventions: Sequence[Intervention]) -> dict[str, measured.Sums]:
+    """Sums of an engine, of each intervention that was measured; `report_one` says what they come to."""
+    found: dict[str, measured.Sums] = {}
+    for block, of_block in sums.items():
+        for one, columns in zip(interventions, zip(*of_block, strict=True), strict=True):
+            if columns[0]:
+                found.setdefault(one.fingerprint, {})[block] = list(columns)
+    return found
+
+
+def report_one(sums: measured.Sums, one: Intervention) -> dict[str, dict[str, Any]]:
+    """Block -> means over the measured positions of one intervention.
+
+    Left out are blocks whose outputs a shift made infinite.
+
+    Args:
+        sums: of the intervention.
+        one: the intervention.
+
+    Returns:
+        positions: how many were measured.
+        dose: mean of ‖α·v‖ / ‖h‖.
+        survival: ⟨Δ, v⟩ / (α·‖v‖²) with Δ what was really added: 1 when the dtype kept all of it. None where the
+            operator does more than to shift.
+    """
+    shifts = {edit.block for edit in one.edits if OPERATORS[edit.operator].is_shift}
+    found = {}
+    for block, (count, ratio, kept, wanted) in sums.items():
+        if count and math.isfinite(ratio):
+            survival = kept / wanted if wanted and block in shifts and math.isfinite(kept / wanted) else None
+            found[str(block)] = {"positions": int(count), "dose": ratio / count, "survival": survival}
+    return found
 
 
 def add(parts: Iterable[Sums]) -> Sums:

@@ -1,4 +1,4 @@
-"""The oracle: one strength and one request at a time, without padding, batch or cache. Slow and obvious.
+"""The oracle: one intervention and one request at a time, without padding, batch or cache. Slow and obvious.
 
 Every engine must give the same tokens, except where the two best logits differ by less than `NEAR_TIE`, and the same
 log-likelihoods. It shares no code with the engines but the search for the blocks.
@@ -6,16 +6,16 @@ log-likelihoods. It shares no code with the engines but the search for the block
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lm_eval_steer.engines.hf.blocks import find_blocks
+from lm_eval_steer.interventions.intervention import Edit, Intervention
 
 NEAR_TIE = 1e-3
 """Two logits that differ by less may change places by rounding."""
@@ -42,35 +42,20 @@ class Continuation:
 
 
 class Reference:
-    """A model under one strength.
+    """A model under one intervention, whose arithmetic is written here anew, in float64.
 
     Args:
         model: a transformers model.
-        directions: block -> [hidden].
-        strengths: block -> α; with `share` the share of ‖h‖.
-        tokens: which positions are steered: `all`, `prompt`, `generated` or `last`.
-        normalize: keep the length of each block output.
-        share: strengths are shares of each position's ‖h‖.
+        intervention: of the operators `add` and `add_keep_norm`.
         blocks: where the blocks are, if they cannot be found by shape.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        directions: Mapping[int, np.ndarray],
-        strengths: Mapping[int, float],
-        tokens: str = "all",
-        *,
-        normalize: bool = False,
-        share: bool = False,
-        blocks: str | None = None,
-    ) -> None:
-        self._model, self._tokens = model, tokens
-        self._normalize, self._share = normalize, share
+    def __init__(self, model: nn.Module, intervention: Intervention, blocks: str | None = None) -> None:
+        self._model, self._tokens, self._unit = model, intervention.tokens, intervention.unit
         config: Any = model.config
         self._start: int | None = config.decoder_start_token_id if config.is_encoder_decoder else None
         found = find_blocks(model, blocks)
-        self._steered = [(found[b], torch.from_numpy(v).double(), strengths[b]) for b, v in directions.items()]
+        self._edits = [(found[edit.block], edit) for edit in intervention.edits]
 
     @torch.no_grad()
     def logits(self, tokens: Sequence[int], prompt: int) -> Tensor:
@@ -92,20 +77,23 @@ class Reference:
             "last": slice(prompt - 1, prompt),
         }[self._tokens]
         with ExitStack() as stack:
-            for block, direction, strength in self._steered:
-                hook = self._hook(positions, direction, strength)
-                stack.callback(block.register_forward_hook(hook).remove)
+            for block, edit in self._edits:
+                stack.callback(block.register_forward_hook(self._hook(positions, edit)).remove)
             logits: Tensor = self._model(**told, use_cache=False).logits[0].float()
         return logits
 
-    def _hook(self, positions: slice, direction: Tensor, strength: float) -> Callable[..., Any]:
+    def _hook(self, positions: slice, edit: Edit) -> Callable[..., Any]:
+        keeps_norm = {"add": False, "add_keep_norm": True}[edit.operator]
+        direction = torch.from_numpy(edit.direction).double()
+        length = edit.strength / (direction.norm() if self._unit == "dose" else 1.0)
+
         def steer(module: nn.Module, args: Any, output: Any) -> Any:
             hidden = output[0] if isinstance(output, (tuple, list)) else output
             changed = hidden.clone()
             before = hidden[0, positions].cpu().double()  # [positions, hidden]
             norm = before.norm(dim=1, keepdim=True)
-            after = before + (strength * norm / direction.norm() if self._share else strength) * direction
-            if self._normalize:
+            after = before + length * (norm if self._unit == "dose" else 1.0) * direction
+            if keeps_norm:
                 after = after * norm / after.norm(dim=1, keepdim=True)
             changed[0, positions] = after.to(hidden)
             return (changed, *output[1:]) if isinstance(output, (tuple, list)) else changed

@@ -13,15 +13,16 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 
 from lm_eval_steer.axis.jobs import Asked, Scores, Written
 from lm_eval_steer.axis.record import digest
+from lm_eval_steer.engines.doses import report_one
 from lm_eval_steer.engines.hf.arguments import refuse_several, understand
 from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, hidden_size
 from lm_eval_steer.engines.hf.choices import ScoredRow
 from lm_eval_steer.engines.hf.decode import Generated
 from lm_eval_steer.engines.hf.encoder_decoder import EncoderDecoderEngine
-from lm_eval_steer.engines.hf.hooks import Steerer
 from lm_eval_steer.engines.hf.memory import rows_that_fit
 from lm_eval_steer.engines.hf.rows import Row, RowEngine
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.base import Steered, collect, gather, take_plan
 from lm_eval_steer.models.batches import chosen_batch_size
@@ -75,6 +76,9 @@ class SteeredHF(Steered, HFLM):
 
     batch_size_per_gpu: Any  # HFLM sets it and says no type
     _rolls = False
+    _rows: RowEngine | EncoderDecoderEngine
+    _interventions: tuple[Intervention, ...]  # of the plan, in the order of the vote
+    _numbers: list[int]  # theirs, as the engine counts
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         plan = take_plan(kwargs)
@@ -96,6 +100,7 @@ class SteeredHF(Steered, HFLM):
             raise SteeringError("steered-hf does not steer PEFT prompt learning, whose virtual tokens have no request")
         warn_of_slow_dtype(self.model.dtype, self.device)
         self._model_settings = _model_settings(self, kwargs)
+        self._rows = RowEngine(self) if self.backend == "causal" else EncoderDecoderEngine(self)
         self.steer(plan)
 
     def steer(self, plan: SteeringPlan) -> None:
@@ -107,23 +112,12 @@ class SteeredHF(Steered, HFLM):
         found = find_blocks(self.model, plan.blocks)
         child = plan.fit(len(found), hidden_size(self.model))
         steered = list(child.directions) if child else []
-        strengths = plan.strengths(len(found), steered)
-        plan.refuse_overflow(child, strengths, self._dtype())
-        steerer = None
-        if child and plan.steers:
-            steerer = Steerer(
-                self.model,
-                child.directions,
-                normalize=plan.normalize,
-                share=plan.dose,
-                blocks=plan.blocks,
-                strengths=len(plan.variants),
-            )
-        engine = RowEngine if self.backend == "causal" else EncoderDecoderEngine
-        rows = engine(self, steerer, strengths, plan.tokens)
+        plan.refuse_overflow(child, plan.strengths(len(found), steered), self._dtype())
+        interventions = plan.interventions(len(found), child)
         adopt = self._prepare(plan, child.report if child else None)
-        self._steerer: Steerer | None = steerer
-        self._rows: RowEngine | EncoderDecoderEngine = rows
+        numbers = {one: number for number, one in enumerate(dict.fromkeys(interventions))}
+        self._rows.load(list(numbers), plan.blocks)
+        self._interventions, self._numbers = interventions, [numbers[one] for one in interventions]
         adopt()
         if self._default_size:
             self.batch_size_per_gpu = 1 if plan.is_plain else "auto"  # HFLM's own, so that its results are the same
@@ -150,7 +144,7 @@ class SteeredHF(Steered, HFLM):
             self._refuse_unscorable(continuation)
         if not self.plan.steers:
             return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
-        rows = [ScoredRow(context, continuation, 0) for _, context, continuation in requests]
+        rows = [ScoredRow(context, continuation, self._numbers[0]) for _, context, continuation in requests]
         return collect(len(rows), lambda take: self._rows.score(rows, override_bs or self._batch_rows(), take))
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
@@ -203,7 +197,7 @@ class SteeredHF(Steered, HFLM):
             one = asked[place]
             if one.item not in prompts:
                 prompts[one.item] = self._encode(requests[one.item].args[0], limit)
-            rows.append(Row(prompts[one.item], one.variant, one.seed if draws else None))
+            rows.append(Row(prompts[one.item], self._numbers[one.variant], one.seed if draws else None))
 
         def finish_row(number: int, generated: Generated) -> None:
             text = self._read(generated.tokens, stop)
@@ -271,7 +265,7 @@ class SteeredHF(Steered, HFLM):
         for place, one in enumerate(asked):
             for choice, request in enumerate(documents[one.item]):
                 context, continuation = self._encode_choice(*request.args)
-                rows.append(ScoredRow(context, continuation, one.variant))
+                rows.append(ScoredRow(context, continuation, self._numbers[one.variant]))
                 owners.append((place, choice))
         take = gather([len(documents[one.item]) for one in asked], finish)
         self._rows.score(rows, self._batch_rows(), lambda number, score: take(owners[number], score))
@@ -331,10 +325,11 @@ class SteeredHF(Steered, HFLM):
     # What the common part asks for
 
     def _measured(self) -> list[dict[str, dict[str, Any]]]:
-        return self._steerer.doses.report() if self._steerer else []
+        doses = self._rows.measured().doses
+        return [report_one(doses.get(one.fingerprint, {}), one) for one in self._interventions]
 
     def _application(self) -> dict[str, Any] | None:
-        return self._rows.application.report() if self._steerer else None
+        return self._rows.application.report() if self.plan.steers else None
 
     def _dtype(self) -> str:
         return str(self.model.dtype).removeprefix("torch.")

@@ -39,6 +39,7 @@ from lm_eval_steer.models import vllm
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.vllm import VLLM, SteeredVLLM
+from steerings import steering
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 # Tiny models gain nothing from several cores: each process of the tests runs its engines on one.
@@ -112,8 +113,8 @@ def agree(hf: SteeredHF, line: Line, other: Line, context: str, chosen: Steering
         return True
     child = chosen.fit(models.DEPTH, WIDTH)
     assert child is not None
-    strengths = dict.fromkeys(child.directions, line.alpha)
-    reference = Reference(hf.model, child.directions, strengths, chosen.tokens, normalize=chosen.normalize)
+    operator = "add_keep_norm" if chosen.normalize else "add"
+    reference = Reference(hf.model, steering(child.directions, line.alpha, operator, tokens=chosen.tokens))
     ours = reference.generate(hf.tok_encode(context), 12, [hf.eot_token_id])
     return min(ours.gaps) < 1e-3
 

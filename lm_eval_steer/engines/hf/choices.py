@@ -3,7 +3,7 @@
     context | first choice | second choice | ...
 
 A mask of attention shows each choice the context and itself alone, at the positions that it would have by itself. So a
-document's own text is run once per strength, however many choices it has.
+document's own text is run once per intervention, however many choices it has.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ScoredRow:
-    """One continuation of one context at one strength, to be scored.
+    """One continuation of one context under one intervention, to be scored.
 
     Attributes:
         context: token ids, one at least.
         continuation: token ids, one at least.
-        strength: number of the strength.
+        intervention: number of the intervention.
     """
 
     context: list[int]
     continuation: list[int]
-    strength: int
+    intervention: int
 
 
 @dataclass
@@ -37,14 +37,14 @@ class Tree:
 
     Attributes:
         context: token ids.
-        strength: number of the strength.
+        intervention: number of the intervention.
         starts: tail -> where it begins in `tokens`. Choices that differ in their last token only have one tail.
         choices: number of a ScoredRow and its tail.
         tokens: of the row.
     """
 
     context: list[int]
-    strength: int
+    intervention: int
     starts: dict[tuple[int, ...], int] = field(default_factory=dict)
     choices: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
@@ -85,8 +85,8 @@ def plant(rows: Sequence[ScoredRow], limit: int, together: bool) -> list[Tree]:
     Args:
         rows: in any order.
         limit: tokens that the model takes; of longer texts the first are left out, as HFLM does.
-        together: whether choices of one context and strength stand in one tree, as long as their tails are not longer
-            than it, or each tail in one of its own.
+        together: whether choices of one context and intervention stand in one tree, as long as their tails are not
+            longer than it, or each tail in one of its own.
     """
     trees: list[Tree] = []
     last: dict[tuple[tuple[int, ...], int, tuple[int, ...]], Tree] = {}
@@ -94,10 +94,10 @@ def plant(rows: Sequence[ScoredRow], limit: int, together: bool) -> list[Tree]:
         text = (row.context + row.continuation)[-(limit + 1) : -1]
         tail = tuple(row.continuation[:-1])
         context = text[: len(text) - len(tail)]
-        key = (tuple(context), row.strength, () if together else tail)
+        key = (tuple(context), row.intervention, () if together else tail)
         tree = last.get(key)
         if tree is None or not tree.has_room(tail, 2 * len(context)):
-            tree = last[key] = Tree(context, row.strength)
+            tree = last[key] = Tree(context, row.intervention)
             trees.append(tree)
         tree.add(number, tail)
     return trees

@@ -1,4 +1,4 @@
-"""Encoder-decoders, one strength and one request at a time as the oracle has it: no padding, no shared beginning.
+"""Encoder-decoders, one intervention and one request at a time as the oracle has it: no padding, no shared beginning.
 
 The residual stream of the decoder is steered. The prompt is the encoder's, so that of the positions of
 interventions/tokens.py the decoder's start token is the only prompt position, and the last one.
@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils_hf import stop_sequences_criteria
@@ -24,6 +23,8 @@ from lm_eval_steer.engines.hf.choices import ScoredRow
 from lm_eval_steer.engines.hf.decode import Generated, drawing
 from lm_eval_steer.engines.hf.hooks import Steerer
 from lm_eval_steer.engines.hf.rows import Finish, Row, autocast
+from lm_eval_steer.engines.measured import Measured
+from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.tokens import TOKENS, scoring_mask
 
 logger = logging.getLogger(f"lm_eval.{__name__}")
@@ -34,17 +35,26 @@ class EncoderDecoderEngine:
 
     Args:
         lm: the harness's model: transformers model, tokenizer, device.
-        steerer: adds α·v; None where no strength steers.
-        strengths: float32 [strengths, steered blocks].
-        tokens: which positions are steered.
     """
 
-    def __init__(self, lm: HFLM, steerer: Steerer | None, strengths: np.ndarray, tokens: str) -> None:
-        self._lm, self._steerer, self._tokens = lm, steerer, tokens
-        self._strengths = torch.from_numpy(strengths).to(lm.device)
-        self.application = Application(steerer, strengths, tokens)
-        if steerer is not None:
-            logger.info("Requests and strengths are run one at a time: %s has an encoder", type(lm.model).__name__)
+    def __init__(self, lm: HFLM) -> None:
+        self._lm = lm
+        self.load(())
+
+    def load(self, interventions: Sequence[Intervention], blocks: str | None = None) -> None:
+        """Take these from now on (RowEngine.load)."""
+        steerer = None
+        if any(one.acts for one in interventions):
+            steerer = Steerer(self._lm.model, interventions, blocks)
+            name = type(self._lm.model).__name__
+            logger.info("Requests and interventions are run one at a time: %s has an encoder", name)
+        self._steerer = steerer
+        self._interventions = tuple(interventions)
+        self.application = Application(self._steerer)
+
+    def measured(self) -> Measured:
+        """What was measured since `load`."""
+        return self.application.measured()
 
     def generate(
         self,
@@ -59,7 +69,7 @@ class EncoderDecoderEngine:
         asked = understand(self._lm, arguments, new_tokens, self._steerer is not None)
         for number, row in enumerate(rows):
             written = self._continue(row, stop, asked)
-            self._imply(row.strength, len(written.tokens))
+            self._imply(row.intervention, len(written.tokens))
             finish(number, written)
 
     def _continue(self, row: Row, stop: list[str], asked: GenerationArguments) -> Generated:
@@ -68,7 +78,7 @@ class EncoderDecoderEngine:
         steering: Any = nullcontext()
         if self._steerer is not None:
             start = torch.ones(1, 1, dtype=torch.long, device=lm.device)
-            steering = self._steerer.generating(self._strengths[[row.strength]], self._tokens, start, _index(row))
+            steering = self._steerer.generating([row.intervention], start)
         told = {"pad_token_id": lm.tokenizer.pad_token_id, "use_cache": True} | asked.told
         criteria = stop_sequences_criteria(lm.tokenizer, stop, 1, 1)
         criteria += [asked.stop_strings] if asked.stop_strings else []
@@ -99,20 +109,16 @@ class EncoderDecoderEngine:
             if self._steerer is not None:
                 width = labels.shape[1]
                 start, length = torch.tensor([1], device=lm.device), torch.tensor([width], device=lm.device)
-                mask = scoring_mask([TOKENS[self._tokens]], start, length, width)
-                steering = self._steerer.scoring(self._strengths[[row.strength]], mask, _index(row))
+                rule = TOKENS[self._interventions[row.intervention].tokens]
+                steering = self._steerer.scoring([row.intervention], scoring_mask([rule], start, length, width))
             with steering, autocast(lm), torch.no_grad():
                 logits = lm.model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).logits[0]
-            self._imply(row.strength, labels.shape[1])
+            self._imply(row.intervention, labels.shape[1])
             greedy = bool((logits.argmax(dim=-1) == labels[0]).all())
             finish(number, (_logprob(logits, labels[0].tolist()), greedy))
 
-    def _imply(self, strength: int, new: int) -> None:
-        self.application.imply(strength, self.application.positions(1, new))
-
-
-def _index(row: Row | ScoredRow) -> Tensor:
-    return torch.tensor([row.strength])
+    def _imply(self, number: int, new: int) -> None:
+        self.application.imply(number, self.application.positions(number, 1, new))
 
 
 def _logprob(logits: Tensor, tokens: list[int]) -> float:

@@ -1,6 +1,6 @@
-"""Steerer: forward hooks that add α·v to the output of a model's blocks, and leave no trace.
+"""Steerer: forward hooks that change the outputs of a model's blocks as interventions say, and leave no trace.
 
-The strength is a number per row and block, the steered positions are a mask: one batch holds rows of any strength.
+Each row of a batch is under an intervention of its own; which of its positions are steered is a mask.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lm_eval_steer.engines.doses import Doses
 from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, text_config
+from lm_eval_steer.engines.hf.sites import LineUp, Sites
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.operators import add, add_keep_norm
-from lm_eval_steer.interventions.tokens import TOKENS, generation_mask
-from lm_eval_steer.interventions.units import share_of_norm
+from lm_eval_steer.interventions.intervention import Intervention
+from lm_eval_steer.interventions.tokens import generation_mask
 
 MEASURED = 16
 """Doses are measured on every pass of several positions and on every so many passes of one."""
@@ -29,11 +28,12 @@ MEASURED = 16
 class _Pass:
     """The forward pass under way."""
 
-    strengths: tuple[Tensor, ...]  # of each steered block, 0 where the mask steers nothing [rows, positions, 1]
+    rows: LineUp
+    strengths: tuple[Tensor, ...]  # of each steered block, 0 where nothing is steered [rows, positions, 1]
+    steered: tuple[Tensor, ...]  # of each steered block, where it is bool [rows, positions, 1]
     shape: torch.Size  # [rows, positions]
-    index: Tensor  # [rows], number of each row's strength
     measured: bool
-    steered: Tensor  # how many rows and positions have a strength other than 0, per steered block [blocks]
+    counts: Tensor  # how many rows and positions are steered, per steered block [blocks]
     ran: set[int] = field(default_factory=set)  # blocks that have run
 
 
@@ -42,105 +42,95 @@ class Steerer:
 
     Args:
         model: a transformers model, also under PEFT.
-        directions: block -> [hidden].
-        normalize: keep the length of each block output.
-        share: strengths are shares of each position's ‖h‖ instead of lengths.
+        interventions: by number; rows of a batch name theirs.
         blocks: where the blocks are, if `find_blocks` cannot tell.
-        strengths: how many strengths the doses tell apart.
 
     Attributes:
+        sites: what the interventions do, as tensors.
         doses: what was measured since the Steerer was made.
-        applied: block -> rows and positions that its hook has steered, by a strength other than 0.
+        applied: block -> rows and positions that its hook has steered.
+
+    Raises:
+        SteeringError: for an intervention that does not fit the model.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        directions: Mapping[int, np.ndarray],
-        *,
-        normalize: bool = False,
-        share: bool = False,
-        blocks: str | None = None,
-        strengths: int = 1,
-    ) -> None:
+    def __init__(self, model: nn.Module, interventions: Sequence[Intervention], blocks: str | None = None) -> None:
         found = find_blocks(model, blocks)
         self._model = base_model(model)
-        self._blocks = {block: found[block] for block in directions}
-        self._column = {block: column for column, block in enumerate(directions)}
-        self._directions = {block: torch.from_numpy(direction) for block, direction in directions.items()}
-        self._operator: Callable[[Tensor, Tensor, Tensor], Tensor] = add_keep_norm if normalize else add
-        self._share = share
+        self.sites = Sites(interventions, len(found))
+        self._blocks = {block: found[block] for block in self.sites.blocks}
+        self._column = {block: column for column, block in enumerate(self.sites.blocks)}
+        self._rows: LineUp | None = None
         self._pass: _Pass | None = None
         self._single_passes = 0
         self._seen = set[int]()
-        self._applied = torch.zeros(len(directions), dtype=torch.int64)
-        self._credit = torch.zeros(len(directions), dtype=torch.int64)
-        self.doses = Doses(strengths, list(directions), pure=not normalize)
+        self._applied = torch.zeros(len(self._blocks), dtype=torch.int64)
+        self._credit = torch.zeros(len(self._blocks), dtype=torch.int64)
+        self.doses = Doses(len(self.sites.interventions), self.sites.blocks)
 
     @property
     def applied(self) -> dict[int, int]:
         return dict(zip(self._blocks, (self._applied.cpu() + self._credit).tolist(), strict=True))
 
-    def credit(self, applied: Mapping[int, int], times: int) -> None:
-        """Count what was steered once, in a beginning that prompts share, for every further row that uses it."""
-        for block, count in applied.items():
-            self._credit[self._column[block]] += count * times
-
-    def next_pass(self, strengths: Sequence[float] | Tensor, mask: Tensor, index: Tensor | None = None) -> None:
-        """Say what the forward passes to come inside `attached` add.
+    def credit(self, numbers: Sequence[int], positions: int) -> None:
+        """Count positions of rows that were steered in another row's place, as those of a beginning that they share.
 
         Args:
-            strengths: α per row, or per row and steered block [rows, blocks].
-            mask: steered positions [rows, positions].
-            index: number of each row's strength [rows], which the doses tell apart (default: all are number 0).
+            numbers: interventions of the rows.
+            positions: of each row.
         """
-        wide = torch.as_tensor(strengths, dtype=torch.float32, device=mask.device)
-        if wide.dim() == 1:
-            wide = wide[:, None].expand(-1, len(self._blocks))
-        if index is None:
-            index = torch.zeros(len(wide), dtype=torch.int64)
+        self._credit += self.sites.acts[list(numbers)].sum(dim=0) * positions
+
+    def forget(self, applied: Mapping[int, int]) -> None:
+        """Count what was steered, by block, no more."""
+        self._credit -= torch.tensor([applied[block] for block in self._blocks])
+
+    def next_pass(self, numbers: Sequence[int], mask: Tensor) -> None:
+        """Say what the forward passes to come inside `attached` do.
+
+        Args:
+            numbers: intervention of each row.
+            mask: positions that their token rules choose, bool [rows, positions].
+        """
         self._end_pass()
+        if self._rows is None or self._rows.numbers != tuple(numbers):
+            self._rows = LineUp(self.sites, numbers, mask.device)
         single = mask.shape[1] == 1
         self._single_passes += single
-        strengths = wide.T[:, :, None] * mask
+        steered = self._rows.acts & mask
         self._pass = _Pass(
-            strengths[..., None].unbind(0),
+            self._rows,
+            (self._rows.strengths * mask)[..., None].unbind(0),
+            steered[..., None].unbind(0),
             mask.shape,
-            index,
             not single or self._single_passes % MEASURED == 1,
-            strengths.count_nonzero(dim=(1, 2)),
+            steered.sum(dim=(1, 2)),
         )
 
     def _end_pass(self) -> None:
         """Count what was steered in the blocks that ran: once for all of them, since a GPU is slow to be told."""
         now, self._pass = self._pass, None
         if now is not None:
-            ran = torch.tensor([block in now.ran for block in self._blocks], device=now.steered.device)
-            self._applied = self._applied.to(ran.device) + now.steered * ran
+            ran = torch.tensor([block in now.ran for block in self._blocks], device=now.counts.device)
+            self._applied = self._applied.to(ran.device) + now.counts * ran
 
     @contextmanager
-    def scoring(self, strengths: Sequence[float] | Tensor, mask: Tensor, index: Tensor | None = None) -> Iterator[None]:
+    def scoring(self, numbers: Sequence[int], mask: Tensor) -> Iterator[None]:
         """`attached`, for one pass that `next_pass` describes."""
         with self.attached():
-            self.next_pass(strengths, mask, index)
+            self.next_pass(numbers, mask)
             yield
 
     @contextmanager
-    def generating(
-        self, strengths: Sequence[float] | Tensor, tokens: str, prompts: Tensor, index: Tensor | None = None
-    ) -> Iterator[None]:
+    def generating(self, numbers: Sequence[int], prompts: Tensor) -> Iterator[None]:
         """Steer a `generate` call whose loop is transformers' own.
 
         Args:
-            strengths: of each row; rows that `generate` multiplies (beams, several samples) inherit theirs.
-            tokens: which positions (positions.py).
+            numbers: intervention of each row; rows that `generate` multiplies (beams, several samples) inherit theirs.
             prompts: attention mask of the prompts [rows, prompt positions], padded on the left; of an encoder-decoder
                 that of the decoder's start tokens [rows, 1].
-            index: as for `next_pass`.
         """
-        wide = torch.as_tensor(strengths, dtype=torch.float32, device=prompts.device)
-        index = torch.zeros(len(wide), dtype=torch.int64) if index is None else index
-
+        rules = [self.sites.rules[number] for number in numbers]
         run = 0
 
         def before_pass(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
@@ -149,12 +139,11 @@ class Steerer:
             inputs: Tensor = next(value for value in told if value is not None)
             start = _beginning(kwargs, inputs.shape[1], run)
             run = start + inputs.shape[1]
-            copies, rest = divmod(len(inputs), len(wide))
+            copies, rest = divmod(len(inputs), len(numbers))
             if rest:
-                raise SteeringError(f"{len(inputs)} rows are generated for {len(wide)} requests")
-            mask = generation_mask([TOKENS[tokens]], prompts, start, inputs.shape[1])
-            repeat = [value.repeat_interleave(copies, dim=0) for value in (wide, mask, index)]
-            self.next_pass(*repeat)
+                raise SteeringError(f"{len(inputs)} rows are generated for {len(numbers)} requests")
+            mask = generation_mask(rules, prompts, start, inputs.shape[1])
+            self.next_pass([number for number in numbers for _ in range(copies)], mask.repeat_interleave(copies, dim=0))
 
         with self.attached() as stack:
             handle = self._model.register_forward_pre_hook(before_pass, with_kwargs=True)
@@ -185,7 +174,7 @@ class Steerer:
         Raises:
             SteeringError: else.
         """
-        now, kind, width = self._pass, type(module).__name__, len(self._directions[block])
+        now, kind, width = self._pass, type(module).__name__, self.sites.width(self._column[block])
         if now is None or hidden.dim() != 3 or hidden.shape[:2] != now.shape:
             if hidden.dim() == 4:
                 raise SteeringError(
@@ -201,7 +190,7 @@ class Steerer:
             raise SteeringError(f"block {block} ({kind}) is {hidden.shape[2]} wide, the direction {width}")
         if block in now.ran:
             raise SteeringError(
-                f"block {block} ({kind}) runs several times in one pass, so that α·v would be added as often: "
+                f"block {block} ({kind}) runs several times in one pass, so that it would be steered as often: "
                 "steer blocks that run once, with layers="
             )
         now.ran.add(block)
@@ -213,16 +202,16 @@ class Steerer:
 
         def steer(module: nn.Module, args: Any, output: Any) -> Any:
             hidden = output[0] if isinstance(output, (tuple, list)) else output
-            direction, now = self._directions[block], self._check(block, module, hidden)
-            if direction.device != hidden.device:  # the blocks of a split model live on several devices
-                direction = self._directions[block] = direction.to(hidden.device)
-            strength = now.strengths[column].to(hidden.device)
-            if self._share:
-                strength = share_of_norm(hidden, strength, direction)
-            steered = self._operator(hidden, strength, direction)
+            now = self._check(block, module, hidden)
+            turn = now.rows.at(column, hidden.device)
+            if not turn.operators:
+                return None
+            steered = now.steered[column].to(hidden.device)
+            length = turn.lengths(hidden, now.strengths[column].to(hidden.device))
+            after = turn.apply(hidden, length, steered)
             if now.measured:
-                self.doses.add(block, now.index, strength, hidden, steered, direction)
-            return (steered, *output[1:]) if isinstance(output, (tuple, list)) else steered
+                self.doses.add(block, now.rows.index, length, hidden, after, turn.direction, steered)
+            return (after, *output[1:]) if isinstance(output, (tuple, list)) else after
 
         return steer
 

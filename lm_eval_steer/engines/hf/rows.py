@@ -1,4 +1,4 @@
-"""Requests × strengths as rows of one batch, run by transformers: the engine of `steered-hf`."""
+"""Requests × interventions as rows of one batch, run by transformers: the engine of `steered-hf`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
@@ -53,7 +52,9 @@ from lm_eval_steer.engines.hf.probes import (
     require_causal,
 )
 from lm_eval_steer.engines.hf.stops import StopRows, Stops
+from lm_eval_steer.engines.measured import Measured
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.tokens import TOKENS, generation_mask, scoring_mask
 
 logger = logging.getLogger(f"lm_eval.{__name__}")
@@ -61,16 +62,16 @@ logger = logging.getLogger(f"lm_eval.{__name__}")
 
 @dataclass(frozen=True)
 class Row:
-    """One prompt at one strength, to be continued.
+    """One prompt under one intervention, to be continued.
 
     Attributes:
         prompt: token ids.
-        strength: number of the strength.
+        intervention: number of the intervention.
         seed: of its draws; None for greedy text.
     """
 
     prompt: list[int]
-    strength: int
+    intervention: int
     seed: int | None = None
 
 
@@ -79,27 +80,41 @@ Finish = Callable[[int, Generated], None]
 
 
 class RowEngine:
-    """Runs rows of one model under one steering.
+    """Runs rows of one model under interventions that are loaded.
 
     Args:
         lm: the harness's model: transformers model, tokenizer, device.
-        steerer: adds α·v; None where no strength steers.
-        strengths: float32 [strengths, steered blocks].
-        tokens: which positions are steered (interventions/tokens.py).
-
-    Raises:
-        SteeringError: where the model is not causal.
     """
 
-    def __init__(self, lm: HFLM, steerer: Steerer | None, strengths: np.ndarray, tokens: str) -> None:
-        self._lm, self._steerer, self._tokens = lm, steerer, tokens
-        self._strengths = torch.from_numpy(strengths).to(lm.device)
-        self._steers_prompt = steerer is not None and TOKENS[tokens].steers_beginnings
-        self._prefixes = Prefixes(partial(bytes_to_keep, lm.device))
-        self.application = Application(steerer, strengths, tokens)
+    def __init__(self, lm: HFLM) -> None:
+        self._lm = lm
         self._told = set[str]()
-        if steerer is not None:
-            require_causal(base_model(lm.model), lm.device)
+        self.load(())
+
+    def load(self, interventions: Sequence[Intervention], blocks: str | None = None) -> None:
+        """Take these from now on, and count from nothing: all of them or, where one is refused, those before.
+
+        Args:
+            interventions: in the order of their numbers.
+            blocks: where the blocks are, if they cannot be found by shape.
+
+        Raises:
+            SteeringError: where one does not fit the model, or the model is not causal.
+        """
+        steerer = None
+        if any(one.acts for one in interventions):
+            steerer = Steerer(self._lm.model, interventions, blocks)
+            require_causal(base_model(self._lm.model), self._lm.device)
+        self._steerer, self._interventions = steerer, tuple(interventions)
+        self._prefixes = Prefixes(partial(bytes_to_keep, self._lm.device))
+        self.application = Application(steerer)
+        leaving = [number for number, one in enumerate(interventions) if not one.steers_beginnings]
+        # Those that leave beginnings alone share the cache of the first of them.
+        self._cache_of = {n: leaving[0] if n in leaving else n for n in range(len(interventions))}
+
+    def measured(self) -> Measured:
+        """What was measured since `load`."""
+        return self.application.measured()
 
     # Generating
 
@@ -145,8 +160,8 @@ class RowEngine:
         def run(batch: list[int], done: set[int]) -> None:
             def finish_one(position: int, generated: Generated) -> None:
                 row = rows[batch[position]]
-                positions = self.application.positions(len(row.prompt), len(generated.tokens))
-                self.application.imply(row.strength, positions)
+                positions = self.application.positions(row.intervention, len(row.prompt), len(generated.tokens))
+                self.application.imply(row.intervention, positions)
                 done.add(batch[position])
                 finish(batch[position], generated)
 
@@ -181,14 +196,16 @@ class RowEngine:
             self._credit(rows, shared)
         if not cache:
             cache = cache_argument(model, make_roomy(DynamicCache(config=model.config)))
-        strengths = torch.tensor([row.strength for row in rows])
+        numbers = [row.intervention for row in rows]
+        rules = [TOKENS[self._interventions[number].tokens] for number in numbers]
         seeds = None if any(row.seed is None for row in rows) else [row.seed or 0 for row in rows]
         limits = [asked.limit(len(prompt)) for prompt in prompts]
 
         def step(there: Tensor, waiting: Tensor, start: int, new: int) -> None:
             if self._steerer is not None:
-                steered = generation_mask([TOKENS[self._tokens]], mask[there], start, new) & waiting[:, None]
-                self._next_pass(strengths[there.cpu()], steered)
+                places = there.tolist()
+                steered = generation_mask([rules[row] for row in places], mask[there], start, new)
+                self._steerer.next_pass([numbers[row] for row in places], steered & waiting[:, None])
 
         def is_stopped(row: int, tokens: list[int]) -> bool:
             return stops(prompts[row], tokens)
@@ -204,7 +221,6 @@ class RowEngine:
         """Run a batch through the loop of transformers; its rows run on until the last has finished."""
         lm = self._lm
         ids, mask, common = self._prepare(rows, asked)
-        numbers = torch.tensor([row.strength for row in rows])
         ended = StopRows(stops, [row.prompt for row in rows], ids.shape[1])
         criteria = StoppingCriteriaList([ended])
         if asked.beams > 1:  # as `hf` has it for one row: what the best beam wrote ends the search
@@ -212,8 +228,7 @@ class RowEngine:
             criteria += [asked.stop_strings] if asked.stop_strings else []
         steering: Any = nullcontext()
         if self._steerer is not None:
-            strengths = self._strengths[numbers.to(self._strengths.device)]
-            steering = self._steerer.generating(strengths, self._tokens, mask, numbers)
+            steering = self._steerer.generating([row.intervention for row in rows], mask)
         with steering, drawing(rows[0].seed, lm.device), autocast(self._lm), torch.no_grad():
             texts = lm.model.generate(input_ids=ids, attention_mask=mask, stopping_criteria=criteria, **common)
         self.application.not_compared = "the loop of transformers runs finished rows on"
@@ -314,8 +329,9 @@ class RowEngine:
             if self._steerer is not None:
                 contexts = torch.tensor([len(tree.context) for tree in batch], device=device)
                 lengths = torch.tensor([len(tree.tokens) for tree in batch], device=device)
-                mask = scoring_mask([TOKENS[self._tokens]], contexts, lengths, width)
-                self._next_pass(torch.tensor([tree.strength for tree in batch]), mask[:, shared:])
+                numbers = [tree.intervention for tree in batch]
+                rules = [TOKENS[self._interventions[number].tokens] for number in numbers]
+                self._steerer.next_pass(numbers, scoring_mask(rules, contexts, lengths, width)[:, shared:])
             logits = lm.model(**told).logits
         for tree, row in zip(batch, logits, strict=True):
             begin = len(tree.context) - 1 - width + len(row)
@@ -367,17 +383,12 @@ class RowEngine:
 
     def _imply_choices(self, tree: Tree) -> None:
         """Count what the choices of a row imply, and as steered what they spare by standing behind one context."""
-        context = len(tree.context)
-        implied = sum(self.application.positions(context, len(tail) + 1) for _, tail in tree.choices)
-        self.application.imply(tree.strength, implied)
+        number, context = tree.intervention, len(tree.context)
+        implied = sum(self.application.positions(number, context, len(tail) + 1) for _, tail in tree.choices)
+        self.application.imply(number, implied)
         if self._steerer is not None:
-            spared = implied - self.application.positions(context, len(tree.tokens) - context + 1)
-            steers = (self._strengths[tree.strength] != 0).tolist()
-            self._steerer.credit(dict(zip(self._steerer.applied, steers, strict=True)), spared)
-
-    def _next_pass(self, numbers: Tensor, mask: Tensor) -> None:
-        assert self._steerer is not None
-        self._steerer.next_pass(self._strengths[numbers.to(self._strengths.device)], mask, numbers)
+            spared = implied - self.application.positions(number, context, len(tree.tokens) - context + 1)
+            self._steerer.credit([number], spared)
 
     def _attached(self) -> Any:
         return nullcontext() if self._steerer is None else self._steerer.attached()
@@ -394,33 +405,34 @@ class RowEngine:
             return continues_from_cache(base_model(self._lm.model), self._lm.device)
 
     def _cache_numbers(self, rows: Sequence[Row] | Sequence[Tree]) -> list[int]:
-        """Which rows share a cache: those of one strength, or all where the prompt is not steered."""
-        return [row.strength if self._steers_prompt else 0 for row in rows]
+        """Which rows share a cache: those of one intervention, and all whose beginnings are left alone."""
+        return [self._cache_of[row.intervention] for row in rows]
 
     @torch.no_grad()
     def _run_prefix(self, tokens: Sequence[int], numbers: Sequence[int]) -> Cache | None:
         """The KV cache of a beginning, steered as its positions are in every prompt that begins so."""
         device = self._lm.device
+        steers = [self._interventions[number].steers_beginnings for number in numbers]
         with self._attached(), autocast(self._lm):
             if self._steerer is not None:
                 before = self._steerer.applied
-                mask = torch.full((len(numbers), len(tokens)), self._steers_prompt, device=device)
-                self._next_pass(torch.tensor(list(numbers)), mask)
+                mask = torch.tensor(steers, device=device)[:, None].expand(-1, len(tokens))
+                self._steerer.next_pass(numbers, mask)
             cache = run_prefix(decoder(self._lm.model), tokens, len(numbers), device)
         if self._steerer is not None:
             run = {block: count - before[block] for block, count in self._steerer.applied.items()}
-            rows = (self._strengths[list(numbers)] != 0).sum(dim=0).tolist()
-            if cache is not None and list(run.values()) != [len(tokens) * self._steers_prompt * n for n in rows]:
+            ours = [number for number, its in zip(numbers, steers, strict=True) if its]
+            wanted = (self._steerer.sites.acts[ours].sum(dim=0) * len(tokens)).tolist()
+            if cache is not None and list(run.values()) != wanted:
                 raise SteeringError(f"a beginning of {len(tokens)} tokens was steered at other positions: {run}")
-            self._steerer.credit(run, -1)  # every use of the cache counts, so this one run of it does not
+            self._steerer.forget(run)  # every use of the cache counts, so this one run of it does not
         return cache
 
     def _credit(self, rows: Sequence[Row] | Sequence[Tree], shared: int) -> None:
         """Count the steered positions of a beginning for every row that uses its cache."""
-        if self._steerer is not None and self._steers_prompt and shared:
-            strengths = self._strengths[torch.tensor([row.strength for row in rows]).to(self._strengths.device)]
-            for column, block in enumerate(self._steerer.applied):
-                self._steerer.credit({block: shared}, int((strengths[:, column] != 0).sum()))
+        if self._steerer is not None and shared:
+            ours = [row.intervention for row in rows if self._interventions[row.intervention].steers_beginnings]
+            self._steerer.credit(ours, shared)
 
 
 def autocast(lm: HFLM) -> torch.autocast:

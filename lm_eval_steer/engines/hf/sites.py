@@ -1,0 +1,178 @@
+"""What interventions do at the blocks of a model: their directions, strengths and operators as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.intervention import Edit, Intervention
+from lm_eval_steer.interventions.operators import OPERATORS, Operator
+from lm_eval_steer.interventions.tokens import TOKENS, TokenRule
+from lm_eval_steer.interventions.units import share_of_norm
+
+
+class Sites:
+    """Interventions by number, at every block that one of them steers.
+
+    Args:
+        interventions: in the order of their numbers.
+        depth: how many blocks the model has.
+
+    Attributes:
+        interventions: the same.
+        blocks: those that are steered, ascending; a column of the tables is one of them.
+        strengths: float32 [interventions, blocks], 0 where nothing acts.
+        acts: bool [interventions, blocks].
+        rules: token rule of each intervention.
+
+    Raises:
+        SteeringError: for a block that the model does not have, and directions of different widths in one block.
+    """
+
+    def __init__(self, interventions: Sequence[Intervention], depth: int) -> None:
+        self.interventions = tuple(interventions)
+        self.blocks = tuple(sorted({block for one in self.interventions for block in one.blocks}))
+        self.rules: list[TokenRule] = [TOKENS[one.tokens] for one in self.interventions]
+        if self.blocks and not 0 <= self.blocks[0] <= self.blocks[-1] < depth:
+            wrong = next(block for block in self.blocks if not 0 <= block < depth)
+            raise SteeringError(f"an intervention steers block {wrong}, and the model has blocks 0 to {depth - 1}")
+        shape = (len(self.interventions), len(self.blocks))
+        self.strengths = torch.zeros(shape, dtype=torch.float32)
+        self.acts = torch.zeros(shape, dtype=torch.bool)
+        edits: list[dict[int, Edit]] = [{} for _ in self.blocks]
+        for number, one in enumerate(self.interventions):
+            for edit in one.edits:
+                column = self.blocks.index(edit.block)
+                edits[column][number] = edit
+                self.strengths[number, column] = edit.strength
+                self.acts[number, column] = True
+        self._sites = [_Site(block, found) for block, found in zip(self.blocks, edits, strict=True)]
+        self._shares = [one.unit == "dose" for one in self.interventions]
+
+    def width(self, column: int) -> int:
+        """Of the directions of a block."""
+        return self._sites[column].directions.shape[1]
+
+    def at(self, column: int, numbers: Sequence[int], device: torch.device) -> Turn:
+        """What happens to rows of these interventions at a block."""
+        return self._sites[column].turn(numbers, self._shares, device)
+
+
+class _Site:
+    """One block: the distinct directions [directions, hidden], and what each intervention that acts here does."""
+
+    def __init__(self, block: int, edits: dict[int, Edit]) -> None:
+        widths = sorted({len(edit.direction) for edit in edits.values()})
+        if len(widths) > 1:
+            raise SteeringError(
+                f"the directions of block {block} are {widths[0]} and {widths[-1]} wide: give those of one model"
+            )
+        distinct = {edit.sha: edit.direction for edit in edits.values()}
+        places = {sha: place for place, sha in enumerate(distinct)}
+        self.directions = torch.from_numpy(np.stack([np.asarray(v, dtype=np.float32) for v in distinct.values()]))
+        self._direction = {number: places[edit.sha] for number, edit in edits.items()}
+        self._operator = {number: edit.operator for number, edit in edits.items()}
+
+    def turn(self, numbers: Sequence[int], shares: Sequence[bool], device: torch.device) -> Turn:
+        if self.directions.device != device:  # the blocks of a split model live on several devices
+            self.directions = self.directions.to(device)
+
+        def mask(rows: Sequence[bool]) -> Tensor:
+            return torch.tensor(rows, device=device)[:, None, None]
+
+        acting = [number for number in numbers if number in self._direction]
+        places = {self._direction[number] for number in acting}
+        if len(places) < 2:
+            direction = self.directions[next(iter(places), 0)]
+        else:
+            rows = torch.tensor([self._direction.get(number, 0) for number in numbers], device=device)
+            direction = self.directions[rows, None]
+        units = {shares[number] for number in acting}
+        names = list(dict.fromkeys(self._operator[number] for number in acting))
+        operators = [
+            (OPERATORS[name], mask([self._operator.get(number) == name for number in numbers]) if names[1:] else None)
+            for name in names
+        ]
+        mixed = mask([shares[number] for number in numbers]) if len(units) > 1 else None
+        return Turn(direction, units == {True}, mixed, operators)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What happens to the rows of a batch at one block.
+
+    Attributes:
+        direction: of all rows that are steered here [hidden], or of each row [rows, 1, hidden].
+        shares: whether the strengths of all of them are shares of ‖h‖.
+        mixed: of which rows they are [rows, 1, 1], where that differs; else None.
+        operators: each with its rows [rows, 1, 1], or None where there is one; none where no row is steered.
+    """
+
+    direction: Tensor
+    shares: bool
+    mixed: Tensor | None
+    operators: list[tuple[Operator, Tensor | None]]
+
+    @property
+    def keeps_zero(self) -> bool:
+        """Whether a strength of 0 leaves a position as it is, so that no mask has to."""
+        return len(self.operators) == 1 and self.operators[0][0].is_shift
+
+    def lengths(self, hidden: Tensor, strength: Tensor) -> Tensor:
+        """Strengths [rows, positions, 1] as lengths of the shift, in lengths of v."""
+        if self.shares:
+            return share_of_norm(hidden, strength, self.direction)
+        if self.mixed is None:
+            return strength
+        return torch.where(self.mixed, share_of_norm(hidden, strength, self.direction), strength)
+
+    def apply(self, hidden: Tensor, length: Tensor, steered: Tensor) -> Tensor:
+        """The block's output, changed where it is steered.
+
+        Args:
+            hidden: block output [rows, positions, hidden].
+            length: see `lengths`; 0 where nothing is steered.
+            steered: bool [rows, positions, 1].
+        """
+        if self.keeps_zero:
+            return self.operators[0][0].apply(hidden, length, self.direction)
+        after = hidden
+        for operator, rows in self.operators:
+            its = steered if rows is None else steered & rows
+            after = torch.where(its, operator.apply(hidden, length, self.direction), after)
+        return after
+
+
+class LineUp:
+    """Rows and the interventions that they are under; what each block does to them is found out once.
+
+    Args:
+        sites: of all interventions.
+        numbers: intervention of each row.
+        device: where passes are announced.
+
+    Attributes:
+        numbers: the same.
+        index: the same, as a tensor [rows].
+        strengths: float32 [blocks, rows, 1].
+        acts: bool [blocks, rows, 1].
+    """
+
+    def __init__(self, sites: Sites, numbers: Sequence[int], device: torch.device) -> None:
+        self._sites, self.numbers = sites, tuple(numbers)
+        rows = list(numbers)
+        self.index = torch.tensor(rows, device=device)
+        self.strengths = sites.strengths[rows].T[:, :, None].to(device)
+        self.acts = sites.acts[rows].T[:, :, None].to(device)
+        self._turns: dict[int, Turn] = {}
+
+    def at(self, column: int, device: torch.device) -> Turn:
+        """What a block does to the rows, given the column and the device of the block."""
+        if column not in self._turns:
+            self._turns[column] = self._sites.at(column, self.numbers, device)
+        return self._turns[column]
