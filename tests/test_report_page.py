@@ -177,9 +177,9 @@ def test_search_reads_questions_and_every_response(browser: Browser, page: Path)
 def test_a_strength_shows_its_response_and_what_differs_is_marked(browser: Browser, page: Path) -> None:
     arrive(browser, page)
     cells = browser.texts(".strip .cell")
-    assert cells == ["no steering2✓", "α 0.252✓ ●", "α 0.5 ★2✓ ●", "α 12✓ ●"]
+    assert cells == ["no steering2✓", "α = 0.252✓ ●", "α = 0.5 ★2✓ ●", "α = 12✓ ●"]
     browser.click("[data-name=after]")
-    assert browser.texts(".strip .cell") == ["no steering7✗", "α 0.257✗ ●", "α 0.5 ★7✗ ●", "α 17✗ ●"]
+    assert browser.texts(".strip .cell") == ["no steering7✗", "α = 0.257✗ ●", "α = 0.5 ★7✗ ●", "α = 17✗ ●"]
     browser.click("[data-name='strength 1']")
     assert browser.texts(".response h3") == ["Without steering", "Steered, α = 1", "Vote of 3"]
     assert browser.texts(".response pre") == [reports.said(arm, 1)[0] for arm in ("baseline", "1.0", "vote")]

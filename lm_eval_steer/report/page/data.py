@@ -8,17 +8,16 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from tqdm import tqdm
 
 from lm_eval_steer.compare.responses import Responses, View
-from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.compare.runs import Document
 from lm_eval_steer.compare.scores import Response
-from lm_eval_steer.report.tables.entries import short
-from lm_eval_steer.report.tables.flat import strength
+from lm_eval_steer.report.page.words import name_row
 
 BASELINE = -1
 """Stands for the text of the baseline's response."""
@@ -26,23 +25,19 @@ BASELINE = -1
 _QUESTIONS = ("question", "problem", "query", "goal", "ctx", "premise", "sentence", "passage", "input", "text")
 _OPTIONS = ("options", "choices")
 
-Texts = dict[str, int]
-"""Text -> its place in a block."""
 
-
-def make_blocks(found: list[Responses], names: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def make_blocks(rows: list[Responses], names: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """The index of the sample browser, and the blocks that it names by number."""
     index: list[dict[str, Any]] = []
     blocks: list[str] = []
-    shown = tqdm(found, desc="samples", unit="row", delay=2, leave=False, disable=None)
-    for responses in shown:
-        entry: dict[str, Any] = {"name": _row_name(responses.row, names), "block": len(blocks), "views": []}
-        entry |= {"higher": responses.row.any_run.higher_is_better, "record": responses.has_record}
-        blocks.append(pack(_documents(responses)))
-        for view in responses.views:
-            entry["views"].append(_view_index(view, responses.row.unit) | {"block": len(blocks)})
-            blocks.append(pack(_cells(responses, view)))
-        index.append(entry)
+    for one in tqdm(rows, desc="samples", unit="row", delay=2, leave=False, disable=None):
+        views = [_describe(view, one.row.unit) for view in one.views]
+        for content in (_documents(one), *(_cells(one, view) for view in one.views)):
+            blocks.append(pack(content))
+        first = len(blocks) - len(views)
+        entry = {"name": " · ".join(name_row(one.row, names)), "higher": one.row.any_run.higher_is_better}
+        numbered = [view | {"block": number} for number, view in enumerate(views, first)]
+        index.append(entry | {"block": first - 1, "views": numbered})
     return {"rows": index}, blocks
 
 
@@ -69,85 +64,64 @@ def question(content: Any, prompt: str) -> str:
     if isinstance(options, dict):
         options = options.get("text")
     if isinstance(options, list):
-        options = "\n".join(str(one) for one in options)
-    if asked and isinstance(options, str):
-        return f"{asked}\n{options}"
-    return asked or prompt
+        options = "\n".join(map(str, options))
+    return f"{asked}\n{options}" if asked and isinstance(options, str) else asked or prompt
 
 
-def _row_name(row: Row, names: Mapping[str, str]) -> str:
-    parts = [row.group.name, short(row.child, names), *([row.vector] if row.vector != "-" else [])]
-    if not row.is_sweep and row.main:
-        run = row.runs[row.main]
-        parts.append(row.main if len(run.alphas) > 1 else strength(run))
-    return " · ".join(parts)
-
-
-def _view_index(view: View, unit: str) -> dict[str, Any]:
+def _describe(view: View, unit: str) -> dict[str, Any]:
+    sampled = view.control == "self-consistency"
+    sign = {"dose": "dose"}.get(unit, "α =")
+    labels = [f"Sample {int(name) + 1}" if sampled else f"{sign} {name}" for name in view.names]
     return {
-        "vote": view.votes,
-        "binary": view.is_binary,
         "name": view.control or "the vector",
         "strengths": view.names,
-        "kind": "sample" if view.control == "self-consistency" else unit,
+        "labels": [label.replace(f"{sign} per-layer", "a strength per block") for label in labels],
+        "prefix": "" if sampled else "Steered, ",
         "best": view.best,
+        "vote": view.votes,
+        "binary": view.is_binary,
     }
 
 
 def _documents(responses: Responses) -> dict[str, Any]:
-    shared = _common_beginning([one.prompt for one in responses.documents])
-    return {
-        "shared": shared,
-        "documents": [
-            {
-                "number": one.number,
-                "question": question(one.content, one.prompt[len(shared) :]),
-                "target": one.target,
-                "fields": _fields(one),
-                "prompt": one.prompt[len(shared) :],
-            }
-            for one in responses.documents
-        ],
-        "baseline": [_answer(answer, answer.text if answer else "") for answer in responses.baseline],
-    }
-
-
-def _common_beginning(texts: list[str]) -> str:
-    """Of all texts: the instructions and examples before each question; empty for a single text."""
-    first, last = min(texts), max(texts)
-    if len(texts) == 1:
-        return ""
-    end = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-    return first[:end]
+    prompts = [one.prompt for one in responses.documents]
+    # Instructions and examples that all questions begin with.
+    shared = os.path.commonprefix(prompts) if len(prompts) > 1 else ""  # noqa: RUF071  # by characters, not folders
+    documents = [
+        {
+            "number": one.number,
+            "question": question(one.content, one.prompt[len(shared) :]),
+            "target": one.target,
+            "fields": _fields(one),
+            "prompt": one.prompt[len(shared) :],
+        }
+        for one in responses.documents
+    ]
+    baseline = [_response(one, one.text if one else "") for one in responses.baseline]
+    return {"shared": shared, "documents": documents, "baseline": baseline}
 
 
 def _cells(responses: Responses, view: View) -> dict[str, Any]:
-    texts: Texts = {}
-    cells, voted = [], []
-    for place, baseline in enumerate(responses.baseline):
-        cells.append([_answer(cell, _place(cell, baseline, texts)) for cell in view.cells[place]])
-        if view.voted:
-            vote = view.voted[place]
-            voted.append(_answer(vote, _place(vote, baseline, texts)))
+    texts: dict[str, int] = {}
+
+    def refer(one: Response | None, baseline: Response | None) -> list[Any] | None:
+        same = one is None or (baseline is not None and baseline.text == one.text)
+        return _response(one, BASELINE if same else texts.setdefault(one.text, len(texts)))  # type: ignore[union-attr]
+
+    cells = [[refer(one, base) for one in line] for line, base in zip(view.cells, responses.baseline, strict=True)]
+    voted = [refer(one, base) for one, base in zip(view.voted or [], responses.baseline, strict=False)]
     return {"texts": list(texts), "cells": cells, "voted": voted}
 
 
-def _place(answer: Response | None, baseline: Response | None, texts: Texts) -> int:
-    if answer is None or (baseline and baseline.text == answer.text):
-        return BASELINE
-    return texts.setdefault(answer.text, len(texts))
-
-
-def _answer(answer: Response | None, text: str | int) -> list[Any] | None:
+def _response(one: Response | None, text: str | int) -> list[Any] | None:
     """[text or its place, answer, score, tokens]."""
-    return [text, answer.answer, answer.score, answer.tokens] if answer else None
+    return [text, one.answer, one.score, one.tokens] if one else None
 
 
 def _fields(document: Document) -> list[list[str]]:
-    content = document.content
-    if not isinstance(content, dict):
-        return []
-    return [
-        [str(key), value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)]
+    content = document.content if isinstance(document.content, dict) else {}
+    as_text = {
+        str(key): value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         for key, value in content.items()
-    ]
+    }
+    return [list(item) for item in as_text.items()]

@@ -1,16 +1,17 @@
 
 "use strict";
-// Texts reach the page through textContent alone, so nothing that a model wrote is ever markup.
+// Texts reach the page as text nodes alone, so nothing that a model wrote is ever markup.
 
 const PAGE = 50; // documents of a page of the list
 const LONG = 20000; // characters of a response that are shown at first
 const WORDS = 4e6; // cells of the largest table that a comparison of words fills in
 const byId = (id) => document.getElementById(id);
 
-function make(tag, className, text) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (text !== undefined) element.textContent = visible(text);
+/** An element with its properties and children, which are elements or texts. */
+function make(tag, { name, ...properties }, ...children) {
+  const element = Object.assign(document.createElement(tag), tag === "button" ? { type: "button" } : {}, properties);
+  if (name) element.dataset.name = name;
+  element.append(...children.map((child) => (child instanceof Node ? child : visible(child))));
   return element;
 }
 
@@ -39,23 +40,18 @@ function compareKeys(a, b) {
 
 /** Up, then down, then as it was; what has no value comes last either way. */
 function makeSortable(table) {
-  const body = table.tBodies[0];
-  const before = [...body.rows];
+  const before = [...table.tBodies[0].rows];
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
-    head.querySelector("button").addEventListener("click", () => {
-      const next = { ascending: "descending", descending: null }[head.ariaSort] ?? (head.ariaSort ? null : "ascending");
-      heads.forEach((other) => other.removeAttribute("aria-sort"));
-      if (next) head.setAttribute("aria-sort", next);
-      const keys = new Map(
-        before.map((row) => [row, sortKey(row.cells[column].dataset.value, head.classList.contains("word"))]),
-      );
-      const sign = next === "descending" ? -1 : 1;
-      const known = before.filter((row) => keys.get(row) !== null);
-      const unknown = before.filter((row) => keys.get(row) === null);
-      known.sort((one, other) => sign * compareKeys(keys.get(one), keys.get(other)));
-      body.append(...(next ? [...known, ...unknown] : before));
-    });
+    head.firstElementChild.onclick = () => {
+      const next = head.ariaSort === "ascending" ? "descending" : head.ariaSort ? null : "ascending";
+      for (const other of heads) other.ariaSort = other === head ? next : null;
+      const key = (row) => sortKey(row.cells[column].dataset.value, head.className === "word");
+      const known = before.filter((row) => key(row) !== null);
+      const unknown = before.filter((row) => key(row) === null);
+      known.sort((one, other) => (next === "descending" ? -1 : 1) * compareKeys(key(one), key(other)));
+      table.tBodies[0].append(...(next ? [...known, ...unknown] : before));
+    };
   });
 }
 
@@ -63,39 +59,29 @@ document.querySelectorAll("table.sortable").forEach(makeSortable);
 
 // ------------------------------------------------------------------------------------------------------ words
 
-/** Words with the space behind them. */
-function words(text) {
-  return text.match(/\S+\s*|\s+/g) ?? [];
-}
-
 /** Two texts as runs of words, [text, whether the other lacks it]: the longest common sequence of words stays plain. */
 function compareWords(before, after) {
-  const [a, b] = [words(before), words(after)];
+  const [a, b] = [before, after].map((text) => text.match(/\S+\s*|\s+/g) ?? []);
   const same = (i, j) => a[i].trim() === b[j].trim();
-  let start = 0;
-  while (start < a.length && start < b.length && same(start, start)) start++;
-  let end = 0;
-  while (end < a.length - start && end < b.length - start && same(a.length - 1 - end, b.length - 1 - end)) end++;
-  const n = a.length - start - end;
-  const m = b.length - start - end;
-  const [gone, added] = [new Uint8Array(a.length), new Uint8Array(b.length)];
-  gone.fill(1, start, start + n);
-  added.fill(1, start, start + m);
-  if (n && m && n * m <= WORDS) {
-    const wide = m + 1;
-    const lengths = new Uint16Array((n + 1) * wide);
+  const most = Math.min(a.length, b.length);
+  let [start, end] = [0, 0];
+  while (start < most && same(start, start)) start++;
+  while (end < most - start && same(a.length - 1 - end, b.length - 1 - end)) end++;
+  const [n, m] = [a.length - start - end, b.length - start - end];
+  const gone = a.map((_, place) => place >= start && place < start + n);
+  const added = b.map((_, place) => place >= start && place < start + m);
+  if (n * m <= WORDS) {
+    const at = (i, j) => i * (m + 1) + j;
+    const lengths = new Uint16Array((n + 1) * (m + 1)); // of the longest common sequence behind each pair of words
     for (let i = n - 1; i >= 0; i--) {
       for (let j = m - 1; j >= 0; j--) {
-        lengths[i * wide + j] = same(start + i, start + j)
-          ? lengths[(i + 1) * wide + j + 1] + 1
-          : Math.max(lengths[(i + 1) * wide + j], lengths[i * wide + j + 1]);
+        const [next, right, both] = [lengths[at(i + 1, j)], lengths[at(i, j + 1)], lengths[at(i + 1, j + 1)]];
+        lengths[at(i, j)] = same(start + i, start + j) ? both + 1 : Math.max(next, right);
       }
     }
     for (let i = 0, j = 0; i < n && j < m; ) {
-      if (same(start + i, start + j)) {
-        gone[start + i++] = 0;
-        added[start + j++] = 0;
-      } else if (lengths[(i + 1) * wide + j] >= lengths[i * wide + j + 1]) i++;
+      if (same(start + i, start + j)) gone[start + i++] = added[start + j++] = false;
+      else if (lengths[at(i + 1, j)] >= lengths[at(i, j + 1)]) i++;
       else j++;
     }
   }
@@ -105,16 +91,13 @@ function compareWords(before, after) {
 function runs(parts, marks) {
   const found = [];
   parts.forEach((part, place) => {
-    const last = found.at(-1);
-    if (last && last[1] === Boolean(marks[place])) last[0] += part;
-    else found.push([part, Boolean(marks[place])]);
+    if (place && marks[place] === marks[place - 1]) found.at(-1)[0] += part;
+    else found.push([part, marks[place]]);
   });
   return found;
 }
 
 // ---------------------------------------------------------------------------------------------------- samples
-
-const TEXT = 0, ANSWER = 1, SCORE = 2, TOKENS = 3; // of a response
 
 const loaded = new Map();
 
@@ -128,301 +111,244 @@ function load(number) {
   return loaded.get(number);
 }
 
-/** How a score is shown: a sign, a class and a word. */
-function judge(response, binary) {
-  if (!response) return { sign: "–", kind: "none", word: "no response" };
-  const score = response[SCORE];
-  if (score === null) return { sign: "?", kind: "none", word: "not scored" };
-  if (!binary) return { sign: String(Math.round(1000 * score) / 1000), kind: "none", word: `score ${score}` };
-  return score ? { sign: "✓", kind: "good", word: "right" } : { sign: "✗", kind: "bad", word: "wrong" };
+/** A row's documents, each with its responses: without steering, of each strength, of the best, and of the vote. */
+async function readDocuments(row, view) {
+  const blocks = [load(row.block), view.block === undefined ? { cells: [], voted: [] } : load(view.block)];
+  const [{ shared, documents, baseline }, { texts, cells, voted }] = await Promise.all(blocks);
+  const read = (raw, base) => {
+    if (!raw) return null;
+    const [text, answer, score, tokens] = raw;
+    return { text: typeof text === "string" ? text : (texts[text] ?? base.text), same: text === -1, answer, score, tokens };
+  };
+  return documents.map((one, place) => {
+    const base = read(baseline[place]);
+    const steered = (cells[place] ?? []).map((raw) => read(raw, base));
+    const best = steered[view.best] ?? null;
+    return { ...one, prompt: shared + one.prompt, base, steered, best, vote: read(voted[place], base) };
+  });
 }
 
 function sampleBrowser(index) {
-  const state = { row: 0, view: 0, place: 0, strength: null, page: 0, shown: [], data: null, turn: 0 };
-  const pickers = { view: byId("view"), filter: byId("filter"), search: byId("search") };
-  const views = index.rows.flatMap((row, r) => (row.views.length ? row.views : [null]).map((_, v) => [r, v]));
+  const fields = { view: byId("view"), filter: byId("filter"), search: byId("search") };
+  const NO_VIEW = { name: "no steering", strengths: [], labels: [], best: null, vote: 0, binary: true };
+  // Number of the row, view, documents, those that are shown, the one that is looked at, number of its strength.
+  const state = { row: null, view: NO_VIEW, documents: [], shown: [], one: null, strength: null, page: 0, turn: 0 };
 
-  const row = () => index.rows[state.row];
-  const view = () => row().views[state.view] ?? { name: "", strengths: [], kind: "", best: null, vote: 0, binary: true };
-  const strengths = () => view().strengths;
-  const documentAt = (place) => state.data.documents[place];
-  const baselineOf = (place) => state.data.baseline[place];
-  const cellsOf = (place) => state.data.cells[place] ?? [];
-  const bestOf = (place) => (view().best === null ? null : cellsOf(place)[view().best]);
-  const votedOf = (place) => state.data.voted[place] ?? null;
-
-  function textOf(response, place) {
-    if (typeof response[TEXT] === "string") return response[TEXT];
-    return response[TEXT] < 0 ? (baselineOf(place)?.[TEXT] ?? "") : state.data.texts[response[TEXT]];
-  }
-
-  const rise = (one, base) => (one && base && one[SCORE] !== null ? (one[SCORE] - base[SCORE]) * (row().higher ? 1 : -1) : 0);
-  const changed = (one, place) => Boolean(one && baselineOf(place)) && one[TEXT] !== -1;
+  const rise = (one, base) => (one && base && one.score !== null ? one.score - base.score : 0);
+  const gain = (one, base) => rise(one, base) * (index.rows[state.row].higher ? 1 : -1);
   const FILTERS = [
     ["all", "all documents", () => true],
-    ["changed", "steered response differs", (p) => changed(bestOf(p), p)],
-    ["gained", "gained by steering", (p) => rise(bestOf(p), baselineOf(p)) > 0],
-    ["lost", "lost by steering", (p) => rise(bestOf(p), baselineOf(p)) < 0],
-    ["vote", "vote's answer differs", (p) => votedOf(p) && baselineOf(p) && votedOf(p)[ANSWER] !== baselineOf(p)[ANSWER]],
-    ["vote-gained", "gained by the vote", (p) => rise(votedOf(p), baselineOf(p)) > 0],
-    ["vote-lost", "lost by the vote", (p) => rise(votedOf(p), baselineOf(p)) < 0],
+    ["changed", "steered response differs", ({ base, best }) => base && best && !best.same],
+    ["gained", "gained by steering", ({ base, best }) => gain(best, base) > 0],
+    ["lost", "lost by steering", ({ base, best }) => gain(best, base) < 0],
+    ["vote", "vote's answer differs", ({ base, vote }) => base && vote && vote.answer !== base.answer],
+    ["vote-gained", "gained by the vote", ({ base, vote }) => gain(vote, base) > 0],
+    ["vote-lost", "lost by the vote", ({ base, vote }) => gain(vote, base) < 0],
   ];
 
+  /** How a score is shown: a sign, a class and a word. */
+  function judge(response) {
+    if (!response) return { sign: "–", kind: "none", word: "no response" };
+    const score = response.score;
+    if (score === null) return { sign: "?", kind: "none", word: "not scored" };
+    if (!state.view.binary) return { sign: String(Math.round(1000 * score) / 1000), kind: "none", word: `score ${score}` };
+    return score ? { sign: "✓", kind: "good", word: "right" } : { sign: "✗", kind: "bad", word: "wrong" };
+  }
+
   function fillViews() {
-    index.rows.forEach((one, r) => {
-      const group = make("optgroup");
-      group.label = visible(one.name);
-      (one.views.length ? one.views : [{ name: "no steering" }]).forEach((each, v) => {
-        const option = make("option", "", `${one.views.length > 1 ? `${each.name} · ` : ""}${one.name}`);
-        option.value = `${r} ${v}`;
-        group.append(option);
-      });
-      pickers.view.append(group);
-    });
+    for (const [r, row] of index.rows.entries()) {
+      const views = row.views.length ? row.views : [NO_VIEW];
+      const name = (view) => (views.length > 1 ? `${view.name} · ${row.name}` : row.name);
+      const options = views.map((view, v) => make("option", { value: `${r} ${v}` }, name(view)));
+      fields.view.append(make("optgroup", { label: visible(row.name) }, ...options));
+    }
   }
 
   function fillFilters() {
-    const wanted = pickers.filter.value || "all";
-    const places = state.data.documents.map((_, place) => place);
-    pickers.filter.replaceChildren();
-    for (const [name, label, test] of FILTERS) {
-      const count = places.filter(test).length;
-      const option = make("option", "", `${label} (${count})`);
-      option.value = name;
-      option.disabled = !count;
-      pickers.filter.append(option);
+    const wanted = fields.filter.value || "all";
+    fields.filter.replaceChildren();
+    for (const [value, label, test] of FILTERS) {
+      const count = state.documents.filter(test).length;
+      fields.filter.append(make("option", { value, disabled: !count }, `${label} (${count})`));
     }
-    pickers.filter.value = wanted;
-    if (pickers.filter.selectedOptions[0]?.disabled) pickers.filter.value = "all";
-  }
-
-  function matches(place, query) {
-    if (!query) return true;
-    const has = (text) => text !== null && text.toLowerCase().includes(query);
-    const responses = [baselineOf(place), ...cellsOf(place), votedOf(place)].filter(Boolean);
-    const one = documentAt(place);
-    return has(one.question) || has(one.target) || responses.some((each) => has(textOf(each, place)));
+    fields.filter.value = wanted;
+    if (fields.filter.selectedOptions[0]?.disabled) fields.filter.value = "all";
   }
 
   function select() {
-    const query = pickers.search.value.trim().toLowerCase();
-    const test = FILTERS.find(([name]) => name === pickers.filter.value)[2];
-    state.shown = state.data.documents.map((_, place) => place).filter((place) => test(place) && matches(place, query));
-    const total = state.data.documents.length;
-    const few = state.shown.length < total ? `${state.shown.length} of ` : "";
-    byId("status").textContent = `${few}${total} documents` + (state.shown.length ? "." : ": none is like that.");
-    byId("browser").hidden = !state.shown.length;
-    if (state.shown.length && !state.shown.includes(state.place)) go(state.shown[0]);
-    else render();
+    const query = fields.search.value.trim().toLowerCase();
+    const test = FILTERS.find(([name]) => name === fields.filter.value)[2];
+    const texts = (one) => [one.question, one.target, ...[one.base, ...one.steered, one.vote].map((each) => each?.text)];
+    const found = (one) => !query || texts(one).some((text) => text?.toLowerCase().includes(query));
+    state.shown = state.documents.filter((one) => test(one) && found(one));
+    const [few, total] = [state.shown.length, state.documents.length];
+    byId("status").textContent = `${few < total ? `${few} of ` : ""}${total} documents${few ? "." : ": none is like that."}`;
+    byId("browser").hidden = !few;
+    if (state.shown.includes(state.one)) go(state.one, state.strength);
+    else if (few) go(state.shown[0]);
   }
 
-  function go(place, strength = null) {
-    state.place = place;
-    state.strength = strength;
-    state.page = Math.floor(Math.max(0, state.shown.indexOf(place)) / PAGE);
-    render();
-  }
-
-  function render() {
-    if (!state.shown.length) return;
+  function go(one, strength = null) {
+    Object.assign(state, { one, strength, page: Math.floor(state.shown.indexOf(one) / PAGE) });
     renderList();
     renderDocument();
   }
 
+  function step(by) {
+    const one = state.shown[state.shown.indexOf(state.one) + by];
+    if (one) visit(one);
+  }
+
+  function visit(one) {
+    go(one);
+    link();
+  }
+
   function renderList() {
-    const pages = Math.ceil(state.shown.length / PAGE);
-    state.page = Math.min(state.page, pages - 1);
     const list = byId("documents");
-    list.replaceChildren();
-    for (const place of state.shown.slice(state.page * PAGE, (state.page + 1) * PAGE)) {
-      const button = make("button");
-      button.type = "button";
-      button.append(make("span", "number", documentAt(place).number));
-      button.append(make("span", "words", documentAt(place).question.trim().slice(0, 120).replace(/\s+/g, " ")));
-      const signs = make("span", "signs");
-      const kinds = [["without steering", baselineOf(place)], ["steered", bestOf(place)], ["vote", votedOf(place)]];
-      const told = kinds.filter(([, one]) => one).map(([name, one]) => [name, judge(one, view().binary)]);
-      told.forEach(([, one]) => signs.append(make("span", `glyph ${one.kind}`, one.sign)));
-      signs.setAttribute("role", "img");
-      signs.ariaLabel = signs.title = told.map(([name, one]) => `${name}: ${one.word}`).join(", ");
-      button.append(signs);
-      if (place === state.place) button.setAttribute("aria-current", "true");
-      button.addEventListener("click", () => { go(place); link(); });
-      const item = make("li");
-      item.append(button);
-      list.append(item);
-    }
+    list.replaceChildren(...state.shown.slice(state.page * PAGE, (state.page + 1) * PAGE).map(entry));
     const current = list.querySelector("[aria-current]");
-    if (current) list.scrollTop += current.getBoundingClientRect().top - list.getBoundingClientRect().top - list.clientHeight / 3;
+    const top = (element) => element.getBoundingClientRect().top;
+    if (current) list.scrollTop += top(current) - top(list) - list.clientHeight / 3;
+    const pages = Math.ceil(state.shown.length / PAGE);
     byId("page").textContent = `page ${state.page + 1} of ${pages}`;
     byId("page-before").disabled = state.page === 0;
     byId("page-after").disabled = state.page === pages - 1;
   }
 
-  function step(by) {
-    const at = state.shown.indexOf(state.place) + by;
-    if (at < 0 || at >= state.shown.length) return;
-    go(state.shown[at], null);
-    link();
+  function entry(one) {
+    const kinds = [["without steering", one.base], ["steered", one.best], ["vote", one.vote]];
+    const told = kinds.filter(([, each]) => each).map(([name, each]) => [name, judge(each)]);
+    const title = told.map(([name, each]) => `${name}: ${each.word}`).join(", ");
+    const signs = told.map(([, each]) => make("span", { className: `glyph ${each.kind}` }, each.sign));
+    const button = make(
+      "button",
+      { ariaCurrent: one === state.one ? "true" : null, onclick: () => visit(one) },
+      make("span", { className: "number" }, one.number),
+      make("span", { className: "words" }, one.question.trim().slice(0, 120).replace(/\s+/g, " ")),
+      make("span", { className: "signs", role: "img", ariaLabel: title, title }, ...signs),
+    );
+    return make("li", {}, button);
   }
 
   function renderDocument() {
-    const [place, one] = [state.place, documentAt(state.place)];
-    const box = byId("document");
+    const [one, box] = [state.one, byId("document")];
+    const at = state.shown.indexOf(one);
+    const chosen = state.strength ?? state.view.best;
     const focused = box.contains(document.activeElement) ? document.activeElement.dataset.name : null;
-    box.replaceChildren();
-    const turn = make("div", "turn");
-    const at = state.shown.indexOf(place);
-    turn.append(make("h3", "", `Document ${one.number} (${at + 1} of ${state.shown.length} shown)`));
-    for (const [name, label, by] of [["before", "← Previous", -1], ["after", "Next →", 1]]) {
-      const button = make("button", "", label);
-      button.type = "button";
-      button.dataset.name = name;
-      button.disabled = at + by < 0 || at + by >= state.shown.length;
-      button.addEventListener("click", () => step(by));
-      turn.append(button);
-    }
-    box.append(turn, make("p", "question", one.question));
-    const target = make("p", "target", "Right answer: ");
-    target.append(make("strong", "", one.target));
-    box.append(target, more(one));
-    const chosen = state.strength ?? view().best;
-    if (strengths().length > 1) box.append(strip(place, chosen), legend());
-    box.append(responses(place, chosen));
+    const turn = (name, text, by) =>
+      make("button", { name, disabled: !state.shown[at + by], onclick: () => step(by) }, text);
+    const title = make("h3", {}, `Document ${one.number} (${at + 1} of ${state.shown.length} shown)`);
+    box.replaceChildren(
+      make("div", { className: "turn" }, title, turn("before", "← Previous", -1), turn("after", "Next →", 1)),
+      make("p", { className: "question" }, one.question),
+      make("p", { className: "target" }, "Right answer: ", make("strong", {}, one.target)),
+      whole(one),
+      ...(state.view.strengths.length > 1 ? [strip(one, chosen), legend()] : []),
+      make("div", { className: "responses" }, ...columns(one, chosen)),
+    );
     if (focused) box.querySelector(`[data-name="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   }
 
-  function more(one) {
-    const details = make("details");
-    details.append(make("summary", "", "The whole document and its prompt"));
+  function whole(one) {
+    const details = make("details", {}, make("summary", {}, "The whole document and its prompt"));
     details.addEventListener("toggle", () => {
-      if (details.childElementCount > 1) return;
-      const table = make("table", "fields");
-      for (const [name, value] of one.fields) {
-        const line = table.insertRow();
-        const head = make("th", "", name);
-        head.scope = "row";
-        line.append(head, make("td", "", value));
-      }
-      const scroll = make("div", "scroll");
-      scroll.append(table);
-      details.append(scroll, make("div", "prompt", state.data.shared + one.prompt));
-    });
+      const lines = one.fields.map(([name, value]) =>
+        make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, value)));
+      const table = make("table", { className: "fields" }, make("tbody", {}, ...lines));
+      details.append(make("div", { className: "scroll" }, table), make("div", { className: "prompt" }, one.prompt));
+    }, { once: true });
     return details;
   }
 
-  function strip(place, chosen) {
-    const box = make("div", "strip");
-    box.setAttribute("role", "group");
-    box.ariaLabel = "Answers by strength";
-    const base = baselineOf(place);
-    if (base) box.append(cell("div", "no steering", base));
-    const vote = votedOf(place);
-    view().strengths.forEach((name, number) => {
-      const response = cellsOf(place)[number];
-      const label = view().kind === "sample" ? `sample ${Number(name) + 1}` : name === "per-layer" ? name : `${view().kind === "dose" ? "dose" : "α"} ${name}`;
-      const button = cell("button", number === view().best ? `${label} ★` : label, response);
-      button.type = "button";
-      button.dataset.name = `strength ${name}`;
-      button.disabled = !response;
-      button.setAttribute("aria-pressed", String(number === chosen));
-      if (vote && response && response[ANSWER] !== null && response[ANSWER] === vote[ANSWER]) {
-        button.querySelector(".glyph").append(" ●");
-      }
-      button.addEventListener("click", () => { state.strength = number; renderDocument(); link(); });
-      box.append(button);
+  function strip(one, chosen) {
+    const strengths = state.view.strengths.map((strength, number) => {
+      const response = one.steered[number];
+      const agrees = one.vote && response && response.answer !== null && response.answer === one.vote.answer;
+      const onclick = () => { state.strength = number; renderDocument(); link(); };
+      const properties = { name: `strength ${strength}`, disabled: !response, ariaPressed: String(number === chosen), onclick };
+      const label = `${state.view.labels[number]}${number === state.view.best ? " ★" : ""}`;
+      return cell("button", properties, label, response, agrees ? " ●" : "");
     });
-    return box;
+    const base = one.base ? [cell("div", {}, "no steering", one.base)] : [];
+    return make("div", { className: "strip", role: "group", ariaLabel: "Answers by strength" }, ...base, ...strengths);
   }
 
-  function cell(tag, label, response) {
-    const told = judge(response, view().binary);
-    const box = make(tag, `cell ${told.kind}`);
-    box.append(make("span", "strength", label));
-    box.append(make("span", "answer", response ? (response[ANSWER] ?? "no answer") : "–"));
-    const glyph = make("span", "glyph", told.sign);
-    glyph.title = told.word;
-    box.append(glyph);
-    if (response?.[ANSWER]) box.title = visible(response[ANSWER]).slice(0, 300);
-    return box;
+  function cell(tag, properties, label, response, more = "") {
+    const told = judge(response);
+    const title = visible(response?.answer ?? "").slice(0, 300);
+    return make(
+      tag,
+      { className: `cell ${told.kind}`, title, ...properties },
+      make("span", { className: "strength" }, label),
+      make("span", { className: "answer" }, response ? (response.answer ?? "no answer") : "–"),
+      make("span", { className: "glyph", title: told.word }, told.sign + more),
+    );
   }
 
   function legend() {
-    const parts = view().binary ? ["✓ right", "✗ wrong", "? not scored"] : ["numbers: score of the document"];
-    if (view().best !== null) parts.push("★ speaks for the run");
-    if (view().vote) parts.push("● agrees with the vote");
-    return make("p", "legend", `${parts.join(", ")}. Choose a strength to see its response.`);
+    const parts = state.view.binary ? ["✓ right", "✗ wrong", "? not scored"] : ["numbers: score of the document"];
+    if (state.view.best !== null) parts.push("★ speaks for the run");
+    if (state.view.vote) parts.push("● agrees with the vote");
+    return make("p", { className: "legend" }, `${parts.join(", ")}. Choose a strength to see its response.`);
   }
 
-  function responses(place, chosen) {
-    const box = make("div", "responses");
-    const base = baselineOf(place);
-    const steered = chosen === null ? null : cellsOf(place)[chosen];
-    const vote = votedOf(place);
-    const texts = [base, steered, vote].map((one) => (one ? textOf(one, place) : null));
-    const plain = (text) => [[text, false]];
-    const pairs = [1, 2].map((i) => (texts[0] !== null && texts[i] !== null ? compareWords(clip(texts[0]), clip(texts[i])) : null));
-    const against = pairs[0] ?? pairs[1];
-    if (base) box.append(column("Without steering", "", base, against ? against[0] : plain(clip(texts[0])), texts[0], "gone"));
-    if (chosen !== null) {
-      const name = strengths()[chosen];
-      const kind = { sample: `Sample ${Number(name) + 1}`, dose: `Steered, dose ${name}` }[view().kind] ?? `Steered, α = ${name}`;
-      const title = name === "per-layer" ? "Steered, a strength per block" : kind;
-      if (steered) box.append(column(title, "steered", steered, pairs[0] ? pairs[0][1] : plain(clip(texts[1])), texts[1]));
-    }
-    if (vote) {
-      const title = `Vote of ${view().vote}`;
-      box.append(column(title, "voted", vote, pairs[1] ? pairs[1][1] : plain(clip(texts[2])), texts[2]));
-    }
-    return box;
-  }
-
-  const clip = (text) => text.slice(0, LONG);
-
-  function column(title, name, response, parts, whole, mark = "") {
-    const box = make("section", `response ${name}${/^[→ ] \d+ +-?\d/.test(whole) ? " choices" : ""}`);
-    const head = make("header");
-    const told = judge(response, view().binary);
-    head.append(make("h3", "", title), make("span", `glyph ${told.kind}`, `${told.sign} ${view().binary ? told.word : ""}`));
-    const tokens = response[TOKENS] === null ? "" : `, ${response[TOKENS]} tokens`;
-    head.append(make("span", "small", `answer: ${response[ANSWER] ?? "none"}${tokens}`));
-    const text = make("pre");
-    for (const [part, isMarked] of parts) text.append(make(isMarked ? "mark" : "span", isMarked ? mark : "", part));
-    if (!whole.trim()) text.append(make("span", "empty", whole ? "(only space)" : "(empty)"));
-    box.append(head, text);
-    if (whole.length > LONG) {
-      const button = make("button", "", `Show all ${whole.length.toLocaleString("en")} characters`);
-      button.type = "button";
-      button.addEventListener("click", () => { text.textContent = visible(whole); button.remove(); });
-      box.append(button);
-    }
-    return box;
+  /** The responses side by side; what the baseline's lacks is marked in the others, and what only it has in it. */
+  function columns(one, chosen) {
+    const [base, steered] = [one.base, one.steered[chosen]];
+    const clip = (response) => response.text.slice(0, LONG);
+    const compared = (response) => (base && response ? compareWords(clip(base), clip(response)) : null);
+    const [pair, votePair] = [compared(steered), compared(one.vote)];
+    const column = (title, name, response, parts, mark = "") => {
+      if (!response) return [];
+      const told = judge(response);
+      const { text, answer, tokens } = response;
+      const words = (parts ?? [[clip(response), false]]).map(([part, isMarked]) =>
+        make(isMarked ? "mark" : "span", { className: isMarked ? mark : "" }, part));
+      if (!text.trim()) words.push(make("span", { className: "empty" }, text ? "(only space)" : "(empty)"));
+      const pre = make("pre", {}, ...words);
+      const onclick = (event) => { pre.textContent = visible(text); event.target.remove(); };
+      const rest = make("button", { onclick }, `Show all ${text.length.toLocaleString("en")} characters`);
+      const about = `answer: ${answer ?? "none"}${tokens === null ? "" : `, ${tokens} tokens`}`;
+      return [make(
+        "section",
+        { className: `response ${name}${/^[→ ] \d+ +-?\d/.test(text) ? " choices" : ""}` },
+        make("header", {},
+          make("h3", {}, title),
+          make("span", { className: `glyph ${told.kind}` }, `${told.sign} ${state.view.binary ? told.word : ""}`),
+          make("span", { className: "small" }, about)),
+        pre,
+        ...(text.length > LONG ? [rest] : []),
+      )];
+    };
+    return [
+      ...column("Without steering", "", base, (pair ?? votePair)?.[0], "gone"),
+      ...column(state.view.prefix + state.view.labels[chosen], "steered", steered, pair?.[1]),
+      ...column(`Vote of ${state.view.vote}`, "voted", one.vote, votePair?.[1]),
+    ];
   }
 
   /** The address names the document, so that it can be sent to somebody who has the file. */
   function link() {
-    const found = new URLSearchParams({ row: state.row, view: view().name, doc: documentAt(state.place).number });
-    if (state.strength !== null) found.set("at", strengths()[state.strength]);
+    const found = new URLSearchParams({ row: state.row, view: state.view.name, doc: state.one.number });
+    if (state.strength !== null) found.set("at", state.view.strengths[state.strength]);
     history.replaceState(null, "", `#${found}`);
   }
 
   async function show(r, v, number = null, at = null) {
     const turn = ++state.turn;
     byId("status").textContent = "Unpacking …";
-    const one = index.rows[r];
-    const empty = { texts: [], cells: [], voted: [] };
-    const [documents, cells] = await Promise.all([load(one.block), one.views[v] ? load(one.views[v].block) : empty]);
+    const row = index.rows[r];
+    const view = row.views[v] ?? NO_VIEW;
+    const documents = await readDocuments(row, view);
     if (turn !== state.turn) return; // another choice was made meanwhile
-    const before = state.data && state.row === r ? documentAt(state.place).number : null;
-    [state.row, state.view, state.data] = [r, v, { ...documents, ...cells }];
-    pickers.view.value = `${r} ${v}`;
+    const wanted = number ?? (state.row === r ? state.one.number : null);
+    const one = documents.find((each) => each.number === wanted) ?? documents[0];
+    const strength = view.strengths.indexOf(at);
+    Object.assign(state, { row: r, view, documents, one, strength: strength < 0 ? null : strength });
+    fields.view.value = `${r} ${v}`;
     fillFilters();
-    const wanted = number ?? before;
-    state.place = Math.max(0, state.data.documents.findIndex((each) => each.number === wanted));
-    const strength = strengths().indexOf(at);
-    state.strength = strength < 0 ? null : strength;
-    if (number !== null) [pickers.filter.value, pickers.search.value] = ["all", ""];
-    state.page = Math.floor(state.place / PAGE);
+    if (number !== null) [fields.filter.value, fields.search.value] = ["all", ""];
     select();
   }
 
@@ -440,27 +366,24 @@ function sampleBrowser(index) {
   }
 
   fillViews();
-  pickers.view.addEventListener("change", () => {
-    const [r, v] = pickers.view.value.split(" ").map(Number);
-    show(r, v).then(link, fail);
-  });
+  fields.view.onchange = () => show(...fields.view.value.split(" ").map(Number)).then(link, fail);
   const choose = () => { select(); if (state.shown.length) link(); };
-  pickers.filter.addEventListener("change", choose);
+  fields.filter.onchange = choose;
   let waiting = 0;
-  pickers.search.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(choose, 150); });
-  byId("choose").addEventListener("submit", (event) => event.preventDefault());
-  byId("page-before").addEventListener("click", () => { state.page--; renderList(); });
-  byId("page-after").addEventListener("click", () => { state.page++; renderList(); });
+  fields.search.oninput = () => { clearTimeout(waiting); waiting = setTimeout(choose, 150); };
+  byId("choose").onsubmit = (event) => event.preventDefault();
+  byId("page-before").onclick = () => { state.page--; renderList(); };
+  byId("page-after").onclick = () => { state.page++; renderList(); };
   document.addEventListener("keydown", (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const where = event.target;
-    if (!by || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || !state.data) return;
+    if (!by || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || !state.one) return;
     if (where !== document.body && (!byId("browser").contains(where) || where.closest("pre, .scroll, .prompt"))) return;
     event.preventDefault();
     step(by);
   });
   addEventListener("hashchange", follow);
-  if (!follow()) show(...views[0]).catch(fail);
+  if (!follow()) show(0, 0).catch(fail);
 }
 
 if (byId("index")) sampleBrowser(JSON.parse(byId("index").textContent));

@@ -17,10 +17,10 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import refuse_unwritable, write_whole
 from lm_eval_steer.report.figures import draw, figure_bytes, find_pictures, missing_matplotlib
 from lm_eval_steer.report.page.data import embed, make_blocks
-from lm_eval_steer.report.page.settings import settings_of_row
+from lm_eval_steer.report.page.settings import facts_of_row
 from lm_eval_steer.report.page.svg import inline
 from lm_eval_steer.report.page.tables import make_table
-from lm_eval_steer.report.page.words import MARKS, sum_up, tell
+from lm_eval_steer.report.page.words import MARKS, name_row, sum_up, tell
 from lm_eval_steer.report.tables import Leaderboard
 from lm_eval_steer.report.tables.entries import short
 from lm_eval_steer.text import printable
@@ -76,6 +76,7 @@ def make_page(board: Leaderboard) -> str:
         sum_up=sum_up(told),
         told=told,
         marks=MARKS,
+        zip=zip,
         tables=[make_table(block) for block in board.blocks()],
         notes=list(dict.fromkeys([*left_out, *board.notes])),
         pictures=[
@@ -83,7 +84,7 @@ def make_page(board: Leaderboard) -> str:
             for number, (picture, figure) in enumerate(draw(pictures))
         ],
         missing=missing,
-        settings=[settings_of_row(row, board.names) for row in board.rows],
+        settings=[(", ".join(name_row(row, board.names)), facts_of_row(row)) for row in board.rows],
         index=Markup(embed(index)),
         blocks=[Markup(embed(block)) for block in blocks],
         why_no_samples="" if responses else NO_SAMPLES,

@@ -2,65 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
-from lm_eval_steer.compare.stats import BETTER, HELPS, HURTS, NO_EVIDENCE
-from lm_eval_steer.report.page.words import MARKS
 from lm_eval_steer.report.tables.blocks import Block
 
-_KINDS = {HELPS: "good", BETTER: "good", HURTS: "bad", NO_EVIDENCE: "none"}
 
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell.
-
-    Attributes:
-        text: in it.
-        mark: a sign before it; empty for none.
-        kind: `good`, `bad`, `none` for a verdict, else empty.
-    """
-
-    text: str
-    mark: str = ""
-    kind: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the page.
-
-    Attributes:
-        title: above it.
-        about: sentences below the title.
-        columns: name, and whether it holds words.
-        rows: cells.
-    """
-
-    title: str
-    about: list[str]
-    columns: list[tuple[str, bool]]
-    rows: list[list[Cell]]
-
-
-def make_table(block: Block) -> Table:
-    """A block with its verdicts marked, without the columns that say the same in every row."""
-    shared = {}
-    for place, name in enumerate(block.columns[: block.keys]):
-        values = {row[place] for row in block.rows}
-        if len(values) == 1:
-            shared[name] = values.pop()
-    kept = [place for place, name in enumerate(block.columns) if name not in shared]
-    about = [*block.heading]
-    if told := [f"{name} {value}" for name, value in shared.items() if value != "-"]:
-        about.append(", ".join(told) + ".")
-    return Table(
-        block.title,
-        about,
-        [(block.columns[place], block.columns[place] in block.left) for place in kept],
-        [[_cell(row[place]) for place in kept] for row in block.rows],
+def make_table(block: Block) -> Block:
+    """A block without the columns of its keys that say the same in every row; its heading says it instead."""
+    values = list(zip(*block.rows, strict=True))
+    shared = [place for place in range(block.keys) if len(set(values[place])) == 1]
+    kept = [place for place in range(len(block.columns)) if place not in shared]
+    told = [f"{block.columns[place]} {values[place][0]}" for place in shared if values[place][0] != "-"]
+    return replace(
+        block,
+        columns=[block.columns[place] for place in kept],
+        rows=[[row[place] for place in kept] for row in block.rows],
+        keys=block.keys - len(shared),
+        heading=[*block.heading, *([", ".join(told) + "."] if told else [])],
     )
-
-
-def _cell(text: str) -> Cell:
-    return Cell(text, MARKS.get(text, ""), _KINDS.get(text, ""))

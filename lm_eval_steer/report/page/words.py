@@ -11,8 +11,8 @@ from lm_eval_steer.compare.stats import BETTER, HELPS, HURTS, NO_EVIDENCE
 from lm_eval_steer.report.tables.entries import bounds, short, word
 from lm_eval_steer.report.tables.flat import is_share, points, show, strength
 
-MARKS = {HELPS: "▲", HURTS: "▼", NO_EVIDENCE: "○", BETTER: "▲"}
-"""A sign beside each verdict, so that colour is not all that tells them apart."""
+MARKS = {HELPS: ("▲", "good"), BETTER: ("▲", "good"), HURTS: ("▼", "bad"), NO_EVIDENCE: ("○", "none")}
+"""Verdict -> a sign beside it, so that colour is not all that tells them apart, and its class in the style sheet."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,15 @@ class Told:
     word: str
     head: str
     more: list[str]
+
+
+def name_row(row: Row, names: Mapping[str, str]) -> list[str]:
+    """What tells a row from the others."""
+    parts = [row.group.name, short(row.child, names), *([row.vector] if row.vector != "-" else [])]
+    if row.is_sweep or row.main is None:
+        return parts
+    run = row.runs[row.main]
+    return [*parts, row.main if len(run.alphas) > 1 else strength(run)]
 
 
 def tell(row: Row, names: Mapping[str, str]) -> Told:
