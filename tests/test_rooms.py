@@ -32,6 +32,7 @@ PURE = (
     "lm_eval_steer.interventions.alphas",
     "lm_eval_steer.interventions.controls",
     "lm_eval_steer.interventions.intervention",
+    "lm_eval_steer.interventions.layer_maps",
     "lm_eval_steer.interventions.layers",
     "lm_eval_steer.interventions.operators",
     "lm_eval_steer.interventions.profiles",

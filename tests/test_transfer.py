@@ -9,7 +9,8 @@ import pytest
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.child import transfer
-from lm_eval_steer.interventions.layers import greedy, parse_layers
+from lm_eval_steer.interventions.layer_maps import LAYER_MAPS, LayerMap, greedy
+from lm_eval_steer.interventions.layers import parse_layers
 from lm_eval_steer.interventions.width_maps import cut, cut_raw
 from lm_eval_steer.text import span
 from lm_eval_steer.vectors.vector import SteeringVector
@@ -21,8 +22,8 @@ VECTOR = SteeringVector(
 )
 
 
-def fit(blocks: int, width: int, layers: Any = "all", width_map: str = "cut") -> Any:
-    return transfer(VECTOR, blocks, width, layers=layers, width_map=width_map)
+def fit(blocks: int, width: int, layers: Any = "all", width_map: str = "cut", layer_map: str = "greedy") -> Any:
+    return transfer(VECTOR, blocks, width, layers=layers, layer_map=layer_map, width_map=width_map)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def fit(blocks: int, width: int, layers: Any = "all", width_map: str = "cut") ->
     ],
 )
 def test_greedy(parent_layers: tuple[int, ...], child_blocks: int, sources: dict[int, int]) -> None:
-    assert greedy(parent_layers, child_blocks) == sources
+    assert greedy(parent_layers, 6, child_blocks) == sources
 
 
 @pytest.mark.parametrize(
@@ -119,6 +120,30 @@ def test_cut_gives_unit_length_and_keeps_the_parent(width: int) -> None:
     assert np.array_equal(direction, before)
 
 
+def test_cut_leaves_what_has_length_1() -> None:
+    """So that `cut` and `cut-raw` are the same for a child of the parent's width."""
+    for direction in VECTOR.directions:
+        assert np.array_equal(cut(direction, 4), direction)
+        assert np.array_equal(cut(direction, 6), cut_raw(direction, 6))
+    assert abs(np.linalg.norm(cut(VECTOR.directions[0] * np.float32(1.0001), 4).astype(np.float64)) - 1) < 1e-7
+
+
+def test_another_layer_map_is_named_in_the_report_and_in_refusals() -> None:
+    """Blocks 3 and 0 of the parent's five go to blocks 1 and 2 of a child."""
+    LAYER_MAPS.add("turned", LayerMap("from behind", lambda layers, parent, child: {2: layers[0], 1: parent - 2}))
+    try:
+        child = fit(blocks=3, width=4, layer_map="turned")
+        assert child.sources == {1: 3, 2: 0}
+        assert list(child.directions) == [1, 2]
+        assert np.array_equal(child.directions[1], VECTOR.directions[2])
+        assert np.array_equal(child.directions[2], VECTOR.directions[0])
+        assert (child.report["layer_map"], child.report["steered_blocks"]) == ("turned", [1, 2])
+        with pytest.raises(SteeringError, match=r"0, 1, 3 only and the layer map is turned \(from behind\)$"):
+            fit(blocks=3, width=4, layers=0, layer_map="turned")
+    finally:
+        LAYER_MAPS.remove("turned")
+
+
 @pytest.mark.parametrize("fit_width", [cut, cut_raw])
 def test_nothing_left_to_add(fit_width: Any) -> None:
     with pytest.raises(SteeringError) as caught:
@@ -174,7 +199,7 @@ def test_a_child_without_any_of_the_blocks() -> None:
     parent = {"name": "p", "hidden_size": 4, "num_blocks": 9}
     deep = SteeringVector(np.eye(4, dtype=np.float32)[:2], (7, 8), {"parent": parent})
     with pytest.raises(SteeringError) as caught:
-        transfer(deep, 6, 4, layers="all", width_map="cut")
+        transfer(deep, 6, 4, layers="all", layer_map="greedy", width_map="cut")
     assert str(caught.value) == (
         "the vector has directions for the parent's blocks 7-8, none of which exists in a child of 6 blocks"
     )

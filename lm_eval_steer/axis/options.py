@@ -43,7 +43,7 @@ class Options:
         return cls(str(name), len(requests) // (1 + doubled), texts, doubled)
 
     def check(self, metric: str) -> None:
-        """Refuse a metric of `METRICS` (interventions/plan.py) that needs what the document lacks.
+        """Refuse a metric of `METRICS` (interventions/arguments.py) that needs what the document lacks.
 
         Raises:
             SteeringError: then.

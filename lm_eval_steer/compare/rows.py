@@ -13,16 +13,11 @@ from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import RandomComparison, Verdict
 from lm_eval_steer.compare.sweeps import Part, part_of
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
+from lm_eval_steer.interventions.arguments import APART
 from lm_eval_steer.text import printable
 
 KINDS = ("best", "vote", "per-layer")
 """The arms of a sweep's vector, and of each of its controls."""
-
-_SETTINGS = {
-    **{"layers": "all", "tokens": "all", "normalize": False, "layer_map": "greedy", "width_map": "cut"},
-    **{"blocks": None, "unit": "alpha", "alpha_per_layer": None},
-}
-"""What makes another vector of a vector, with the defaults that need no mention."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +174,7 @@ def _order(run: Run) -> tuple[Any, ...]:
 
 
 def _vector_key(run: Run) -> str:
-    return json.dumps([run.steering.get(key) for key in ("vector", *_SETTINGS)], sort_keys=True, default=str)
+    return json.dumps([run.steering.get(key) for key in ("vector", *APART)], sort_keys=True, default=str)
 
 
 def _vector(run: Run) -> str:
@@ -187,7 +182,7 @@ def _vector(run: Run) -> str:
         return run.vectors or "-"
     others = [
         f"{key}={json.dumps(run.steering[key]) if not isinstance(run.steering[key], str) else run.steering[key]}"
-        for key, default in _SETTINGS.items()
+        for key, default in APART.items()
         if key not in ("unit", "alpha_per_layer") and run.steering.get(key, default) != default
     ]
     return printable(" ".join([run.vectors or str(run.steering.get("vector") or "-")[:8], *others]))

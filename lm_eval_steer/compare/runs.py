@@ -26,6 +26,7 @@ from lm_eval_steer.compare.result_files import (
 )
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file
+from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.text import printable
 
@@ -244,7 +245,7 @@ def _read_task(path: Path, content: dict[str, Any], task: str) -> Run:
         arguments=json.dumps([*arguments, content["n-shot"][task]], default=str),
         conditions=_printable(_conditions(content, config, task, metric)),
         own_conditions=_printable(_own_conditions(content, config)),
-        steering=config.get("steering") or {},
+        steering=_steering(config),
         chat=bool(content.get("chat_template_sha")),
         metric=metric,
         score=score,
@@ -321,12 +322,17 @@ def sum_up_doses(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 _NO_CONDITION = NEUTRAL | {
-    *("pretrained", "vectors", "alpha", "dose", "alpha_per_layer", "control", "layers", "tokens", "normalize"),
-    *("width_map", "system_role", "blocks", "allow_leak", "vote", "vote_filter", "vote_answer", "vote_metric"),
-    *("vote_early_stop", "record", "seed", "dtype", "revision", "trust_remote_code"),
+    *ARGUMENT_NAMES,
+    *("pretrained", "dtype", "revision", "trust_remote_code"),
     *("device_map_option", "swap_space"),  # of older releases
 }
 """Model arguments that say what is steered and where it runs, or that stand elsewhere among the conditions."""
+
+
+def _steering(config: dict[str, Any]) -> dict[str, Any]:
+    """What a steered class recorded; older files name no operator, but whether it kept the norm."""
+    steering = dict(config.get("steering") or {})
+    return {"operator": "add_keep_norm"} | steering if steering.get("normalize") else steering
 
 
 def _conditions(content: dict[str, Any], config: dict[str, Any], task: str, metric: str) -> dict[str, str]:

@@ -24,8 +24,8 @@ from lm_eval_steer.extraction.pairs import ContrastPair, candidates, load_task, 
 from lm_eval_steer.extraction.prompts import ParentTemplate
 from lm_eval_steer.extraction.rationales import read_rationales
 from lm_eval_steer.extraction.templates import pair_template
+from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES
 from lm_eval_steer.interventions.layers import parse_layers, read_layers
-from lm_eval_steer.models.base import PLAN_ARGUMENTS
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.vectors.vector import SITE, SteeringVector
 
@@ -111,7 +111,7 @@ def load_parent(model_args: dict[str, Any], device: str | None) -> SteeredHF:
     name = model_args.get("pretrained")
     if not name or not isinstance(name, str):
         raise SteeringError("--model_args must name the parent, as in pretrained=microsoft/phi-4")
-    if steering := [key for key in model_args if key in PLAN_ARGUMENTS and key not in _SHAPING]:
+    if steering := [key for key in model_args if key in ARGUMENT_NAMES and key not in _SHAPING]:
         raise SteeringError(
             f"--model_args has {steering[0]}={model_args[steering[0]]}, and this model is not steered: leave it out"
         )

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.profiles import check_profile
 from lm_eval_steer.text import quoted
 
 PAPER = (*(i / 100 for i in range(1, 10)), *(i / 10 for i in range(1, 10)))
@@ -56,6 +57,23 @@ def read_alphas(value: Any, argument: str = "alpha") -> tuple[float, ...]:
         if one == other:
             raise SteeringError(f"{given} holds {alpha_name(one)} twice: give every strength once, each has one vote")
     return tuple(ordered)
+
+
+def read_strengths(alpha: Any, dose: Any, alpha_per_layer: Any) -> tuple[float, ...]:
+    """The set of strengths that three arguments say together; with `alpha_per_layer` alone it is 1.
+
+    Raises:
+        SteeringError: as `read_alphas` and `check_profile`, and for two sets.
+    """
+    if dose is not None and alpha is not None:
+        raise SteeringError(f"alpha={quoted(alpha)} and dose={quoted(dose)} are two strengths: give one of them")
+    if alpha_per_layer is not None:
+        check_profile(alpha_per_layer)
+    if dose is not None:
+        return read_alphas(dose, "dose")
+    if alpha is None and alpha_per_layer is not None:
+        return (1.0,)
+    return read_alphas(alpha)
 
 
 def alpha_order(alpha: float) -> tuple[float, bool]:

@@ -73,6 +73,21 @@ class Control:
         """False for the controls whose alpha is 0."""
         return self.kind not in UNSTEERED
 
+    @property
+    def temperature(self) -> float | None:
+        """At which it draws its texts; None where it draws none."""
+        return CONTROL_TEMPERATURE if self.kind == "self-consistency" else None
+
+    @property
+    def regroups(self) -> bool:
+        """Whether requests are put into other batches than usual."""
+        return self.kind == "identity"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the model answers as it does by itself: once, whatever strengths are given."""
+        return not self.steers and self.temperature is None
+
 
 def read_control(value: Any) -> Control | None:
     """Read the model argument `control`; None stands for the vector itself.

@@ -1,9 +1,9 @@
-"""Which block of the child takes the direction of which block of the parent."""
+"""Which blocks are meant: what the `layers` argument may look like."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lm_eval_steer.errors import SteeringError
@@ -52,8 +52,3 @@ def parse_layers(spec: Any, blocks: int) -> tuple[int, ...] | None:
     if outside is not None:
         raise SteeringError(f"layers={quoted(spec)} names block {outside}, but the model has blocks 0 to {blocks - 1}")
     return tuple(sorted(set(chosen)))
-
-
-def greedy(parent_layers: Iterable[int], child_blocks: int) -> dict[int, int]:
-    """Block l of the parent goes to block l of the child (paper, Algorithm 2); keys are the child's blocks."""
-    return {layer: layer for layer in parent_layers if layer < child_blocks}

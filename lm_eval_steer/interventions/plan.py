@@ -4,40 +4,39 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lm_eval_steer.answers.named import reader_of_function, refuse_two_readers
+from lm_eval_steer.answers.named import refuse_two_readers
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.alphas import alpha_name, read_alphas
+from lm_eval_steer.interventions.alphas import alpha_name, read_strengths
+from lm_eval_steer.interventions.argument import Argument, declare
+from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES, ARGUMENTS, Arguments
 from lm_eval_steer.interventions.child import ChildVector, transfer
-from lm_eval_steer.interventions.controls import CONTROL_TEMPERATURE, Control, apply_control, read_control
+from lm_eval_steer.interventions.controls import apply_control, read_control
 from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
-from lm_eval_steer.interventions.layers import read_layers
-from lm_eval_steer.interventions.profiles import check_profile, read_profile
-from lm_eval_steer.interventions.width_maps import WIDTH_MAPS
+from lm_eval_steer.interventions.profiles import read_profile
 from lm_eval_steer.text import quoted, span
 from lm_eval_steer.vectors.catalog import find_vector
 from lm_eval_steer.vectors.vector import SteeringVector
 
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
-TOKENS = ("all", "prompt", "generated", "last")
-SYSTEM_ROLES = ("merge", "drop")
-LAST_SEED = 2**63 - 1
+DEFAULT_RECORD = "steer_records"
+"""Folder of the record of a set where none is named."""
+
+KEEPS_NORM = "add_keep_norm"
+"""The operator that `normalize` stands for."""
+
 _LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38, "float32": 3.4028234663852886e38}
 """dtype -> its largest number; strengths are float32 in all others, too."""
 
 _SQUARE = 1.8e19
 """The largest number whose square is one in float32, in which models compute their norms."""
-
-VOTES = ("mode", "weighted", "none")
-METRICS = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
-"""How an option is chosen: by log-likelihood; by that per character or per byte of the option; by what the context adds
-to that without it."""
 
 
 @dataclass(frozen=True)
@@ -60,157 +59,58 @@ class Variant:
         return alpha_name(self.alpha) if self.sample is None else f"sample {self.sample}"
 
 
-@dataclass(frozen=True, eq=False)
-class SteeringPlan:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SteeringPlan(Arguments):
     """A checked set of steering arguments. Build it with `SteeringPlan.build`.
 
+    Its attributes are those that `Arguments` declares (interventions/arguments.py), and one more.
+
     Attributes:
-        vector: the parent's directions; None only where nothing is steered.
-        alphas: the strengths of the set, by |α|, positive first; one for a plain run.
-        dose: whether they are shares of each position's ‖h‖ instead of lengths of the shift α·v.
-        alpha_per_layer: multipliers of α by block, as given; None for 1 everywhere.
-        control: the control that takes the vector's place; None for the vector itself.
-        layers: the child's blocks to steer, as given; `all`, `10-20` or `[1,4]`.
-        tokens: which positions are steered (interventions/tokens.py).
-        normalize: keep the length of each block output.
-        width_map: `cut` or `cut-raw` (interventions/width_maps.py).
-        system_role: what to do when a chat template refuses a system role: `merge` it into the first user turn, or
-            `drop` it as the harness's `hf` does.
-        blocks: path of the list of decoder blocks, where it cannot be found by shape.
-        allow_leak: evaluate on rows that the vector was extracted from.
-        vote: how a set becomes one response: `mode`, `weighted` or `none`, which refuses a set.
-        vote_filter: filter of the task whose output is the answer.
-        vote_answer: function that reads the answer instead, `package.module:function`.
-        vote_metric: how a multiple-choice option is chosen (axis/options.py): `acc`, `acc_norm`, ...
-        vote_early_stop: skip strengths that can no longer change a vote.
-        record: folder of the record; None for none.
-        seed: of sampled tokens.
+        profiles: multipliers of the strength per block, several of them, in place of `alpha_per_layer`: each strength
+            is a variant under each of them (the search over blocks).
     """
 
-    vector: SteeringVector | None
-    alphas: tuple[float, ...]
-    dose: bool = False
-    alpha_per_layer: Any = None
-    control: Control | None = None
-    layers: Any = "all"
-    tokens: str = "all"
-    normalize: bool = False
-    width_map: str = "cut"
-    system_role: str = "merge"
-    blocks: str | None = None
-    allow_leak: bool = False
-    vote: str = "mode"
-    vote_filter: str | None = None
-    vote_answer: str | None = None
-    vote_metric: str = "acc"
-    vote_early_stop: bool = False
-    record: str | None = None
-    seed: int = 0
-    profiles: tuple[tuple[float, ...], ...] = field(default=())
+    profiles: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
-    def build(
-        cls,
-        *,
-        vectors: str | Path | SteeringVector | None = None,
-        alpha: Any = None,
-        dose: Any = None,
-        alpha_per_layer: Any = None,
-        control: Any = None,
-        layers: Any = "all",
-        tokens: str = "all",
-        normalize: bool = False,
-        width_map: str = "cut",
-        system_role: str = "merge",
-        blocks: str | None = None,
-        allow_leak: bool = False,
-        vote: str | None = "mode",
-        vote_filter: str | None = None,
-        vote_answer: str | None = None,
-        vote_metric: str = "acc",
-        vote_early_stop: bool = False,
-        record: str | Path | None = None,
-        seed: int = 0,
-    ) -> SteeringPlan:
-        """Check the arguments and load the vector. A set is recorded in `./steer_records`, or where `record` says.
+    @declare(ARGUMENTS)
+    def build(cls, **arguments: Any) -> SteeringPlan:
+        """Check the arguments and load the vector.
+
+        Args:
+            {arguments}
 
         Raises:
             SteeringError: one sentence per way to be wrong, before a model is loaded.
+            TypeError: for an argument that there is not.
         """
-        chosen = read_control(control)
-        if chosen is not None and chosen.kind == "identity":
-            alpha, dose, alpha_per_layer = 0, None, None
-        strengths = _read_strengths(alpha, dose, alpha_per_layer)
-        _check_choice("tokens", tokens, TOKENS)
-        _check_choice("width_map", width_map, tuple(WIDTH_MAPS))
-        _check_choice("system_role", system_role, SYSTEM_ROLES)
-        vote = "none" if vote is None else vote  # as which the harness reads vote=none
-        _check_choice("vote", vote, VOTES)
-        _check_choice("vote_metric", vote_metric, METRICS)
-        for argument, value in (
-            ("normalize", normalize),
-            ("allow_leak", allow_leak),
-            ("vote_early_stop", vote_early_stop),
-        ):
-            if not isinstance(value, bool):
-                raise SteeringError(f"{argument}={quoted(value)} is not understood: use True or False")
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LAST_SEED:
-            raise SteeringError(f"seed={quoted(seed)} is not understood: use a whole number from 0 to {LAST_SEED}")
-        if isinstance(vote_filter, int) and not isinstance(vote_filter, bool):
-            vote_filter = quoted(vote_filter)  # the command line makes a number of vote_filter=1
-        for argument, text, example in (
-            ("blocks", blocks, "where the list of blocks is, as in blocks=model.layers"),
-            ("vote_filter", vote_filter, "one of the task's filters, as in vote_filter=strict-match"),
-            ("vote_answer", vote_answer, "a function, as in vote_answer=package.module:function"),
-        ):
-            if text is not None and (not isinstance(text, str) or not text):
-                raise SteeringError(f"{argument}={quoted(text)} is not understood: name {example}")
-        refuse_two_readers(vote_filter, vote_answer)
-        if vote_answer is not None:
-            reader_of_function(vote_answer)  # a function that can be called
-        if record is not None and (not isinstance(record, str | Path) or not str(record)):
-            raise SteeringError(f"record={quoted(record)} is not understood: name a folder, as in record=steer_records")
-        read_layers(layers)
-        if len(strengths) > 1 and vote == "none":
+        given = {one.name: one.default for one in ARGUMENTS} | arguments
+        if unknown := given.keys() - set(ARGUMENT_NAMES):
+            raise TypeError(f"there is no steering argument {min(unknown)}: use {', '.join(ARGUMENT_NAMES)}")
+        control = read_control(given["control"])
+        if control is not None and control.is_plain:
+            given |= {"alpha": 0, "dose": None, "alpha_per_layer": None}
+        held = {one.attribute: one.read(one.name, given[one.name]) for one in ARGUMENTS}
+        held["operator"] = _read_operator(arguments, held["operator"], held["normalize"])
+        held["normalize"] = held["operator"] == KEEPS_NORM
+        alphas = read_strengths(given["alpha"], given["dose"], given["alpha_per_layer"])
+        held |= {"alphas": alphas, "dose": given["dose"] is not None}
+        refuse_two_readers(held["vote_filter"], held["vote_answer"])
+        if len(alphas) > 1 and held["vote"] == "none":
             raise SteeringError(
-                f"vote=none with {len(strengths)} strengths leaves no single response per request: give one alpha, or "
+                f"vote=none with {len(alphas)} strengths leaves no single response per request: give one alpha, or "
                 "vote=mode"
             )
-        steers = any(strengths) and not (chosen and chosen.kind == "self-consistency")
-        if vectors is None and steers:
+        if held["vector"] is None and any(alphas) and (control is None or control.steers):
             raise SteeringError(
-                f"alpha={alpha_name(strengths[-1])} needs vectors: name a steering vector file, as in "
+                f"alpha={alpha_name(alphas[-1])} needs vectors: name a steering vector file, as in "
                 "vectors=phi4_gsm8k.safetensors"
             )
-        if vectors is not None and not isinstance(vectors, str | Path | SteeringVector):
-            raise SteeringError(f"vectors={quoted(vectors)} is not understood: name one steering vector file")
-        if isinstance(vectors, str | Path):
-            vector: SteeringVector | None = SteeringVector.load(find_vector(os.path.expanduser(vectors)))
-        else:
-            vector = vectors
-        if record is None and len(strengths) > 1:
-            record = "steer_records"
-        return cls(
-            vector=vector,
-            alphas=strengths,
-            dose=dose is not None,
-            alpha_per_layer=alpha_per_layer,
-            control=chosen,
-            layers=layers,
-            tokens=tokens,
-            normalize=normalize,
-            width_map=width_map,
-            system_role=system_role,
-            blocks=blocks,
-            allow_leak=allow_leak,
-            vote=vote,
-            vote_filter=vote_filter,
-            vote_answer=vote_answer,
-            vote_metric=vote_metric,
-            vote_early_stop=vote_early_stop,
-            record=None if record is None else os.path.expanduser(record),
-            seed=seed,
-        )
+        if isinstance(held["vector"], str | Path):
+            held["vector"] = SteeringVector.load(find_vector(os.path.expanduser(held["vector"])))
+        if held["record"] is None and len(alphas) > 1:
+            held["record"] = DEFAULT_RECORD
+        return cls(**held)
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -224,7 +124,7 @@ class SteeringPlan:
     @property
     def samples(self) -> bool:
         """Whether the variants are samples without steering (self-consistency), as many as the set has strengths."""
-        return self.control is not None and self.control.kind == "self-consistency"
+        return self.temperature is not None
 
     @property
     def steers(self) -> bool:
@@ -239,7 +139,7 @@ class SteeringPlan:
     @property
     def temperature(self) -> float | None:
         """At which the samples of self-consistency are drawn; None for a plan that draws none of its own."""
-        return CONTROL_TEMPERATURE if self.samples else None
+        return self.control.temperature if self.control else None
 
     def fit(self, blocks: int, width: int) -> ChildVector | None:
         """The vector, or its control, in the space of a child of `blocks` blocks and hidden size `width`."""
@@ -247,7 +147,9 @@ class SteeringPlan:
             read_profile(self.alpha_per_layer, blocks)
         if self.vector is None:
             return None
-        child = transfer(self.vector, blocks, width, layers=self.layers, width_map=self.width_map)
+        child = transfer(
+            self.vector, blocks, width, layers=self.layers, layer_map=self.layer_map, width_map=self.width_map
+        )
         if self.control is not None:
             child = replace(child, directions=apply_control(self.control, child.directions))
         report = child.report
@@ -265,7 +167,7 @@ class SteeringPlan:
             "dose" if self.dose else "alpha",
             ", ".join(map(alpha_name, self.alphas)),
             self.tokens,
-            report["layer_map"],
+            self.layer_map,
             self.width_map,
         )
         return child
@@ -302,12 +204,11 @@ class SteeringPlan:
             SteeringError: as `strengths`.
         """
         directions = child.directions if child else {}
-        operator = "add_keep_norm" if self.normalize else "add"
-        regrouped = self.control is not None and self.control.kind == "identity"
+        regrouped = self.control is not None and self.control.regroups
         return tuple(
             intervene(
                 (
-                    Edit(block, operator, direction, float(strength))
+                    Edit(block, self.operator, direction, float(strength))
                     for (block, direction), strength in zip(directions.items(), row, strict=True)
                 ),
                 unit="dose" if self.dose else "length",
@@ -357,58 +258,34 @@ class SteeringPlan:
         """The plan with some attributes replaced by checked values."""
         return replace(self, **changes)
 
-    @property
-    def alpha_setting(self) -> float | list[float]:
-        """The strengths as a result file shows them: a number, or a list for a set."""
-        return self.alphas[0] if len(self.alphas) == 1 else list(self.alphas)
-
     def response_settings(self) -> dict[str, Any]:
         """Every argument that changes the response of a steered variant, except its strength; JSON-ready."""
-        return {
-            "vector": self.vector.fingerprint if self.vector else None,
-            "unit": "dose" if self.dose else "alpha",
-            "alpha_per_layer": self.alpha_per_layer,
-            "control": self.control.name if self.control else None,
-            "layers": self.layers,
-            "tokens": self.tokens,
-            "normalize": self.normalize,
-            "layer_map": "greedy",
-            "width_map": self.width_map,
-            "blocks": self.blocks,
-        }
+        apart = ("alpha", "seed")
+        return self._settings(one for one in ARGUMENTS if one.changes == "response" and one.name not in apart)
 
     def settings(self) -> dict[str, Any]:
-        """Every argument that changes what the harness is given, JSON-ready."""
-        vote = None
-        if len(self.variants) > 1:
-            vote = {
-                "rule": self.vote,
-                "filter": self.vote_filter,
-                "answer": self.vote_answer,
-                "metric": self.vote_metric,
-                "early_stop": self.vote_early_stop,
-            }
-        return self.response_settings() | {
-            "alpha": self.alpha_setting,
-            "system_role": self.system_role,
-            "allow_leak": self.allow_leak,
-            "vote": vote,
-            "seed": self.seed,
-        }
+        """Every argument that a result file records, JSON-ready; those of the vote where there is one."""
+        vote = self._settings(one for one in ARGUMENTS if one.changes == "vote")
+        others = self._settings(one for one in ARGUMENTS if one.changes != "vote")
+        return others | {"vote": vote if len(self.variants) > 1 else None}
+
+    def _settings(self, arguments: Iterable[Argument]) -> dict[str, Any]:
+        return {one.setting: one.show(getattr(self, one.attribute)) for one in arguments if one.setting is not None}
 
 
-def _read_strengths(alpha: Any, dose: Any, alpha_per_layer: Any) -> tuple[float, ...]:
-    if dose is not None and alpha is not None:
-        raise SteeringError(f"alpha={quoted(alpha)} and dose={quoted(dose)} are two strengths: give one of them")
-    if alpha_per_layer is not None:
-        check_profile(alpha_per_layer)
-    if dose is not None:
-        return read_alphas(dose, "dose")
-    if alpha is None and alpha_per_layer is not None:
-        return (1.0,)
-    return read_alphas(alpha)
+def _read_operator(given: Mapping[str, Any], operator: str, normalize: bool) -> str:
+    """The operator that two arguments say together.
 
+    Args:
+        given: the arguments that were given.
+        operator: of that name, or its default.
+        normalize: of that name, or its default.
 
-def _check_choice(argument: str, value: Any, choices: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise SteeringError(f"{argument}={quoted(value)} is not understood: use one of {', '.join(choices)}")
+    Raises:
+        SteeringError: where they contradict each other.
+    """
+    if "operator" not in given:
+        return KEEPS_NORM if normalize else operator
+    if "normalize" in given and normalize != (operator == KEEPS_NORM):
+        raise SteeringError(f"normalize={normalize} and operator={operator} contradict each other: give one of them")
+    return operator

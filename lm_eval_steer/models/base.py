@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,6 +17,7 @@ from lm_eval_steer.axis.options import group_documents
 from lm_eval_steer.axis.record import Line, Record, digest
 from lm_eval_steer.engines.application import refuse_difference, uncompared
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.dates import asks_for_date, date_among, today
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
@@ -26,8 +26,6 @@ from lm_eval_steer.models.prompts import Prompts
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
 CACHE_MARK = "lm_eval_steer.fingerprint"
-PLAN_ARGUMENTS = tuple(inspect.signature(SteeringPlan.build).parameters)
-"""The arguments of `SteeringPlan.build`; all others are the harness's."""
 
 Doses = dict[str, dict[str, dict[str, Any]]]
 """Strength -> block -> what was measured there (engines/doses.py)."""
@@ -39,7 +37,7 @@ def take_plan(arguments: dict[str, Any]) -> SteeringPlan:
     Raises:
         SteeringError: as `SteeringPlan.build`.
     """
-    return SteeringPlan.build(**{name: arguments.pop(name) for name in PLAN_ARGUMENTS if name in arguments})
+    return SteeringPlan.build(**{name: arguments.pop(name) for name in ARGUMENT_NAMES if name in arguments})
 
 
 class Steered(Prompts):

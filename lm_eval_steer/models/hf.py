@@ -38,37 +38,14 @@ from lm_eval_steer.models.slow_dtype import warn_of_slow_dtype
 class SteeredHF(Steered, HFLM):
     """HFLM plus steering: h' = h + α·v at the output of every chosen block.
 
-    Takes every argument of HFLM and those of the plan (interventions/plan.py). alpha=0 alone takes HFLM's own path, so
-    its responses and log-likelihoods are those of `hf` byte for byte (where no system prompt had to be merged). A set
-    of α is run side by side, requests × α as rows of one batch, and leaves as one response per request by vote.
-    batch_size is `auto` where none is given, and HFLM's 1 for alpha=0 alone.
+    Takes every argument of HFLM and those of the plan (interventions/arguments.py). alpha=0 alone takes HFLM's own
+    path, so its responses and log-likelihoods are those of `hf` byte for byte (where no system prompt had to be
+    merged). A set of α is run side by side, requests × α as rows of one batch, and leaves as one response per request
+    by vote. batch_size is `auto` where none is given, and HFLM's 1 for alpha=0 alone.
 
     Args:
         pretrained: as in HFLM.
-        vectors: a steering vector file: a path, a name in ./vectors or a shipped name. Not needed for alpha=0.
-        alpha: length of the shift, in units of the residual stream: a number, a list, a range `0.01:0.09:0.01` or
-            `paper`. There is no default.
-        dose: in place of alpha, the same as a share of each position's ‖h‖.
-        alpha_per_layer: multipliers of alpha by block: a list, `linear:a:b` or `peak:center:width`; alpha is 1 then if
-            it is not given.
-        control: what takes the vector's place: `random:SEED`, `shuffled`, `negated`, `identity`, `self-consistency`.
-        layers: the child's blocks to steer: `all`, `7`, `10-20` or `[1,4]`.
-        tokens: `all`, `prompt`, `generated` or `last` (interventions/tokens.py).
-        normalize: scale each steered block output back to the length that it had.
-        width_map: `cut` (first components or zeros, back to unit length) or `cut-raw` (length left as it falls).
-        system_role: for chat templates that refuse a system role: `merge` the system prompt into the first user turn,
-            or `drop` it as `hf` does.
-        blocks: path of the list of decoder blocks, for a model where it cannot be found by shape.
-        allow_leak: evaluate on rows that the vector was extracted from; recorded in the result file.
-        vote: how the responses of a set become one: `mode`, `weighted` or `none`, which refuses a set.
-        vote_filter: the filter of the task whose output is the answer that counts (default: its first).
-        vote_answer: a function that reads the answer instead, `package.module:function`.
-        vote_metric: how an option is chosen in multiple choice: `acc`, `acc_norm`, `acc_bytes` or `acc_mutual_info`.
-        vote_early_stop: leave out strengths that can no longer change a vote.
-        record: folder to which responses go and from which a run goes on (default: none for one alpha,
-            `./steer_records` for a set).
-        seed: of sampled tokens.
-        **kwargs: as in HFLM.
+        **kwargs: as in HFLM, and the arguments of `SteeringPlan.build`.
 
     Raises:
         SteeringError: one sentence, before the model is loaded where that is possible.

@@ -49,16 +49,17 @@ EXTENSION = "lm_eval_steer.engines.vllm.worker.SteeringWorker"
 class SteeredVLLM(Steered, VLLM):
     """VLLM plus steering: h' = h + α·v at the output of every chosen block.
 
-    Takes every argument of the harness's `vllm` and those of `steered-hf`, which mean the same (interventions/plan.py,
-    SteeredHF); dtype=auto is the checkpoint's, as in HFLM, where VLLM rounds float32 to bfloat16. alpha=0 alone takes
-    VLLM's own path. All strengths of a set run in the same batches; the prefix cache keeps keys and values of different
-    steerings apart. vLLM forms the batches itself, whatever batch_size says. It runs eagerly unless enforce_eager=False
-    asks for a compiled model. data_parallel_size engines share the rows of a run (engines/vllm/replicas.py); processes
-    started together (`accelerate launch`) have engines and documents of their own (models/ranks.py).
+    Takes every argument of the harness's `vllm` and those of the plan (interventions/arguments.py), which mean what
+    they mean to `steered-hf`; dtype=auto is the checkpoint's, as in HFLM, where VLLM rounds float32 to bfloat16.
+    alpha=0 alone takes VLLM's own path. All strengths of a set run in the same batches; the prefix cache keeps keys and
+    values of different steerings apart. vLLM forms the batches itself, whatever batch_size says. It runs eagerly unless
+    enforce_eager=False asks for a compiled model. data_parallel_size engines share the rows of a run
+    (engines/vllm/replicas.py); processes started together (`accelerate launch`) have engines and documents of their own
+    (models/ranks.py).
 
     Args:
         pretrained: as in VLLM.
-        **kwargs: as in VLLM, and the steering arguments.
+        **kwargs: as in VLLM, and the arguments of `SteeringPlan.build`.
 
     Raises:
         SteeringError: one sentence, before the model is loaded where that is possible, and where the self-check finds

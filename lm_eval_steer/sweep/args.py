@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_folder, refuse_unwritable
 from lm_eval_steer.interventions.alphas import read_alphas
+from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES, OPTIONS
 from lm_eval_steer.interventions.controls import Control, read_controls
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.checkpoint import checkpoint_digest
@@ -21,15 +21,7 @@ from lm_eval_steer.sweep.harness import HarnessArgs, Seeds, read_seeds
 from lm_eval_steer.sweep.profile_search import check_search
 
 # What a sweep says itself: key of --model_args -> the option for it.
-_OPTIONS = {
-    "alpha": "--alpha",
-    "dose": "--dose",
-    "control": "--controls",
-    "record": "--output_path, below which a sweep keeps its record",
-    "seed": "--seed",
-    "batch_size": "--batch_size",
-    "device": "--device",
-}
+_OPTIONS = OPTIONS | {"batch_size": "--batch_size", "device": "--device"}
 
 
 @dataclass(frozen=True)
@@ -199,8 +191,7 @@ class SweepArgs:
         Raises:
             SteeringError: for steering arguments that are wrong.
         """
-        known = inspect.signature(SteeringPlan.build).parameters
-        arguments = {key: value for key, value in self.model_args.items() if key in known}
+        arguments = {key: value for key, value in self.model_args.items() if key in ARGUMENT_NAMES}
         return SteeringPlan.build(**arguments, **self.strengths())
 
     def strengths(self) -> dict[str, Any]:

@@ -1,0 +1,215 @@
+"""The arguments of a plan, each declared here and nowhere else.
+
+Signature and docstring of `SteeringPlan.build`, what model classes and sweeps take out of `--model_args`, what result
+files record, what the leaderboard keeps apart, and the README's table follow from these declarations.
+
+    python -m lm_eval_steer.interventions.arguments    # prints the table
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lm_eval_steer.interventions import checks
+from lm_eval_steer.interventions.argument import argument, arguments_of, table
+from lm_eval_steer.interventions.checks import one_of
+from lm_eval_steer.interventions.layer_maps import LAYER_MAPS
+from lm_eval_steer.interventions.width_maps import WIDTH_MAPS
+
+if TYPE_CHECKING:
+    from lm_eval_steer.interventions.controls import Control
+    from lm_eval_steer.vectors.vector import SteeringVector
+
+SYSTEM_ROLES = ("merge", "drop")
+VOTES = ("mode", "weighted", "none")
+METRICS = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
+"""How an option is chosen: by log-likelihood; by that per character or per byte of the option; by what the context adds
+to that without it."""
+
+
+def _operators() -> Iterable[str]:
+    from lm_eval_steer.interventions.operators import OPERATORS  # brings torch, which a leaderboard does not need
+
+    return OPERATORS
+
+
+def _tokens() -> Iterable[str]:
+    from lm_eval_steer.interventions.tokens import TOKENS  # brings torch
+
+    return TOKENS
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Arguments:
+    """What a plan holds, checked. The help of each argument says what it means."""
+
+    vector: SteeringVector | None = argument(
+        None,
+        "a file, a name in `./vectors`, or a shipped name; alpha=0 needs none",
+        name="vectors",
+        changes="response",
+        read=checks.vector,
+        setting="vector",
+        show=lambda value: value.fingerprint if value else None,
+    )
+    alphas: tuple[float, ...] = argument(
+        None,
+        "length of the shift: h' = h + α·v with a unit vector v, in every block alike; a number, a list `[0.04,0.5]`, "
+        "a range `0.01:0.09:0.01`, or `paper` (its 18 values)",
+        name="alpha",
+        changes="response",
+        show=lambda value: value[0] if len(value) == 1 else list(value),
+        option="--alpha",
+    )
+    dose: bool = argument(
+        None,
+        "instead of `alpha`: the shift as a share of ‖h‖ at each position, so that it means the same for every child",
+        changes="response",
+        setting="unit",
+        show=lambda value: "dose" if value else "alpha",
+        plain="alpha",
+        apart=True,
+        option="--dose",
+    )
+    alpha_per_layer: Any = argument(
+        None,
+        "multipliers of α by block: a list, `linear:a:b`, `peak:center:width`; alpha is 1 then where it is not given",
+        changes="response",
+        told="1",
+        apart=True,
+    )
+    control: Control | None = argument(
+        None,
+        "what takes the vector's place: `random:SEED`, `shuffled`, `negated`, `identity`, `self-consistency`",
+        changes="response",
+        read=checks.control,
+        show=lambda value: value.name if value else None,
+        option="--controls",
+    )
+    layers: Any = argument(
+        "all",
+        "the child's blocks: `all`, `7`, `10-20`, `[1,4]`",
+        changes="response",
+        read=checks.layers,
+        apart=True,
+    )
+    tokens: str = argument(
+        "all",
+        "which positions are steered: `all`, `prompt`, `generated` (from the last prompt position on), `last`; padding "
+        "never",
+        changes="response",
+        read=one_of(_tokens),
+        apart=True,
+    )
+    operator: str = argument(
+        "add",
+        "what happens to a block output: `add`, or `add_keep_norm`, which keeps its length",
+        changes="response",
+        read=one_of(_operators),
+        apart=True,
+    )
+    normalize: bool = argument(
+        False,
+        "keep the length of each block output: `operator=add_keep_norm`",
+        changes="response",
+        read=checks.switch,
+    )
+    layer_map: str = argument(
+        "greedy",
+        "which block of the parent a block of the child takes its direction from: `greedy` (the same one)",
+        changes="response",
+        read=one_of(lambda: LAYER_MAPS),
+        apart=True,
+    )
+    width_map: str = argument(
+        "cut",
+        "`cut`: first components or zeros, back to unit length; `cut-raw`: length as it falls",
+        changes="response",
+        read=one_of(lambda: WIDTH_MAPS),
+        apart=True,
+    )
+    system_role: str = argument(
+        "merge",
+        "for templates that refuse a system role (Gemma-2): merge the system prompt into the first user turn, or "
+        "`drop` it as `hf` does",
+        changes="prompt",
+        read=one_of(lambda: SYSTEM_ROLES),
+    )
+    allow_leak: bool = argument(
+        False,
+        "evaluate on rows that the vector was extracted from (else an error with their count)",
+        changes="nothing",
+        read=checks.switch,
+    )
+    blocks: str | None = argument(
+        None,
+        "path of the list of decoder blocks, for a model where it cannot be found by shape",
+        changes="response",
+        read=checks.named("where the list of blocks is, as in blocks=model.layers"),
+        apart=True,
+    )
+    vote: str = argument(
+        "mode",
+        "how the responses of a set become one: `mode`, `weighted` (by mean token probability), `none` (refuse a set)",
+        changes="vote",
+        read=checks.vote(VOTES),
+        setting="rule",
+    )
+    vote_filter: str | None = argument(
+        None,
+        "the filter of the task whose output is the answer that counts",
+        changes="vote",
+        read=checks.vote_filter,
+        told="the task's first",
+        setting="filter",
+    )
+    vote_answer: str | None = argument(
+        None,
+        "a function that reads the answer instead, `package.module:function`",
+        changes="vote",
+        read=checks.vote_answer,
+        setting="answer",
+    )
+    vote_metric: str = argument(
+        "acc",
+        "how an option is chosen in multiple choice: `acc`, `acc_norm`, `acc_bytes` or `acc_mutual_info`",
+        changes="vote",
+        read=one_of(lambda: METRICS),
+        setting="metric",
+    )
+    vote_early_stop: bool = argument(
+        False,
+        "leave out strengths that can no longer change a vote; the same responses for less",
+        changes="vote",
+        read=checks.switch,
+        setting="early_stop",
+    )
+    record: str | None = argument(
+        None,
+        "folder to which every response goes and from which a run goes on",
+        changes="nothing",
+        read=checks.folder,
+        told="`./steer_records` for a set",
+        setting=None,
+        option="--output_path, below which a sweep keeps its record",
+    )
+    seed: int = argument(0, "of sampled text", changes="response", read=checks.seed, told="0", option="--seed")
+
+
+ARGUMENTS = arguments_of(Arguments)
+
+ARGUMENT_NAMES = tuple(one.name for one in ARGUMENTS)
+"""What else a model class is given is the harness's."""
+
+APART = {str(one.setting): one.plain for one in ARGUMENTS if one.apart}
+"""Keys of a result file's `config.steering` that make another vector of a vector, with what stands there by default."""
+
+OPTIONS = {one.name: one.option for one in ARGUMENTS if one.option}
+"""Arguments for which a sweep has an option, with it."""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table(ARGUMENTS))

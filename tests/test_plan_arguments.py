@@ -1,0 +1,138 @@
+"""The list of the plan's arguments: each is declared once, and all that follows from the list has it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from conftest import ROOT, make_vector
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.argument import table
+from lm_eval_steer.interventions.arguments import APART, ARGUMENT_NAMES, ARGUMENTS, OPTIONS
+from lm_eval_steer.interventions.plan import SteeringPlan
+
+
+def test_the_table_of_the_readme_is_that_of_the_list() -> None:
+    """`python -m lm_eval_steer.interventions.arguments` prints it."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition("<!-- arguments: one row per argument of the plan -->\n")[2]
+    assert shown.partition("<!-- end of arguments -->")[0] == table(ARGUMENTS)
+
+
+def test_signature_and_docstring_of_build() -> None:
+    parameters = inspect.signature(SteeringPlan.build).parameters
+    assert tuple(parameters) == ARGUMENT_NAMES
+    assert {name: one.default for name, one in parameters.items()} == {one.name: one.default for one in ARGUMENTS}
+    assert {one.kind for one in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    words = " ".join(str(inspect.getdoc(SteeringPlan.build)).split())
+    for one in ARGUMENTS:
+        assert f"{one.name}: {one.help}" in words
+    with pytest.raises(TypeError, match="there is no steering argument strength: use vectors, alpha, dose"):
+        SteeringPlan.build(alpha=0, strength=1)
+
+
+def test_what_a_plan_of_defaults_records_is_what_the_leaderboard_leaves_unsaid() -> None:
+    settings = SteeringPlan.build(alpha=1, vectors=make_vector()).settings()
+    assert {key: settings[key] for key in APART} == APART
+    assert set(APART) == {
+        *("unit", "alpha_per_layer", "layers", "tokens", "operator", "layer_map", "width_map", "blocks"),
+    }
+    assert set(OPTIONS) == {"alpha", "dose", "control", "record", "seed"}
+
+
+ADDED = """
+import inspect, json, sys, types
+from importlib.util import find_spec
+
+name = "lm_eval_steer.interventions.arguments"
+place = find_spec(name).origin
+more = "changes='response', read=checks.switch, apart=True, option='--echo'"
+one = f"    echo: bool = argument(False, 'say it twice', {more})"
+source = open(place, encoding="utf-8").read().replace("    seed: int =", one + "\\n    seed: int =")
+arguments = sys.modules[name] = types.ModuleType(name)
+exec(compile(source, place, "exec"), arguments.__dict__)
+
+from lm_eval_steer.compare import runs, rows
+from lm_eval_steer.interventions.argument import table
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.plan import SteeringPlan
+from lm_eval_steer.models.base import take_plan
+from lm_eval_steer.sweep.args import SweepArgs
+
+given = {"alpha": 0, "echo": True, "dtype": "float32"}
+plan = take_plan(given)
+said = []
+for made in (
+    lambda: SteeringPlan.build(alpha=0, echo="loud"),
+    lambda: SweepArgs("steered-hf", {"echo": True}, ["a"], "x", alpha=1),
+):
+    try:
+        made()
+    except SteeringError as error:
+        said.append(str(error))
+print(json.dumps({
+    "signature": str(inspect.signature(SteeringPlan.build)),
+    "docstring": "echo: say it twice" in SteeringPlan.build.__doc__,
+    "plan": plan.echo,
+    "left": given,
+    "settings": plan.settings()["echo"],
+    "readme": "| `echo` | `False` | say it twice |" in table(arguments.ARGUMENTS),
+    "said": said,
+    "condition": "echo" in runs._NO_CONDITION,
+    "apart": rows.APART["echo"],
+}))
+"""
+
+
+def test_an_argument_that_is_added_to_the_list_arrives_everywhere() -> None:
+    done = subprocess.run([sys.executable, "-c", ADDED], capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found.pop("signature").endswith(", echo=False, seed=0)")
+    assert found == {
+        "docstring": True,
+        "plan": True,
+        "left": {"dtype": "float32"},
+        "settings": True,
+        "readme": True,
+        "said": [
+            "echo='loud' is not understood: use True or False",
+            "echo=True is in --model_args: leave it out there, a sweep has --echo",
+        ],
+        "condition": True,
+        "apart": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "operator"),
+    [
+        ({}, "add"),
+        ({"normalize": False}, "add"),
+        ({"normalize": True}, "add_keep_norm"),
+        ({"operator": "add"}, "add"),
+        ({"operator": "add_keep_norm"}, "add_keep_norm"),
+        ({"operator": "add_keep_norm", "normalize": True}, "add_keep_norm"),
+    ],
+)
+def test_normalize_is_a_spelling_of_an_operator(given: dict[str, Any], operator: str) -> None:
+    plan = SteeringPlan.build(alpha=0, **given)
+    assert (plan.operator, plan.normalize) == (operator, operator == "add_keep_norm")
+
+
+@pytest.mark.parametrize(("operator", "normalize"), [("add", True), ("add_keep_norm", False)])
+def test_an_operator_and_a_spelling_that_contradict_each_other(operator: str, normalize: bool) -> None:
+    with pytest.raises(SteeringError) as caught:
+        SteeringPlan.build(alpha=0, operator=operator, normalize=normalize)
+    assert str(caught.value) == f"normalize={normalize} and operator={operator} contradict each other: give one of them"
+
+
+def test_operators_and_layer_maps_are_names_of_their_tables() -> None:
+    for name, known in (("operator", "add, add_keep_norm"), ("layer_map", "greedy")):
+        with pytest.raises(SteeringError) as caught:
+            SteeringPlan.build(alpha=0, **{name: "other"})
+        assert str(caught.value) == f"{name}='other' is not understood: use one of {known}"
