@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from lm_eval_steer.compare.counts import Agreement, Count
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.report.figures import (
-    Agreement,
     BlockDose,
-    Count,
     Curve,
     VoteChange,
     agreement,
@@ -316,9 +315,9 @@ def test_without_matplotlib_the_command_that_brings_it_is_named(monkeypatch: pyt
 
 def test_matplotlib_is_imported_by_drawing_only() -> None:
     code = (
-        "import sys, lm_eval_steer.report.figures as figures\n"
+        "import sys, lm_eval_steer.report.figures as figures, lm_eval_steer.compare.counts as counts\n"
         "before = 'matplotlib' in sys.modules\n"
-        "figures.agreement([figures.Agreement(1, True)])\n"
+        "figures.agreement([counts.Agreement(1, True)])\n"
         "print(before, 'matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

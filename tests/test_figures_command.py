@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 import reports
 from conftest import ROOT
 from lm_eval_steer.cli.main import main
+from lm_eval_steer.compare.counts import Count, agreements, count_of
 from lm_eval_steer.compare.responses import read_responses
 from lm_eval_steer.report.figures import (
     FIGURES,
-    Count,
     Curve,
     FigureKind,
     Picture,
@@ -25,8 +25,6 @@ from lm_eval_steer.report.figures import (
     alpha_accuracy,
     find_pictures,
 )
-from lm_eval_steer.report.figures.agreement import points_of
-from lm_eval_steer.report.figures.validation_accuracy import count_of
 from lm_eval_steer.report.tables import Leaderboard, read_leaderboard
 from runs import write_run, write_sweep
 
@@ -100,7 +98,7 @@ def test_the_curves_are_those_of_validation_and_of_test(sweep: Path) -> None:
 def test_agreement_counts_the_answers_like_the_votes(sweep: Path) -> None:
     board = read_leaderboard([sweep])
     (responses,) = read_responses(board.rows)
-    points = points_of(responses.views[0])
+    points = agreements(responses.views[0])
     assert [point.correct for point in points] == [i % 4 == 0 for i in range(12)]
     assert [round(3 * point.share) for point in points[:4]] == [3, 3, 2, 2]  # strengths that say what the vote says
 

@@ -48,6 +48,11 @@ class View:
     votes: int
     is_binary: bool
 
+    @property
+    def kind(self) -> str:
+        """Of the control, `random` for all its seeds; empty for the vector itself."""
+        return self.control.partition(":")[0]
+
 
 @dataclass
 class Responses:

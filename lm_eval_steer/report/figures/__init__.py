@@ -9,8 +9,8 @@
 Shares and accuracies go in from 0 to 1 and are drawn in per cent. Matplotlib is imported when one is drawn.
 """
 
-from lm_eval_steer.report.figures.accuracy import Count, Curve, alpha_accuracy
-from lm_eval_steer.report.figures.agreement import Agreement, agreement
+from lm_eval_steer.report.figures.accuracy import Curve, alpha_accuracy
+from lm_eval_steer.report.figures.agreement import agreement
 from lm_eval_steer.report.figures.correlation import correlation
 from lm_eval_steer.report.figures.dose_by_block import BlockDose, dose_by_block
 from lm_eval_steer.report.figures.files import check_figure, check_folder, figure_bytes, save_figure
@@ -21,9 +21,7 @@ from lm_eval_steer.report.figures.vote_change import VoteChange, vote_change
 
 __all__ = [
     "FIGURES",
-    "Agreement",
     "BlockDose",
-    "Count",
     "Curve",
     "FigureKind",
     "Picture",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lm_eval_steer.compare.stats import wilson_interval
+from lm_eval_steer.compare.counts import Count
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.report.figures.results import Picture
@@ -28,28 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _UNITS = {"alpha": "strength α (length of the shift)", "dose": "dose (shift as a share of ‖h‖)"}
-
-
-@dataclass(frozen=True)
-class Count:
-    """Right answers among documents."""
-
-    correct: int
-    n: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.correct <= self.n or not self.n:
-            raise SteeringError(f"{self.correct} of {self.n} documents right is no count: give 0 to n of at least 1")
-
-    @property
-    def share(self) -> float:
-        """Accuracy, 0 to 1."""
-        return self.correct / self.n
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of the accuracy."""
-        return wilson_interval(self.correct, self.n)
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lm_eval_steer.compare.counts import Agreement, Count, agreements
 from lm_eval_steer.compare.responses import View
-from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.report.figures.accuracy import Count
 from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
 from lm_eval_steer.report.figures.style import (
     GREY,
@@ -37,31 +35,12 @@ _CAPTION = (
 )
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """The vote over one document.
-
-    Attributes:
-        share: of the strengths, those whose answer is the winner, 0 to 1.
-        correct: whether the winner is right.
-        control: its kind, `random`, `self-consistency`, ...; empty for the vector itself.
-    """
-
-    share: float
-    correct: bool
-    control: str = ""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise SteeringError(f"an agreement of {self.share:.4g} is no share: give 0 to 1")
-
-
 def find(results: Results) -> list[Picture] | str:
     """A picture per row whose votes are known answer by answer."""
     title = results.title("is the vote right where the answers agree?")
     found = []
     for one in results.responses:
-        points = [point for view in _compared(one.views) for point in points_of(view)]
+        points = [point for view in _compared(one.views) for point in agreements(view)]
         if points:
             child = results.child(one.row)
             found.append(Picture(title, f"{child}. {_CAPTION}", partial(agreement, points, title), child))
@@ -71,24 +50,10 @@ def find(results: Results) -> list[Picture] | str:
     )
 
 
-def points_of(view: View) -> list[Agreement]:
-    """Of every document, or of none: those that an early stop left open are no random choice."""
-    if not view.voted or not view.is_binary or not view.voters:
-        return []
-    points = []
-    for cells, vote in zip(view.cells, view.voted, strict=True):
-        answers = [cell.answer for place in view.voters if (cell := cells[place])]
-        if vote is None or vote.score is None or len(answers) < len(view.voters):
-            return []
-        share = 0.0 if vote.answer is None else answers.count(vote.answer) / len(answers)
-        points.append(Agreement(share, vote.score == 1, view.control.partition(":")[0]))
-    return points
-
-
 def _compared(views: list[View]) -> list[View]:
     """The vector and one control, the first random vector or else the samples: more cannot be told apart."""
     kinds = ("", "random", "self-consistency")
-    return [view for kind in kinds for view in views if view.control.partition(":")[0] == kind][:2]
+    return [view for kind in kinds for view in views if view.kind == kind][:2]
 
 
 def agreement(points: Sequence[Agreement], title: str = "Is the vote right where the answers agree?") -> Figure:

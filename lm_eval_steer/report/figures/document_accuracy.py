@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from lm_eval_steer.compare.counts import Count, on_documents
 from lm_eval_steer.compare.pairs import is_binary
-from lm_eval_steer.compare.responses import View
-from lm_eval_steer.report.figures.accuracy import Count, Curve, pictures
+from lm_eval_steer.report.figures.accuracy import Curve, pictures
 from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
 
 
@@ -20,9 +20,9 @@ def find(results: Results) -> list[Picture] | str:
         right = sum(sample.score == 1 for sample in row.baseline.samples)
         baseline = baselines.setdefault((child, parent), Count(right, len(row.baseline.samples)))
         for view in one.views:
-            if view.control not in ("identity", "self-consistency") and view.is_binary:
-                curve = Curve(child, parent, {}, baseline, view.control.partition(":")[0], row.unit)
-                curves.setdefault((child, parent, row.unit, view.control), curve).points.update(_counts(view))
+            if view.kind not in ("identity", "self-consistency") and view.is_binary:
+                curve = Curve(child, parent, {}, baseline, view.kind, row.unit)
+                curves.setdefault((child, parent, row.unit, view.control), curve).points.update(on_documents(view))
     drawn = [curve for curve in curves.values() if len(curve.points) > 1]
     if not drawn:
         return (
@@ -31,16 +31,6 @@ def find(results: Results) -> list[Picture] | str:
         )
     caption = "For looking only: to pick the best of these would be a choice on the test set."
     return pictures(drawn, results.title("accuracy by strength, test documents"), caption)
-
-
-def _counts(view: View) -> dict[float, Count]:
-    """Strength -> right documents, where all are known."""
-    found = {}
-    for alpha, cells in zip(view.alphas, zip(*view.cells, strict=True), strict=True):
-        scores = [cell.score if cell else None for cell in cells]
-        if alpha and None not in scores:
-            found[alpha] = Count(scores.count(1.0), len(scores))
-    return found
 
 
 DOCUMENT_ACCURACY = FigureKind("two strengths whose every response is known to be right or wrong", find)
