@@ -10,18 +10,8 @@ from typing import TYPE_CHECKING
 from lm_eval_steer.compare.counts import Count
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.alphas import alpha_name
+from lm_eval_steer.report.figures import style
 from lm_eval_steer.report.figures.results import Picture
-from lm_eval_steer.report.figures.style import (
-    BLACK,
-    arm_label,
-    arm_look,
-    groups,
-    legend_below,
-    need_some,
-    new_figure,
-    percent,
-    styled,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +45,7 @@ def pictures(curves: Iterable[Curve], title: str, caption: str) -> list[Picture]
     """A picture per unit of strengths."""
     return [
         Picture(title, caption, partial(alpha_accuracy, found, title))
-        for found in groups(curves, lambda curve: curve.unit).values()
+        for found in style.groups(curves, lambda curve: curve.unit).values()
     ]
 
 
@@ -68,11 +58,11 @@ def alpha_accuracy(curves: Sequence[Curve], title: str = "Accuracy by strength o
     Raises:
         SteeringError: for no curves, a curve without points, and baselines that differ within a panel.
     """
-    need_some(curves, "curves")
-    panels = groups(curves, lambda curve: (curve.child, curve.parent))
+    style.need_some(curves, "curves")
+    panels = style.groups(curves, lambda curve: (curve.child, curve.parent))
     children, parents = (list(dict.fromkeys(names)) for names in zip(*panels, strict=True))
-    with styled():
-        figure = new_figure(max(6.2, 3.4 * len(parents)), 1.6 + 2.6 * len(children), title)
+    with style.styled():
+        figure = style.new_figure(max(6.2, 3.4 * len(parents)), 1.6 + 2.6 * len(children), title)
         grid = figure.subplots(len(children), len(parents), sharex=True, sharey="row", squeeze=False)
         places = {(child, parent): (children.index(child), parents.index(parent)) for child, parent in panels}
         for axes in grid.flat:
@@ -89,7 +79,7 @@ def alpha_accuracy(curves: Sequence[Curve], title: str = "Accuracy by strength o
                 axes.set_xlabel(_UNITS[curves[0].unit])
                 axes.tick_params(labelbottom=True)
         _scale(grid[0, 0], [alpha for curve in curves for alpha in curve.points])
-        legend_below(figure, [grid[place] for place in places.values()], "Bands: 95 % intervals (Wilson).")
+        style.legend_below(figure, [grid[place] for place in places.values()], "Bands: 95 % intervals (Wilson).")
     return figure
 
 
@@ -100,20 +90,21 @@ def _draw_panel(axes: Axes, curves: list[Curve]) -> None:
         raise SteeringError(
             f"{curves[0].child} has baselines of {told} right: draw curves of the same documents together only"
         )
-    axes.axhspan(*percent(baselines[0].interval), facecolor="#E4E4E4", edgecolor="#BBBBBB", hatch="//", linewidth=0)
-    axes.axhline(100 * baselines[0].share, color=BLACK, linewidth=1, label=f"unsteered ({baselines[0].n} documents)")
+    (baseline,) = baselines
+    axes.axhspan(*style.percent(baseline.interval), **style.BAND)
+    axes.axhline(100 * baseline.share, color=style.BLACK, linewidth=1, label=f"unsteered ({baseline.n} documents)")
     seeds = sum(curve.control == "random" for curve in curves)
     for curve in curves:
-        need_some(curve.points, f"points of {curve.child} steered by {curve.parent}")
+        style.need_some(curve.points, f"points of {curve.child} steered by {curve.parent}")
         alphas = sorted(curve.points)
-        lows, highs = zip(*(percent(curve.points[alpha].interval) for alpha in alphas), strict=True)
-        look = {key: value for key, value in arm_look(curve.control).items() if key != "hatch"}
+        lows, highs = zip(*(style.percent(curve.points[alpha].interval) for alpha in alphas), strict=True)
+        look = style.line_look(curve.control)
         crowd = seeds if curve.control == "random" else 1  # bands of several seeds add up to one
         above, shade, wide = (2.0, 0.1, 1.2 if crowd == 1 else 0.8) if curve.control else (3.0, 0.25, 1.8)
         axes.fill_between(alphas, lows, highs, color=look["color"], alpha=shade / crowd, linewidth=0, zorder=above - 1)
-        shares = percent(curve.points[alpha].share for alpha in alphas)
+        shares = style.percent(curve.points[alpha].share for alpha in alphas)
         size = 4.5 if crowd == 1 else 3
-        label = arm_label(curve.control, seeds)
+        label = style.arm_label(curve.control, seeds)
         axes.plot(alphas, shares, **look, linewidth=wide, markersize=size, label=label, zorder=above)
     axes.grid(axis="y")
 

@@ -10,18 +10,8 @@ import numpy as np
 
 from lm_eval_steer.compare.counts import Agreement, Count, agreements
 from lm_eval_steer.compare.responses import View
+from lm_eval_steer.report.figures import style
 from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
-from lm_eval_steer.report.figures.style import (
-    GREY,
-    arm_label,
-    arm_look,
-    groups,
-    legend_below,
-    need_some,
-    new_figure,
-    percent,
-    styled,
-)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,23 +54,25 @@ def agreement(points: Sequence[Agreement], title: str = "Is the vote right where
     Raises:
         SteeringError: for no points.
     """
-    need_some(points, "votes")
-    with styled():
-        figure = new_figure(5.6, 4.6, title)
+    style.need_some(points, "votes")
+    with style.styled():
+        figure = style.new_figure(5.6, 4.6, title)
         axes = figure.subplots()
-        axes.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, linestyle=":", label="right as often as it agrees")
+        axes.plot(
+            [0, 100], [0, 100], color=style.GREY, linewidth=0.8, linestyle=":", label="right as often as it agrees"
+        )
         for edge in EDGES[1:-1]:
             axes.axvline(100 * edge, color="#DDDDDD", linewidth=0.8)
-        for number, (control, group) in enumerate(groups(points, lambda point: point.control).items()):
+        for number, (control, group) in enumerate(style.groups(points, lambda point: point.control).items()):
             group.sort(key=lambda point: point.share)
-            bins = groups(group, lambda point: max(1, int(np.searchsorted(EDGES, point.share))))
+            bins = style.groups(group, lambda point: max(1, int(np.searchsorted(EDGES, point.share))))
             counts = [Count(sum(point.correct for point in one), len(one)) for one in bins.values()]
             places = [100 * float(np.mean([point.share for point in one])) for one in bins.values()]
-            shares = percent(count.share for count in counts)
-            ends = np.array([percent(count.interval) for count in counts]).T
-            look = {key: value for key, value in arm_look(control).items() if key != "hatch"}
+            shares = style.percent(count.share for count in counts)
+            ends = np.array([style.percent(count.interval) for count in counts]).T
+            look = style.line_look(control)
             axes.errorbar(
-                places, shares, np.abs(ends - shares), **look, capsize=3, linewidth=1.4, label=arm_label(control)
+                places, shares, np.abs(ends - shares), **look, capsize=3, linewidth=1.4, label=style.arm_label(control)
             )
             side, gap = (1, 3) if number % 2 else (0, -10)  # above or below the bars, so that two arms do not meet
             near = {"textcoords": "offset points", "ha": "center", "color": look["color"]}
@@ -90,7 +82,7 @@ def agreement(points: Sequence[Agreement], title: str = "Is the vote right where
         axes.set_ylim(-6, 106)
         axes.set_xlabel("answers that agree with the winner (%)")
         axes.set_ylabel("documents whose winner is right (%)")
-        legend_below(figure, [axes], "Numbers: documents in a bin. Bars: 95 % Wilson intervals.")
+        style.legend_below(figure, [axes], "Numbers: documents in a bin. Bars: 95 % Wilson intervals.")
     return figure
 
 

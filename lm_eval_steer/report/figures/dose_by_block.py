@@ -10,17 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
+from lm_eval_steer.report.figures import style
 from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
-from lm_eval_steer.report.figures.style import (
-    GREY,
-    SERIES,
-    groups,
-    legend_below,
-    need_some,
-    new_figure,
-    percent,
-    styled,
-)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,32 +75,32 @@ def dose_by_block(
     Raises:
         SteeringError: for no doses.
     """
-    need_some(doses, "doses")
-    by_alpha = {alpha: group for alpha, group in groups(doses, lambda dose: dose.alpha).items() if alpha}
-    need_some(by_alpha, "dose of a strength other than 0")
+    style.need_some(doses, "doses")
+    by_alpha = {alpha: group for alpha, group in style.groups(doses, lambda dose: dose.alpha).items() if alpha}
+    style.need_some(by_alpha, "dose of a strength other than 0")
     ordered = sorted(by_alpha, key=alpha_order)
     named = {ordered[i] for i in np.linspace(0, len(ordered) - 1, min(7, len(ordered))).round().astype(int)}
     measured = any(dose.survival is not None for dose in doses)
     sign = "dose" if unit == "dose" else "α ="
-    with styled():
+    with style.styled():
         import matplotlib
         from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-        figure = new_figure(6.4, 5.2 if measured else 3.4, title)
+        figure = style.new_figure(6.4, 5.2 if measured else 3.4, title)
         panels = figure.subplots(1 + measured, 1, sharex=True, squeeze=False)[:, 0]
         ramp = matplotlib.colormaps["viridis"]  # from dark to light, in an order that grey keeps
         for number, alpha in enumerate(ordered):
             group = sorted(by_alpha[alpha], key=lambda dose: dose.block)
             look: dict[str, Any] = {
                 "color": ramp(0.9 * number / max(1, len(ordered) - 1)),
-                "marker": SERIES[number % len(SERIES)]["marker"],
-                "linestyle": SERIES[number % len(SERIES)]["linestyle"],
+                "marker": style.SERIES[number % len(style.SERIES)]["marker"],
+                "linestyle": style.SERIES[number % len(style.SERIES)]["linestyle"],
                 "label": f"{sign} {alpha_name(alpha)}" if alpha in named else f"_{alpha_name(alpha)}",
                 "markersize": 3.5,
                 "linewidth": 1,
                 "markevery": (number % 3, 3),
             }
-            panels[0].plot([dose.block for dose in group], percent(dose.dose for dose in group), **look)
+            panels[0].plot([dose.block for dose in group], style.percent(dose.dose for dose in group), **look)
             kept = [(dose.block, 100 * dose.survival) for dose in group if dose.survival is not None]
             if kept:
                 panels[1].plot(*zip(*kept, strict=True), **look)
@@ -121,14 +112,14 @@ def dose_by_block(
         panels[0].grid(axis="y")
         note = "h: the block's output."
         if measured:
-            panels[1].axhline(100, color=GREY, linewidth=0.8)
-            panels[1].axhspan(0, 100 * LOW_SURVIVAL, facecolor="#DDDDDD", edgecolor="#BBBBBB", hatch="//", linewidth=0)
+            panels[1].axhline(100, color=style.GREY, linewidth=0.8)
+            panels[1].axhspan(0, 100 * LOW_SURVIVAL, **style.BAND)
             panels[1].set_ylabel("left after rounding (%)")
             panels[1].set_ylim(bottom=0)
             note += f" Hatched: less than {100 * LOW_SURVIVAL:.0f} % of the shift is left."
         panels[-1].set_xlabel("block of the child")
         panels[-1].xaxis.get_major_locator().set_params(integer=True)
-        legend_below(figure, panels[:1], note)
+        style.legend_below(figure, panels[:1], note)
     return figure
 
 

@@ -19,6 +19,9 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#666666"
 
+BAND: dict[str, Any] = {"facecolor": "#E4E4E4", "edgecolor": "#BBBBBB", "hatch": "//", "linewidth": 0}
+"""Of a range of values behind the lines."""
+
 # One look per arm in every figure. Marker and line tell them apart without colour, too.
 ARMS: dict[str, dict[str, Any]] = {
     "": {"color": BLUE, "marker": "o", "linestyle": "-", "hatch": ""},
@@ -60,6 +63,11 @@ def arm_look(control: str) -> dict[str, Any]:
     if control not in ARMS:
         raise SteeringError(f"there is no control {control!r} to draw: use one of {', '.join(list(ARMS)[1:])}, or ''")
     return ARMS[control]
+
+
+def line_look(control: str) -> dict[str, Any]:
+    """Look of an arm that is drawn as a line."""
+    return {key: value for key, value in arm_look(control).items() if key != "hatch"}
 
 
 def arm_label(control: str, seeds: int = 1) -> str:

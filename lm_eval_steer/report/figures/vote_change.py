@@ -8,18 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.report.figures import style
 from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
-from lm_eval_steer.report.figures.style import (
-    BLACK,
-    SERIES,
-    arm_label,
-    arm_look,
-    groups,
-    legend_below,
-    need_some,
-    new_figure,
-    styled,
-)
 from lm_eval_steer.report.tables.entries import bounds
 from lm_eval_steer.report.tables.flat import is_share
 
@@ -88,46 +78,46 @@ def vote_change(rows: Sequence[VoteChange], title: str = "What the vote over all
     Raises:
         SteeringError: for no rows.
     """
-    need_some(rows, "rows")
+    style.need_some(rows, "rows")
     several = len({row.parent for row in rows}) > 1
     series = list(dict.fromkeys((row.parent, row.control) for row in rows))
-    with styled():
-        figure = new_figure(6.4, 1.7 + 0.3 * len(rows) + 0.15 * len({row.child for row in rows}), title)
+    with style.styled():
+        figure = style.new_figure(6.4, 1.7 + 0.3 * len(rows) + 0.15 * len({row.child for row in rows}), title)
         axes = figure.subplots()
         place, ticks = 0.0, []
-        for child, group in groups(rows, lambda row: row.child).items():
+        for child, group in style.groups(rows, lambda row: row.child).items():
             ticks.append((place + (len(group) - 1) / 2, child))
             for row in group:
-                look = _series_look(series.index((row.parent, row.control))) if several else arm_look(row.control)
+                look = _series_look(series.index((row.parent, row.control))) if several else style.arm_look(row.control)
                 change, low, high = (100 * x / row.baseline for x in (row.vote - row.baseline, row.low, row.high))
                 seeds = sum(one.control == "random" and one.parent == row.parent for one in group)
-                label = arm_label(row.control, seeds)
+                label = style.arm_label(row.control, seeds)
                 if not row.control:
                     label += f" from {row.parent}"
                 elif several:
                     label += f" ({row.parent})"
                 axes.barh(place, change, 0.8, color=look["color"], hatch=look["hatch"], edgecolor="white", label=label)
-                axes.plot([low, high], [place, place], color=BLACK, linewidth=1.2, marker="|", markersize=6)
+                axes.plot([low, high], [place, place], color=style.BLACK, linewidth=1.2, marker="|", markersize=6)
                 spot = {"color": look["color"], "marker": look["marker"], "edgecolors": "white"}
                 axes.scatter([change], [place], 50, zorder=3, **spot)  # a change of 0 has no bar
                 told = f"{change:+.1f} %".replace("-", "\N{MINUS SIGN}")
                 axes.annotate(told, (max(change, high, 0), place), (5, 0), textcoords="offset points", va="center")
                 place += 1
             place += 0.6
-        axes.axvline(0, color=BLACK, linewidth=1)
+        axes.axvline(0, color=style.BLACK, linewidth=1)
         axes.set_yticks([tick for tick, _ in ticks], [child for _, child in ticks])
         axes.invert_yaxis()
         axes.margins(x=0.18)
         axes.grid(axis="x")
         axes.set_xlabel("change of accuracy, in % of the unsteered child's")
-        legend_below(figure, [axes], "Lines: 95 % intervals; one that crosses 0 is no evidence of a change.")
+        style.legend_below(figure, [axes], "Lines: 95 % intervals; one that crosses 0 is no evidence of a change.")
     return figure
 
 
 def _series_look(number: int) -> dict[str, Any]:
     """Looks of the arms of several parents, which differ for the first 36 of them."""
-    many = len(SERIES)
-    return SERIES[number % many] | {"hatch": SERIES[(number + number // many) % many]["hatch"]}
+    many = len(style.SERIES)
+    return style.SERIES[number % many] | {"hatch": style.SERIES[(number + number // many) % many]["hatch"]}
 
 
 VOTE_CHANGE = FigureKind("a vote and its baseline, both with `--log_samples`", find)
