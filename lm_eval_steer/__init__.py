@@ -1,7 +1,20 @@
-"""Steering vectors inside EleutherAI's lm-evaluation-harness.
+"""Steering vectors inside EleutherAI's lm-evaluation-harness, and outside of it.
 
-Importing this package imports neither torch nor transformers; ask for what you need by module:
-`lm_eval_steer.vectors.vector.SteeringVector`, `lm_eval_steer.models.hf.SteeredHF`.
+`lm_eval --model steered-hf` and `lm-eval-steer` are the ways in; in Python, `lm_eval_steer.steer` steers a transformers
+model in a `with` block, with a file or a `lm_eval_steer.SteeringVector`. Importing this package imports neither torch
+nor transformers; these two names bring what they need when they are first used.
 """
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+__all__ = ["SteeringVector", "steer"]
+
+_MODULES = {"SteeringVector": "lm_eval_steer.vectors.vector", "steer": "lm_eval_steer.engines.hf.steer"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

@@ -64,6 +64,7 @@ class Steerer:
         self._pass: _Pass | None = None
         self._single_passes = 0
         self._seen = set[int]()
+        self._announced = False  # whether a pass was, since the hooks are on the blocks
         self._applied = torch.zeros(len(self._blocks), dtype=torch.int64)
         self._credit = torch.zeros(len(self._blocks), dtype=torch.int64)
         self.doses = Doses(len(self.sites.interventions), self.sites.blocks)
@@ -93,6 +94,7 @@ class Steerer:
             mask: positions that their token rules choose, bool [rows, positions].
         """
         self._end_pass()
+        self._announced = True
         if self._rows is None or self._rows.numbers != tuple(numbers):
             self._rows = LineUp(self.sites, numbers, mask.device)
         single = mask.shape[1] == 1
@@ -152,8 +154,13 @@ class Steerer:
 
     @contextmanager
     def attached(self) -> Iterator[ExitStack]:
-        """Hold the hooks on the blocks; every forward pass inside is announced by `next_pass`."""
+        """Hold the hooks on the blocks; every forward pass inside is announced by `next_pass`.
+
+        Raises:
+            SteeringError: where a pass was announced and a block was never run.
+        """
         self._seen.clear()
+        self._announced = False
         with ExitStack() as stack:
             stack.callback(self._end_pass)
             if getattr(text_config(self._model), "num_kv_shared_layers", 0):
@@ -162,7 +169,7 @@ class Steerer:
                 stack.callback(module.register_forward_hook(self._hook(block)).remove)
             yield stack
         silent = [block for block in self._blocks if block not in self._seen]
-        if silent:
+        if silent and self._announced:
             raise SteeringError(
                 f"the output of block {silent[0]} was never seen although the model ran: its forward is compiled or "
                 "bypassed, and nothing was steered there"

@@ -1,0 +1,146 @@
+"""`steer`: a transformers model under a steering vector for the length of a `with` block, without the harness."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, hidden_size
+from lm_eval_steer.engines.hf.hooks import Steerer
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.arguments import ARGUMENTS
+from lm_eval_steer.interventions.intervention import Intervention
+from lm_eval_steer.interventions.plan import SteeringPlan
+from lm_eval_steer.interventions.tokens import TOKENS, TokenRule
+from lm_eval_steer.vectors.vector import SteeringVector
+
+TAKEN = tuple(one.name for one in ARGUMENTS if one.changes == "response" and one.name not in ("vectors", "seed"))
+"""The plan's arguments that say how a request is steered; the others are about votes, records and the harness."""
+
+_CACHES = ("cache", "past_key_values", "cache_params")
+"""Names of a cache, by family and release of transformers."""
+
+
+@contextmanager
+def steer(model: nn.Module, vectors: str | Path | SteeringVector, **arguments: Any) -> Iterator[Intervention]:
+    """Steer whatever a model is asked inside a `with` block; behind it, the model is as it was.
+
+        with lm_eval_steer.steer(model, "phi4_gsm8k.safetensors", alpha=0.04):
+            model.generate(**tokenizer(prompts, return_tensors="pt", padding=True))
+
+    `model.generate` and plain calls are steered alike, alone or in batches. Padding never is: hand over the
+    attention mask. The text of a call is a prompt, unless the call goes on with the text of the one before, from its
+    cache or by giving it again with one token more; then what is new is generated. That is what `tokens` tells apart.
+
+    Args:
+        model: a transformers model, also under PEFT.
+        vectors: a vector file, the name of a shipped one, or a vector.
+        arguments: those of `SteeringPlan.build` that change a response, with the same defaults: `alpha` or `dose` (one
+            strength), `layers`, `tokens`, `operator`, `control` and the other names in `TAKEN`.
+
+    Yields:
+        What is done to the model.
+
+    Raises:
+        SteeringError: one sentence for arguments that are not understood, and for a model that cannot be steered so.
+    """
+    if unknown := sorted(set(arguments) - set(TAKEN)):
+        raise SteeringError(f"steer takes no {', '.join(unknown)}: use {', '.join(TAKEN)}")
+    plan = SteeringPlan.build(vectors=vectors, **arguments)
+    if len(plan.variants) > 1 or plan.samples:
+        raise SteeringError(
+            f"steer takes one strength, and here are {len(plan.variants)}: use one `with` block for each; votes over "
+            "several are what lm_eval --model steered-hf is for"
+        )
+    blocks = len(find_blocks(model, plan.blocks))
+    child = plan.fit(blocks, hidden_size(model))
+    steered = list(child.directions) if child else []
+    plan.refuse_overflow(child, plan.strengths(blocks, steered), str(base_model(model).dtype).removeprefix("torch."))
+    (intervention,) = plan.interventions(blocks, child)
+    if not intervention.acts:
+        yield intervention
+        return
+    steerer, texts = Steerer(model, [intervention], plan.blocks), _Texts(model, TOKENS[intervention.tokens])
+
+    def before_pass(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        mask = texts.go_on({**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs})
+        steerer.next_pass([0] * len(mask), mask)
+
+    with steerer.attached() as stack:
+        stack.callback(base_model(model).register_forward_pre_hook(before_pass, with_kwargs=True).remove)
+        yield intervention
+
+
+class _Texts:
+    """The texts that a model is under way with, from call to call.
+
+    Args:
+        model: whose calls are followed.
+        rule: which positions are steered.
+    """
+
+    def __init__(self, model: nn.Module, rule: TokenRule) -> None:
+        self._prefix = "decoder_" if base_model(model).config.is_encoder_decoder else ""
+        self._rule = rule
+        self._cache: Any = None
+        self._run = 0  # positions up to which the call before came
+        self._ids: Tensor | None = None  # of the prompts [rows, positions]
+        self._prompt = torch.zeros(0, 1)  # tokens of each prompt, without padding [rows, 1]
+
+    def go_on(self, call: Mapping[str, Any]) -> Tensor:
+        """Which positions of a call are steered.
+
+        Args:
+            call: the arguments of the model's forward.
+
+        Returns:
+            bool [rows, positions].
+        """
+        ids, embedded = call.get(f"{self._prefix}input_ids"), call.get(f"{self._prefix}inputs_embeds")
+        given = ids if ids is not None else embedded
+        if given is None:
+            raise SteeringError(f"the model is called without {self._prefix}input_ids, so that nothing can be steered")
+        caches = [call[name] for name in _CACHES if call.get(name) is not None]
+        cache = caches[0] if caches else None
+        start = self._start(cache)
+        real, before = _real(call.get(f"{self._prefix}attention_mask"), given, start)
+        if not (start or (cache is None and self._repeats(ids))) or len(given) != len(self._prompt):
+            self._prompt = before + real.sum(dim=1, keepdim=True)
+            self._ids = None if start else ids
+        self._cache, self._run = cache, start + given.shape[1]
+        position = before + real.cumsum(dim=1) - 1  # of the text, without padding [rows, positions]
+        return real & self._rule.chosen(position, self._prompt)
+
+    def _start(self, cache: Any) -> int:
+        """How many positions the cache of a call holds; one of states (Mamba) does not say."""
+        held = 0
+        with suppress(AttributeError, ValueError):
+            held = int(cache.get_seq_length())
+        return held or (self._run if cache is not None and cache is self._cache else 0)
+
+    def _repeats(self, ids: Tensor | None) -> bool:
+        """Whether a call gives the text of the call before again, with one token more."""
+        if ids is None or self._ids is None or len(ids) != len(self._ids) or ids.shape[1] != self._run + 1:
+            return False
+        return torch.equal(ids[:, : self._ids.shape[1]], self._ids)
+
+
+def _real(mask: Any, given: Tensor, start: int) -> tuple[Tensor, Tensor]:
+    """Which positions of a call are no padding, bool [rows, positions], and how many such are behind it [rows, 1]."""
+    rows, new = given.shape[:2]
+    if mask is None:
+        return given.new_ones(rows, new, dtype=torch.bool), given.new_full((rows, 1), start, dtype=torch.long)
+    if not isinstance(mask, Tensor) or mask.dim() != 2 or mask.shape[1] < start + new:
+        told = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+        raise SteeringError(
+            f"the attention mask is {told}, and where padding is can be read off [rows, positions] with {start + new} "
+            "positions only: leave the model's own kind of cache as it is, or give such a mask"
+        )
+    real = mask[:, start : start + new] != 0
+    return real, (mask[:, :start] != 0).sum(dim=1, keepdim=True)
