@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from lm_eval_steer.engines.hf.blocks import find_blocks
 from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Edit, intervene
+from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.vectors.catalog import find_vector
 from lm_eval_steer.vectors.vector import SteeringVector
 from models import make_model
@@ -157,7 +159,6 @@ def test_two_vectors_at_once_add_up() -> None:
     [
         ({"alpha": [1, 2]}, "steer takes one strength, and here are 2: use one `with` block for each"),
         ({"alpha": 1e39}, "the largest number in float32"),
-        ({"alpha": 1, "vote": "mode", "record": "x"}, "steer takes no record, vote: use alpha, dose, .*operator"),
         ({"alpha": 1, "control": "self-consistency"}, "steer takes one strength"),
         ({"alpha": 1, "layers": "7"}, "layers"),
         ({}, "alpha"),
@@ -169,6 +170,18 @@ def test_what_steer_does_not_take_is_one_sentence(arguments: dict[str, Any], sen
         lm_eval_steer.steer(make_model("llama"), make_vector(), **arguments),
     ):
         pass
+
+
+def test_its_arguments_are_those_of_the_plan_that_change_a_response() -> None:
+    recorded = lm_eval_steer.steer(make_model("llama"), make_vector(), alpha=1, vote="mode", record="x")
+    with pytest.raises(TypeError, match=r"steer takes no record, vote: use alpha, dose, .*operator"), recorded:
+        pass
+    ours = inspect.signature(lm_eval_steer.steer).parameters
+    theirs = inspect.signature(SteeringPlan.build).parameters
+    assert list(ours)[:4] == ["model", "vectors", "alpha", "dose"]
+    assert {"layers", "tokens", "operator", "layer_map", "width_map", "control"} <= set(ours)
+    assert all(theirs[name].default == ours[name].default for name in list(ours)[2:])
+    assert "width_map: `cut`: first components" in str(lm_eval_steer.steer.__doc__)
 
 
 def test_a_mask_of_another_kind_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -94,31 +95,43 @@ def arguments_of(declared: type) -> tuple[Argument, ...]:
     return tuple(found)
 
 
-def declare(arguments: Sequence[Argument]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Gives a class method of `**arguments` the signature and the docstring of these.
+def declare(
+    arguments: Sequence[Argument], before: Sequence[str] = ("cls",)
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives a function of `**arguments` the signature and the docstring of these.
 
     The docstring is that of the function, with what each argument means in the place of its line `{arguments}`.
+
+    Args:
+        arguments: those that it takes by name.
+        before: names of those that come before them, by place.
     """
 
     def adorn(function: Callable[..., Any]) -> Callable[..., Any]:
-        first = inspect.Parameter("cls", inspect.Parameter.POSITIONAL_ONLY)
+        first = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in before]
         more = [inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default) for one in arguments]
-        function.__dict__["__signature__"] = inspect.Signature([first, *more])
-        meanings = "\n".join(
-            textwrap.fill(
-                f"{one.name}: {one.help}",
-                width=120,
-                initial_indent=" " * 12,
-                subsequent_indent=" " * 16,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-            for one in arguments
+        function.__dict__["__signature__"] = inspect.Signature([*first, *more])
+        function.__doc__ = re.sub(
+            r"^( *)\{arguments\}$",
+            lambda found: "\n".join(_meaning(one, found[1]) for one in arguments),
+            function.__doc__ or "",
+            flags=re.MULTILINE,
         )
-        function.__doc__ = (function.__doc__ or "").replace(" " * 12 + "{arguments}", meanings)
         return function
 
     return adorn
+
+
+def _meaning(one: Argument, indent: str) -> str:
+    """A line of a docstring, and more of them where it is long."""
+    return textwrap.fill(
+        f"{one.name}: {one.help}",
+        width=120,
+        initial_indent=indent,
+        subsequent_indent=indent + " " * 4,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def table(arguments: Sequence[Argument]) -> str:

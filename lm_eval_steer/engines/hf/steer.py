@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, hidden_size
 from lm_eval_steer.engines.hf.hooks import Steerer
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.argument import declare
 from lm_eval_steer.interventions.arguments import ARGUMENTS
 from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.interventions.tokens import TOKENS, TokenRule
 from lm_eval_steer.vectors.vector import SteeringVector
 
-TAKEN = tuple(one.name for one in ARGUMENTS if one.changes == "response" and one.name not in ("vectors", "seed"))
+TAKEN = tuple(one for one in ARGUMENTS if one.changes == "response" and one.name not in ("vectors", "seed"))
 """The plan's arguments that say how a request is steered; the others are about votes, records and the harness."""
 
 _CACHES = ("cache", "past_key_values", "cache_params")
@@ -28,8 +29,9 @@ _CACHES = ("cache", "past_key_values", "cache_params")
 
 
 @contextmanager
+@declare(TAKEN, before=("model", "vectors"))
 def steer(model: nn.Module, vectors: str | Path | SteeringVector, **arguments: Any) -> Iterator[Intervention]:
-    """Steer whatever a model is asked inside a `with` block; behind it, the model is as it was.
+    """Steer whatever a model is asked inside a `with` block, with one strength; behind it, the model is as it was.
 
         with lm_eval_steer.steer(model, "phi4_gsm8k.safetensors", alpha=0.04):
             model.generate(**tokenizer(prompts, return_tensors="pt", padding=True))
@@ -41,17 +43,18 @@ def steer(model: nn.Module, vectors: str | Path | SteeringVector, **arguments: A
     Args:
         model: a transformers model, also under PEFT.
         vectors: a vector file, the name of a shipped one, or a vector.
-        arguments: those of `SteeringPlan.build` that change a response, with the same defaults: `alpha` or `dose` (one
-            strength), `layers`, `tokens`, `operator`, `control` and the other names in `TAKEN`.
+        {arguments}
 
     Yields:
         What is done to the model.
 
     Raises:
-        SteeringError: one sentence for arguments that are not understood, and for a model that cannot be steered so.
+        SteeringError: one sentence for a value that is not understood, and for a model that cannot be steered so.
+        TypeError: for an argument that there is not.
     """
-    if unknown := sorted(set(arguments) - set(TAKEN)):
-        raise SteeringError(f"steer takes no {', '.join(unknown)}: use {', '.join(TAKEN)}")
+    names = [one.name for one in TAKEN]
+    if unknown := sorted(set(arguments) - set(names)):
+        raise TypeError(f"steer takes no {', '.join(unknown)}: use {', '.join(names)}")
     plan = SteeringPlan.build(vectors=vectors, **arguments)
     if len(plan.variants) > 1 or plan.samples:
         raise SteeringError(
