@@ -26,7 +26,7 @@ from lm_eval_steer.engines.hf.blocks import find_blocks
 from lm_eval_steer.engines.hf.rows import Row, ScoredRow
 from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.controls import apply_control, read_control
+from lm_eval_steer.interventions.controls import read_control
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.hf import SteeredHF
 from steerings import steering
@@ -487,7 +487,7 @@ def test_a_dose_that_rounding_loses_is_told(
 def test_a_control_takes_the_vectors_place() -> None:
     vector = make_vector()
     for control in ("random:2", "shuffled", "negated"):
-        wanted = apply_control(read_control(control), dict(enumerate(vector.directions)))  # type: ignore[arg-type]
+        wanted = read_control(control).apply(dict(enumerate(vector.directions)))  # type: ignore[arg-type]
         same = type(vector)(np.stack([wanted[b] for b in range(models.DEPTH)]), (0, 1, 2), vector.passport)
         texts = make(vectors=vector, alpha=1.5, control=control).generate_until(requests())
         assert texts == make(vectors=same, alpha=1.5).generate_until(requests())

@@ -12,14 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.controls import (
-    CONTROL_TEMPERATURE,
-    Control,
-    apply_control,
-    derangement,
-    read_control,
-    read_controls,
-)
+from lm_eval_steer.interventions.controls import KINDS, Control, Kind, kind_of, read_control, read_controls
+from lm_eval_steer.interventions.controls.shuffled import derangement
 
 
 def refusal(function: Any, *arguments: Any) -> str:
@@ -162,7 +156,38 @@ def test_a_control_is_checked(kind: str, seed: Any, words: str) -> None:
 
 def test_which_controls_steer() -> None:
     assert [control.name for control in read_controls("all") if not control.steers] == ["identity", "self-consistency"]
-    assert CONTROL_TEMPERATURE == 0.7
+    assert Control("self-consistency").temperature == 0.7
+
+
+@pytest.mark.parametrize(
+    ("name", "steers", "draws", "plain"),
+    [
+        *[(name, True, False, False) for name in ("", None, "random:3", "shuffled", "negated", "of a missing package")],
+        ("identity", False, False, True),
+        ("self-consistency", False, True, False),
+    ],
+)
+def test_kinds_by_the_names_of_result_files(name: str | None, steers: bool, draws: bool, plain: bool) -> None:
+    kind = kind_of(name)
+    assert (kind.steers, kind.draws, kind.is_plain) == (steers, draws, plain)
+
+
+def test_kinds_that_are_added_are_named_as_ours_are() -> None:
+    """`turned:N` rolls the components of every direction by N; `mirrored` turns their order round."""
+    KINDS.add("mirrored", Kind(lambda directions, seed: {block: v[::-1] for block, v in directions.items()}))
+    KINDS.add("turned", Kind(lambda found, seed: {b: np.roll(v, seed or 0) for b, v in found.items()}, seeded=True))
+    try:
+        directions = {2: np.array([1, 2, 3], np.float32)}
+        assert Control("mirrored").apply(directions)[2].tolist() == [3, 2, 1]
+        assert names("turned:2,mirrored") == ["turned:1", "turned:2", "mirrored"]
+        assert [one.apply(directions)[2].tolist() for one in read_controls("turned:2")] == [[3, 1, 2], [2, 3, 1]]
+        assert read_control("turned:7") == Control("turned", 7)
+        assert refusal(read_control, "turned:0").endswith("use a seed from 1 to 999999999, as in turned:3")
+        assert "random:3 (the random vector of seed 3), turned:3 (the turned vector" in refusal(read_control, "all")
+        assert refusal(Control, "mirrored", 2).endswith("has the seed 2, but only random, turned takes one")
+    finally:
+        KINDS.remove("mirrored")
+        KINDS.remove("turned")
 
 
 # Random
@@ -173,7 +198,7 @@ def test_random_has_the_exact_norms(width: int) -> None:
     directions = some_directions([0, 3, 4, 29], width)
     before = {block: direction.copy() for block, direction in directions.items()}
     for seed in (1, 2, 3):
-        drawn = apply_control(Control("random", seed), directions)
+        drawn = Control("random", seed).apply(directions)
         assert list(drawn) == [0, 3, 4, 29]
         for block, direction in drawn.items():
             assert direction.dtype == np.float32
@@ -188,22 +213,22 @@ def test_random_has_the_exact_norm_of_any_direction(values: list[float], seed: i
     direction = np.array(values, dtype=np.float32)
     if 0 < norm(direction) < 1e-20:  # so small that float32 itself has fewer digits
         return
-    drawn = apply_control(Control("random", seed), {5: direction})[5]
+    drawn = Control("random", seed).apply({5: direction})[5]
     assert norm(drawn) == pytest.approx(norm(direction), rel=1e-6, abs=0)
 
 
 def test_a_zero_direction_stays_zero() -> None:
-    drawn = apply_control(Control("random", 1), {0: np.zeros(8, np.float32), 1: np.ones(8, np.float32)})
+    drawn = Control("random", 1).apply({0: np.zeros(8, np.float32), 1: np.ones(8, np.float32)})
     assert not drawn[0].any()
     assert drawn[1].all()
 
 
 @given(st.sets(st.integers(0, 11), min_size=1), st.integers(1, 50), st.randoms())
 def test_random_does_not_depend_on_the_other_blocks(blocks: set[int], seed: int, shuffler: Any) -> None:
-    full = apply_control(Control("random", seed), some_directions(range(12), 16))
+    full = Control("random", seed).apply(some_directions(range(12), 16))
     order = sorted(blocks)
     shuffler.shuffle(order)
-    part = apply_control(Control("random", seed), some_directions(order, 16))
+    part = Control("random", seed).apply(some_directions(order, 16))
     assert list(part) == order
     assert all(np.array_equal(part[block], full[block]) for block in blocks)
 
@@ -213,13 +238,13 @@ def test_random_depends_on_length_and_width_only() -> None:
     one, other = np.zeros(4, np.float32), np.zeros(4, np.float32)
     one[0], other[3] = 2, -2
     control = Control("random", 7)
-    assert np.array_equal(apply_control(control, {2: one})[2], apply_control(control, {2: other})[2])
+    assert np.array_equal(control.apply({2: one})[2], control.apply({2: other})[2])
 
 
 def test_random_directions_are_orthogonal_in_high_width() -> None:
     """Cosines have standard deviation 1 / sqrt(4096) = 0.016: with each other, across seeds and with the vector."""
     directions = some_directions(range(12), 4096)
-    arms = [apply_control(control, directions) for control in read_controls("random:3")]
+    arms = [control.apply(directions) for control in read_controls("random:3")]
     everything = [*directions.values(), *(direction for arm in arms for direction in arm.values())]
     cosines = [cosine(one, other) for i, one in enumerate(everything) for other in everything[:i]]
     assert len(cosines) == 48 * 47 // 2
@@ -230,7 +255,7 @@ def test_random_directions_are_orthogonal_in_high_width() -> None:
 def test_random_is_uniform_on_the_sphere() -> None:
     """Over 4000 blocks of width 3: mean 0, second moments I / 3, and Archimedes: each coordinate is uniform."""
     unit = np.array([1, 0, 0], np.float32)
-    drawn = np.stack(list(apply_control(Control("random", 1), dict.fromkeys(range(4000), unit)).values()))
+    drawn = np.stack(list(Control("random", 1).apply(dict.fromkeys(range(4000), unit)).values()))
     assert np.abs(drawn.mean(axis=0)).max() < 0.04
     assert np.abs(drawn.T @ drawn / 4000 - np.eye(3) / 3).max() < 0.03
     for coordinate in drawn.T:
@@ -240,7 +265,7 @@ def test_random_is_uniform_on_the_sphere() -> None:
 def test_random_draws_are_pinned() -> None:
     """numpy does not promise its streams for ever: a change would be another control under the same name."""
     unit = np.array([0, 1, 0, 0], np.float32)
-    drawn = apply_control(Control("random", 1), {0: unit, 7: unit})
+    drawn = Control("random", 1).apply({0: unit, 7: unit})
     assert np.allclose(drawn[0], RANDOM_1[0], atol=1e-6)
     assert np.allclose(drawn[7], RANDOM_1[7], atol=1e-6)
 
@@ -265,7 +290,7 @@ def test_every_derangement_is_drawn() -> None:
 def test_shuffled_by_hand() -> None:
     """Two blocks can only swap: lengths 5 and 2 stay in place, 3-4-5 becomes 1.2-1.6-2."""
     directions = {4: np.array([3, 4], np.float32), 9: np.array([0, -2], np.float32)}
-    shuffled = apply_control(Control("shuffled"), directions)
+    shuffled = Control("shuffled").apply(directions)
     assert np.allclose(shuffled[4], [0, -5])
     assert np.allclose(shuffled[9], [1.2, 1.6])
     assert shuffled[9].dtype == np.float32
@@ -276,7 +301,7 @@ def test_shuffled_by_hand() -> None:
 def test_shuffled_permutes_directions_and_keeps_norms(n: int) -> None:
     blocks = [3 * i + 1 for i in range(n)]
     directions = some_directions(blocks, 64)
-    shuffled = apply_control(Control("shuffled"), directions)
+    shuffled = Control("shuffled").apply(directions)
     assert list(shuffled) == blocks
     sources = []
     for block, direction in shuffled.items():
@@ -290,8 +315,8 @@ def test_shuffled_permutes_directions_and_keeps_norms(n: int) -> None:
 
 def test_shuffled_is_fixed() -> None:
     directions = some_directions(range(6), 8)
-    once = apply_control(Control("shuffled"), directions)
-    again = apply_control(Control("shuffled"), dict(reversed(directions.items())))
+    once = Control("shuffled").apply(directions)
+    again = Control("shuffled").apply(dict(reversed(directions.items())))
     assert all(np.array_equal(once[block], again[block]) for block in directions)
     sources = [max(range(6), key=lambda other: cosine(once[block], directions[other])) for block in range(6)]
     assert sources == SHUFFLED_6
@@ -299,7 +324,7 @@ def test_shuffled_is_fixed() -> None:
 
 def test_shuffled_leaves_zero_directions_out() -> None:
     directions = {**some_directions([0, 1, 2], 4), 3: np.zeros(4, np.float32)}
-    shuffled = apply_control(Control("shuffled"), directions)
+    shuffled = Control("shuffled").apply(directions)
     assert [round(norm(direction), 5) for direction in shuffled.values()] == [1, 2, 3, 0]
 
 
@@ -308,7 +333,7 @@ def test_shuffled_leaves_zero_directions_out() -> None:
     [({}, 0), ({3: np.ones(2, np.float32)}, 1), ({3: np.ones(2, np.float32), 4: np.zeros(2, np.float32)}, 1)],
 )
 def test_shuffled_needs_two_blocks(directions: dict[int, np.ndarray], number: int) -> None:
-    assert refusal(apply_control, Control("shuffled"), directions) == (
+    assert refusal(Control("shuffled").apply, directions) == (
         "control=shuffled permutes directions among blocks, but the number of blocks that are steered is "
         f"{number}: steer 2 or more (layers=all), or use another control"
     )
@@ -318,7 +343,7 @@ def test_shuffled_needs_two_blocks(directions: dict[int, np.ndarray], number: in
 
 
 def test_negated() -> None:
-    negated = apply_control(Control("negated"), {2: np.array([0.5, -1.5], np.float32)})
+    negated = Control("negated").apply({2: np.array([0.5, -1.5], np.float32)})
     assert negated[2].tolist() == [-0.5, 1.5]
     assert negated[2].dtype == np.float32
 
@@ -326,7 +351,7 @@ def test_negated() -> None:
 @pytest.mark.parametrize("kind", ["identity", "self-consistency"])
 def test_unsteered_controls_change_nothing(kind: str) -> None:
     directions = some_directions([1, 4], 8)
-    same = apply_control(Control(kind), directions)
+    same = Control(kind).apply(directions)
     assert list(same) == [1, 4]
     assert all(np.array_equal(same[block], directions[block]) for block in directions)
 

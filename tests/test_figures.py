@@ -14,6 +14,7 @@ import pytest
 
 from lm_eval_steer.compare.counts import Agreement, Count
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.controls import KINDS, Kind
 from lm_eval_steer.report.figures import (
     BlockDose,
     Curve,
@@ -26,6 +27,7 @@ from lm_eval_steer.report.figures import (
     save_figure,
     vote_change,
 )
+from lm_eval_steer.report.figures.style import ARMS, arm_label, arm_look
 from lm_eval_steer.vectors.similarity import Cosines, Null
 
 if TYPE_CHECKING:
@@ -322,3 +324,12 @@ def test_matplotlib_is_imported_by_drawing_only() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True", "False"]
+
+
+def test_a_control_that_another_package_brings_has_a_look_and_its_own_name() -> None:
+    KINDS.add("mirrored", Kind(lambda directions, seed: dict(directions)))
+    try:
+        assert arm_look("mirrored") not in ARMS.values()
+        assert arm_label("mirrored") == "mirrored"
+    finally:
+        KINDS.remove("mirrored")

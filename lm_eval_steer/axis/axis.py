@@ -422,7 +422,7 @@ def _settings(plan: SteeringPlan, variant: Variant, model: Mapping[str, Any]) ->
         steering = plan.response_settings() | {"alpha": variant.alpha}
         if variant.profile is not None:
             steering["alpha_per_layer"] = list(variant.profile)
-    elif plan.control is not None and plan.control.kind == "identity":
+    elif plan.control is not None and plan.regroups:
         steering["control"] = plan.control.name
     sample = None
     if variant.sample is not None:

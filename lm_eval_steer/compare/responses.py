@@ -17,6 +17,7 @@ from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.compare.runs import Document, Run, read_documents, show_choices
 from lm_eval_steer.compare.scores import Response, Scores
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
+from lm_eval_steer.interventions.controls import kind_of
 
 Key = tuple[tuple[str, str], int]
 """A document with its prompt, and which of its occurrences it is."""
@@ -122,7 +123,7 @@ def _of_row(row: Row, records: Records) -> Responses | None:
             View(
                 control=control,
                 names=labels,
-                alphas=[_alpha(label) if control != "self-consistency" else None for label in labels],
+                alphas=[_alpha(label) if not kind_of(control).draws else None for label in labels],
                 best=labels.index(best) if best in labels else None,
                 cells=[[cells[label].get(key) for label in labels] for key in order],
                 voted=[given[vote].get(key) for key in order] if vote else None,
@@ -136,7 +137,7 @@ def _of_row(row: Row, records: Records) -> Responses | None:
 
 def _voters(run: Run, control: str, labels: list[str]) -> list[int]:
     """Where the strengths, or the samples, of a vote are among the labels, if all of them are there."""
-    sampled = control == "self-consistency"
+    sampled = kind_of(control).draws
     wanted = [str(place) if sampled else alpha_name(alpha) for place, alpha in enumerate(run.alphas)]
     return [labels.index(label) for label in wanted] if set(wanted) <= set(labels) else []
 
@@ -149,7 +150,7 @@ def _by_document(lines: Iterable[Line], documents: dict[Key, Document]) -> list[
         key = places.get((line.prompt, line.doc_id))
         if key is not None and not line.repeat:
             kind, _, number = line.variant.partition(" ")
-            found.append((key, number if kind == "self-consistency" else alpha_name(line.alpha), line))
+            found.append((key, number if kind_of(kind).draws else alpha_name(line.alpha), line))
     return found
 
 

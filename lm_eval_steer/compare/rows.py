@@ -14,6 +14,7 @@ from lm_eval_steer.compare.stats import RandomComparison, Verdict
 from lm_eval_steer.compare.sweeps import Part, part_of
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
 from lm_eval_steer.interventions.arguments import APART
+from lm_eval_steer.interventions.controls import kind_of
 from lm_eval_steer.text import printable
 
 KINDS = ("best", "vote", "per-layer")
@@ -115,7 +116,7 @@ def find_rows(groups: Iterable[Group]) -> list[Row]:
 
 def steers(run: Run) -> bool:
     """Whether the run steered at all; self-consistency samples at α = 0."""
-    return any(run.alphas) and run.steering.get("control") not in ("identity", "self-consistency")
+    return any(run.alphas) and kind_of(run.steering.get("control")).steers
 
 
 def _rows_of(group: Group) -> list[Row]:
@@ -139,7 +140,8 @@ def _rows_of(group: Group) -> list[Row]:
             arm = f"{control} vote" if control and steers(run) else control or "vote"
             key = ("vote", run.child, _vector_key(run), run.alphas)
         else:
-            arm = " ".join(filter(None, (control, alpha_name(run.alphas[0])))) if control != "identity" else "identity"
+            strength = () if kind_of(control).is_plain else (alpha_name(run.alphas[0]),)
+            arm = " ".join(filter(None, (control, *strength)))
             key = ("run", run.path, run.arguments)
         if key in rows and arm in rows[key].runs:  # the same run again, in another folder
             key = (*key, run.path)

@@ -13,6 +13,7 @@ from lm_eval_steer.compare.result_files import CONTROL
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import parse_json, read_text
+from lm_eval_steer.interventions.controls import kind_of
 from lm_eval_steer.shapes import (
     ANY,
     COUNT,
@@ -30,12 +31,15 @@ from lm_eval_steer.shapes import (
 
 VERSION = 1
 
-_ARM = re.compile(r"baseline|identity|self-consistency|(?:(?P<control>[\w:-]+) )?(?:best|vote|per-layer)", re.ASCII)
+_STEERED = re.compile(r"(?:(?P<control>[\w:-]+) )?(?:best|vote|per-layer)", re.ASCII)
 
 
 def _is_arm(value: Any) -> bool:
-    found = _ARM.fullmatch(value) if isinstance(value, str) else None
-    return found is not None and CONTROL.test(found["control"] or "")
+    if not isinstance(value, str):
+        return False
+    found = _STEERED.fullmatch(value)
+    unsteered = value == "baseline" or not kind_of(value).steers
+    return unsteered if found is None else CONTROL.test(found["control"] or "")
 
 
 _VECTOR_OR_CONTROL = Kind("the vector or a control", lambda value: value == "vector" or CONTROL.test(value))

@@ -17,7 +17,7 @@ from lm_eval_steer.interventions.alphas import alpha_name, read_strengths
 from lm_eval_steer.interventions.argument import Argument, declare
 from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES, ARGUMENTS, Arguments
 from lm_eval_steer.interventions.child import ChildVector, transfer
-from lm_eval_steer.interventions.controls import apply_control, read_control
+from lm_eval_steer.interventions.controls import read_control
 from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
 from lm_eval_steer.interventions.profiles import read_profile
 from lm_eval_steer.text import quoted, span
@@ -137,6 +137,11 @@ class SteeringPlan(Arguments):
         return not self.steers and not self.samples
 
     @property
+    def regroups(self) -> bool:
+        """Whether requests are put into other batches than usual (the control `identity`)."""
+        return self.control is not None and self.control.regroups
+
+    @property
     def temperature(self) -> float | None:
         """At which the samples of self-consistency are drawn; None for a plan that draws none of its own."""
         return self.control.temperature if self.control else None
@@ -151,7 +156,7 @@ class SteeringPlan(Arguments):
             self.vector, blocks, width, layers=self.layers, layer_map=self.layer_map, width_map=self.width_map
         )
         if self.control is not None:
-            child = replace(child, directions=apply_control(self.control, child.directions))
+            child = replace(child, directions=self.control.apply(child.directions))
         report = child.report
         logger.info(
             "Steering block%s %s of %d (hidden %d) with %s (%d blocks, hidden %d)%s: %s=%s, tokens=%s, layer map %s, "
@@ -204,7 +209,6 @@ class SteeringPlan(Arguments):
             SteeringError: as `strengths`.
         """
         directions = child.directions if child else {}
-        regrouped = self.control is not None and self.control.regroups
         return tuple(
             intervene(
                 (
@@ -215,7 +219,7 @@ class SteeringPlan(Arguments):
                 tokens=self.tokens,
                 sample=variant.sample,
                 temperature=self.temperature,
-                regrouped=regrouped,
+                regrouped=self.regroups,
             )
             for variant, row in zip(self.variants, self.strengths(blocks, list(directions)), strict=True)
         )

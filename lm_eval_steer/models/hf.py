@@ -258,7 +258,7 @@ class SteeredHF(Steered, HFLM):
         """Another batch size, if this is the control `identity`."""
         before = self.batch_size_per_gpu
         try:
-            if self.plan.control is not None and self.plan.control.kind == "identity":
+            if self.plan.regroups:
                 self.batch_size_per_gpu = 4 if before == "auto" else before // 2 if before > 1 else 2
             yield
         finally:

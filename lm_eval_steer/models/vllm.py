@@ -361,7 +361,7 @@ class SteeredVLLM(Steered, VLLM):
     def _identity(self) -> Iterator[None]:
         before: Any = vars(self)["batch_size"]
         try:
-            if self.plan.control is not None and self.plan.control.kind == "identity":
+            if self.plan.regroups:
                 self.batch_size = 4
             yield
         finally:
@@ -376,7 +376,7 @@ class SteeredVLLM(Steered, VLLM):
             lengths: how many positions of each row log-probabilities are asked of.
         """
         most = None
-        if self.plan.control is not None and self.plan.control.kind == "identity":
+        if self.plan.regroups:
             most = 4
         elif self.plan.is_plain and self.batch_size != "auto":
             most = int(self.batch_size)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from lm_eval_steer.axis.record import Line
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
+from lm_eval_steer.interventions.controls import kind_of
 from lm_eval_steer.sweep.score import Answers, Scorer
 
 _REFRESH = 0.5
@@ -131,7 +132,7 @@ def show(value: float | None) -> str:
 
 def _name(line: Line) -> str:
     kind, _, number = line.variant.partition(" ")
-    return f"sample {number:0>2}" if kind == "self-consistency" else alpha_name(line.alpha)
+    return f"sample {number:0>2}" if kind_of(kind).draws else alpha_name(line.alpha)
 
 
 def _clock(seconds: float) -> str:

@@ -56,7 +56,7 @@ def _arms(args: SweepArgs, task: Mapping[str, Any]) -> dict[str, dict[str, Any]]
                 profile = ((task.get("per_layer") or {}).get(name) or {}).get("profile")
                 arms[f"{prefix}per-layer"] = {unit: best} | more | {"alpha_per_layer": profile}
         elif control.name not in task["refused"]:
-            arms[control.name] = {unit: 0.0 if control.kind == "identity" else every} | more
+            arms[control.name] = {unit: 0.0 if control.is_plain else every} | more
     return arms
 
 

@@ -170,10 +170,10 @@ class _Sweep:
             self._test(found, control, best, test)
             if self.args.per_layer is not None:
                 self._search_layers(found, control, best, validation, test)
-        elif control.kind == "identity":
+        elif control.is_plain:
             plan = self.plan.with_changes(control=control, alphas=(0.0,))
             done = self._pass(found, test, control, plan)
-            self._arm(found, test, Arm("identity", plan, {self.args.unit: 0.0, "control": control.name}), done)
+            self._arm(found, test, Arm(control.name, plan, {self.args.unit: 0.0, "control": control.name}), done)
         elif test.choices:
             found["refused"][control.name] = _NO_TEXTS
             self.console.print(f"{test.name}: {_NO_TEXTS}, so that arm is left out", highlight=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lm_eval_steer.compare.counts import Count, on_documents
 from lm_eval_steer.compare.pairs import is_binary
+from lm_eval_steer.interventions.controls import kind_of
 from lm_eval_steer.report.figures.accuracy import Curve, pictures
 from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
 
@@ -20,7 +21,7 @@ def find(results: Results) -> list[Picture] | str:
         right = sum(sample.score == 1 for sample in row.baseline.samples)
         baseline = baselines.setdefault((child, parent), Count(right, len(row.baseline.samples)))
         for view in one.views:
-            if view.kind not in ("identity", "self-consistency") and view.is_binary:
+            if kind_of(view.kind).steers and view.is_binary:
                 curve = Curve(child, parent, {}, baseline, view.kind, row.unit)
                 curves.setdefault((child, parent, row.unit, view.control), curve).points.update(on_documents(view))
     drawn = [curve for curve in curves.values() if len(curve.points) > 1]

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.controls import KINDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +32,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "self-consistency": {"color": ORANGE, "marker": "P", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "hatch": "\\\\\\\\"},
     "identity": {"color": SKY, "marker": "v", "linestyle": (0, (1, 1)), "hatch": "++++"},
 }
+_OTHER = {"color": GREY, "marker": "x", "linestyle": (0, (3, 2)), "hatch": "----"}
+"""Look of controls that other packages bring."""
+
 SERIES = tuple(ARMS.values())
 """Looks for things that are no arms, in order."""
 
@@ -60,9 +64,9 @@ _LOOK = {
 
 def arm_look(control: str) -> dict[str, Any]:
     """Look of an arm by the kind of its control, `random` for all its seeds; the vector itself has none."""
-    if control not in ARMS:
+    if control not in ARMS and control not in KINDS:
         raise SteeringError(f"there is no control {control!r} to draw: use one of {', '.join(list(ARMS)[1:])}, or ''")
-    return ARMS[control]
+    return ARMS.get(control, _OTHER)
 
 
 def line_look(control: str) -> dict[str, Any]:
@@ -72,7 +76,7 @@ def line_look(control: str) -> dict[str, Any]:
 
 def arm_label(control: str, seeds: int = 1) -> str:
     """What a legend calls an arm; several seeds of `random` share a name."""
-    return f"{seeds} random directions" if control == "random" and seeds > 1 else _LABELS[control]
+    return f"{seeds} random directions" if control == "random" and seeds > 1 else _LABELS.get(control, control)
 
 
 def need_matplotlib() -> None:

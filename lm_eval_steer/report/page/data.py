@@ -17,6 +17,7 @@ from tqdm import tqdm
 from lm_eval_steer.compare.responses import Responses, View
 from lm_eval_steer.compare.runs import Document
 from lm_eval_steer.compare.scores import Response
+from lm_eval_steer.interventions.controls import kind_of
 from lm_eval_steer.report.page.words import name_row
 
 BASELINE = -1
@@ -69,7 +70,7 @@ def question(content: Any, prompt: str) -> str:
 
 
 def _describe(view: View, unit: str) -> dict[str, Any]:
-    sampled = view.control == "self-consistency"
+    sampled = kind_of(view.control).draws
     sign = {"dose": "dose"}.get(unit, "α =")
     labels = [f"Sample {int(name) + 1}" if sampled else f"{sign} {name}" for name in view.names]
     return {

@@ -11,6 +11,7 @@ from lm_eval_steer.compare.rows import KINDS, Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import HELPS, HURTS
 from lm_eval_steer.interventions.alphas import alpha_name
+from lm_eval_steer.interventions.controls import kind_of
 from lm_eval_steer.report.tables.blocks import Block
 from lm_eval_steer.report.tables.entries import bounds, difference, percent, seconds, short, tokens, word
 
@@ -100,9 +101,9 @@ def _line(row: Row, arm: str, run: Run) -> list[str]:
     name = arm
     if arm.split()[-1] in ("best", "per-layer"):
         name = f"{arm}, {strength(run)}"
-    elif arm.split()[-1] == "vote" or arm == "self-consistency":
+    elif arm.split()[-1] == "vote" or kind_of(arm).draws:
         name = f"{arm} of {len(run.alphas)}"
-    elif len(run.alphas) == 1 and arm != "identity":
+    elif len(run.alphas) == 1 and not kind_of(arm).is_plain:
         name = arm.removesuffix(alpha_name(run.alphas[0])) + strength(run)
     change = row.changes.get(arm)
     cells = [name, show(run.score, row)]

@@ -1,0 +1,123 @@
+"""One control, and how a single run names it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.controls.kind import Directions
+from lm_eval_steer.interventions.controls.kinds import KINDS
+from lm_eval_steer.text import quoted
+
+LAST_SEED = 999_999_999
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control, checked.
+
+    Attributes:
+        kind: a name in `KINDS`.
+        seed: 1 to `LAST_SEED` for a seeded kind, None for the others.
+    """
+
+    kind: str
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not KINDS[self.kind].seeded:
+            if self.seed is not None:
+                raise SteeringError(
+                    f"the control {self.kind} has the seed {quoted(self.seed)}, but only {', '.join(seeded_kinds())} "
+                    "takes one"
+                )
+        elif isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 1 <= self.seed <= LAST_SEED:
+            raise SteeringError(
+                f"the control {self.kind} has the seed {quoted(self.seed)}: use a whole number from 1 to {LAST_SEED}"
+            )
+
+    @property
+    def name(self) -> str:
+        """The arm's name, which `read_control` reads back: `random:3`, `negated`."""
+        return self.kind if self.seed is None else f"{self.kind}:{self.seed}"
+
+    @property
+    def steers(self) -> bool:
+        """False for the controls whose alpha is 0."""
+        return KINDS[self.kind].steers
+
+    @property
+    def temperature(self) -> float | None:
+        """At which it draws its texts; None where it draws none."""
+        return KINDS[self.kind].temperature
+
+    @property
+    def regroups(self) -> bool:
+        """Whether requests are put into other batches than usual."""
+        return KINDS[self.kind].regroups
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the model answers as it does by itself: once, whatever strengths are given."""
+        return KINDS[self.kind].is_plain
+
+    def apply(self, directions: Directions) -> dict[int, np.ndarray]:
+        """What is added to the child in place of `directions`; every block keeps the length of its shift.
+
+        Args:
+            directions: in the child's space. Not changed, but a kind that steers nothing shares its arrays.
+
+        Returns:
+            The same blocks in the same order -> float32 [child hidden], lengths equal up to rounding to float32.
+
+        Raises:
+            SteeringError: for directions that cannot be changed in this way.
+        """
+        change = KINDS[self.kind].change
+        return dict(directions) if change is None else change(directions, self.seed)
+
+
+def read_control(value: Any) -> Control | None:
+    """Read the model argument `control`; None stands for the vector itself.
+
+    `none`, `random:3` (the random vector of seed 3; `random` is `random:1`), or another kind by its name.
+
+    Raises:
+        SteeringError: for anything else.
+    """
+    if value is None:
+        return None
+    given = f"control={quoted(value)}"
+    if isinstance(value, str):
+        if value.strip() == "none":
+            return None
+        if entry := read_entry(value):
+            kind, number = entry
+            if not KINDS[kind].seeded:
+                return Control(kind)
+            seed = 1 if number is None else number
+            if not 1 <= seed <= LAST_SEED:
+                raise SteeringError(f"{given} has the seed {seed}: use a seed from 1 to {LAST_SEED}, as in {kind}:3")
+            return Control(kind, seed)
+    seeded = [f"{kind}:3 (the {kind} vector of seed 3)" for kind in seeded_kinds()]
+    others = [kind for kind in KINDS if not KINDS[kind].seeded]
+    raise SteeringError(f"{given} is not understood: use none, {', '.join(seeded)} or one of {', '.join(others)}")
+
+
+def read_entry(text: str) -> tuple[str, int | None] | None:
+    """Kind and number of `random:3` or `negated`; None for what is neither. The number is not checked."""
+    kind, colon, number = text.strip().partition(":")
+    if kind not in KINDS or (colon and not KINDS[kind].seeded):
+        return None
+    if not colon:
+        return kind, None
+    return (kind, int(number)) if re.fullmatch(r"[0-9]{1,18}", number) else None
+
+
+def seeded_kinds() -> list[str]:
+    """The kinds of which there are many."""
+    return [kind for kind in KINDS if KINDS[kind].seeded]
