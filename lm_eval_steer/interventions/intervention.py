@@ -24,7 +24,7 @@ class Edit:
         block: number of the block.
         operator: name in `OPERATORS`.
         direction: v [hidden], float32.
-        strength: α, a float32 number; what it counts in is the intervention's unit.
+        strength: α, rounded to float32 as engines have it; what it counts in is the intervention's unit.
     """
 
     block: int
@@ -32,10 +32,14 @@ class Edit:
     direction: np.ndarray
     strength: float
 
+    def __post_init__(self) -> None:
+        with np.errstate(over="ignore"):  # to infinity, which a plan refuses with the model's dtype
+            object.__setattr__(self, "strength", float(np.float32(self.strength)) + 0.0)  # -0.0 is 0.0
+
     @cached_property
     def sha(self) -> str:
-        """SHA-256 of the direction."""
-        return hashlib.sha256(np.ascontiguousarray(self.direction, dtype="<f4").tobytes()).hexdigest()
+        """SHA-256 of the direction, in which -0.0 is 0.0."""
+        return hashlib.sha256((self.direction + np.float32(0)).astype("<f4").tobytes()).hexdigest()
 
     @property
     def acts(self) -> bool:

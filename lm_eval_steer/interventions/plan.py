@@ -192,6 +192,8 @@ class SteeringPlan(Arguments):
         with np.errstate(over="ignore"):  # to infinity, which `refuse_overflow` tells of
             table = np.asarray(rows, dtype=np.float32).reshape(len(rows), len(steered))
         if self.steers and not table.any():
+            if self.alpha_per_layer is None:
+                raise SteeringError(f"{self._strongest} is 0 in float32: use a larger strength, such as 0.04")
             raise SteeringError(
                 f"alpha_per_layer={quoted(self.alpha_per_layer)} is 0 in every steered block ({span(steered)}): raise "
                 "it there, or change layers"
@@ -241,7 +243,7 @@ class SteeringPlan(Arguments):
         with np.errstate(over="ignore", invalid="ignore"):
             reach = np.abs(strengths).astype(np.float64)
             most = float(np.max(reach if self.dose else reach * largest))
-        name = f"{'dose' if self.dose else 'alpha'}={alpha_name(max(self.alphas, key=abs))}"
+        name = self._strongest
         if self.alpha_per_layer is not None:
             name += f" with alpha_per_layer={quoted(self.alpha_per_layer)}"
         limit = _LARGEST.get(dtype, _LARGEST["float32"])
@@ -257,6 +259,11 @@ class SteeringPlan(Arguments):
                 name,
                 most,
             )
+
+    @property
+    def _strongest(self) -> str:
+        """The largest strength, as it is given."""
+        return f"{'dose' if self.dose else 'alpha'}={alpha_name(max(self.alphas, key=abs))}"
 
     def with_changes(self, **changes: Any) -> SteeringPlan:
         """The plan with some attributes replaced by checked values."""
