@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from lm_eval.models.huggingface import HFLM
 
 import models
 from conftest import make_vector
-from lm_eval_steer.axis.axis import AlphaAxis
+from lm_eval_steer.axis.axis import Axis
 from lm_eval_steer.axis.jobs import Asked, Written
 from lm_eval_steer.axis.record import Record, read_lines
 from lm_eval_steer.engines.hf import rows
@@ -65,6 +66,11 @@ def choices(docs: int = 5) -> list[Instance]:
 def a_set(tmp_path: Path, **arguments: Any) -> SteeredHF:
     given = {"vectors": make_vector(), "alpha": ALPHAS, "record": str(tmp_path / "record"), "vote_answer": KEY}
     return make(**(given | arguments))
+
+
+def without_engine(lm: SteeredHF) -> None:
+    """Let nothing be run any more."""
+    lm._rows.generate = lm._rows.score = None  # type: ignore[assignment,method-assign]
 
 
 def by_alpha(tmp_path: Path) -> dict[float, list[str | None]]:
@@ -137,14 +143,59 @@ def test_a_run_goes_on_from_its_record(tmp_path: Path) -> None:
     found = lm.loglikelihood(choices())
     lines = {line.fingerprint: line for line in read_lines(tmp_path / "record")}
     again = a_set(tmp_path, token="a secret", max_batch_size=2)  # neither changes a response
-    again._rows = None  # everything comes from the record
+    without_engine(again)  # everything comes from the record
     assert again.generate_until(requests()) == first
     assert again.loglikelihood(choices()) == found
     assert {line.fingerprint: line for line in read_lines(tmp_path / "record")} == lines
     single = make(vectors=make_vector(), alpha=1.5, record=str(tmp_path / "record"))
-    single._rows = None  # a run of one strength, too
+    without_engine(single)  # a run of one strength, too
     assert single.generate_until(requests()) == by_alpha(tmp_path)[1.5]
     assert not any(b"a secret" in path.read_bytes() for path in (tmp_path / "record").iterdir())
+
+
+def test_arms_share_a_pass_and_each_is_as_it_would_be_alone(tmp_path: Path) -> None:
+    """Baseline, vector, controls and one strength of them: what several ask for is run once."""
+    build = partial(SteeringPlan.build, vectors=make_vector(), vote_answer=KEY)
+    given = [{"alpha": ALPHAS, "vote_early_stop": True}, {"alpha": ALPHAS, "control": "random:3"}, {"alpha": 1.5},
+             {"alpha": 0}, {"alpha": ALPHAS, "control": "negated", "tokens": "last"}]  # fmt: skip
+    alone = []
+    for number, arguments in enumerate(given):
+        lm = a_set(tmp_path / str(number), **arguments)
+        texts, scored = lm.generate_until(requests()), scores(lm)
+        alone.append((texts, scored, lm.get_model_info()["steering"]))
+    lm = a_set(tmp_path)
+    for first in range(len(given)):
+        order = [*range(first, len(given)), *range(first)]
+        lm.steer(*(build(**given[number], record=str(tmp_path / f"pass {first}")) for number in order))
+        assert lm.generate_until(requests()) == alone[first][0]
+        assert scores(lm) == pytest.approx(alone[first][1], abs=1e-4)
+        for place, number in enumerate(order):
+            found, expected = lm.arm_info(place), alone[number][2]
+            assert found["votes"] == expected["votes"]
+            assert found["settings"] == expected["settings"]
+            assert found["fingerprint"] == expected["fingerprint"]
+        recorded = list(read_lines(tmp_path / f"pass {first}", "toy"))
+        assert lm.arm_info(order.index(1))["responses"] == {"run": 5 * (len(CONTEXTS) + 5), "from_record": 0}
+        assert len(recorded) == len({line.fingerprint for line in recorded}) <= 16 * len(CONTEXTS)
+    assert lm.get_model_info()["steering"]["application"]["implied"] is not None
+    with pytest.raises(SteeringError, match=r"^arms of one pass share .* have seed=0 and seed=1: give them one"):
+        lm.steer(build(alpha=1.0), build(alpha=2.0, seed=1))
+
+
+def test_a_seed_belongs_to_text_that_is_drawn(tmp_path: Path) -> None:
+    record = str(tmp_path / "record")
+    for seed, run in ((0, 8), (1, 0)):
+        lm = make(vectors=make_vector(), alpha=1.5, record=record, seed=seed)
+        lm.generate_until(requests())
+        assert lm.get_model_info()["steering"]["responses"]["run"] == run
+    texts = []
+    for seed in (0, 1, 1):
+        lm = make(vectors=make_vector(), alpha=1.5, record=record, seed=seed)
+        texts.append(lm.generate_until(requests(do_sample=True, temperature=2.0)))
+        info = lm.get_model_info()["steering"]
+        lines = [line for line in read_lines(record) if line.settings in info["settings"]]
+        assert len(lines) == 2 * len(CONTEXTS)  # greedy ones, and those of this seed
+    assert texts[0] != texts[1] == texts[2]
 
 
 KILLED = """
@@ -294,11 +345,12 @@ class Told:
         return len(request.args[1])
 
 
-def told(tmp_path: Path, engine: Told, asked: list[Instance], **arguments: Any) -> tuple[list[Any], AlphaAxis]:
+def told(tmp_path: Path, engine: Told, asked: list[Instance], **arguments: Any) -> tuple[list[Any], Axis]:
     """What an axis makes of what the engine says, and the axis."""
     given = {"vectors": make_vector(), "alpha": ORDER, "record": str(tmp_path), "vote_answer": KEY}
     plan = SteeringPlan.build(**(given | arguments))  # type: ignore[arg-type]
-    axis = AlphaAxis(plan, Record(plan.record) if plan.record else None, {})
+    every = plan.interventions(models.DEPTH, plan.fit(models.DEPTH, models.WIDTH))
+    axis = Axis([(plan, every)], Record(plan.record) if plan.record else None, {})
     with_axis = axis.write if asked[0].request_type == "generate_until" else lambda r, *rest: axis.score([r], *rest)
     return with_axis(asked, engine, lambda request, came: None, True), axis  # type: ignore[operator]
 
@@ -312,7 +364,7 @@ def test_a_vote_is_the_same_with_a_record_as_without(tmp_path: Path) -> None:
     for folder in ("full", "empty"):
         texts, axis = told(tmp_path / folder, says, requests(["x"]), vote_early_stop=True)
         assert texts == ["a"]
-        tallies.append(axis.tally)
+        tallies.append(axis.ballots[0].tally)
     assert tallies[0] == tallies[1]
     assert (tallies[0].unanimous, tallies[0].skipped) == (1, 2)
 
@@ -580,7 +632,7 @@ def test_sets_are_refused_where_there_is_no_vote(tmp_path: Path) -> None:
     with pytest.raises(SteeringError, match="toy_mc scores a single continuation per document"):
         lm.loglikelihood(choices(1)[:1])
     told_first = a_set(tmp_path / "b", vote_metric="acc_mutual_info")
-    told_first._rows = None  # before anything is run
+    without_engine(told_first)  # before anything is run
     with pytest.raises(SteeringError, match="which toy_mc does not ask for"):
         told_first.loglikelihood(choices(1))
     with pytest.raises(SteeringError, match="loglikelihood_rolling has no answers"):

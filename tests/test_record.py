@@ -144,7 +144,7 @@ def test_appended_lines_are_seen_at_once(tmp_path: Path) -> None:
 
 def test_a_field_that_is_not_known_is_ignored(tmp_path: Path) -> None:
     path = write(tmp_path, make_line())
-    path.write_text(path.read_text().replace('{"version":1,', '{"version":1,"new":[{}],'))
+    path.write_text(path.read_text().replace('{"version":2,', '{"version":2,"new":[{}],'))
     assert list(read_lines(tmp_path)) == [make_line()]
 
 
@@ -163,7 +163,8 @@ def test_a_surrogate_pair_is_read_as_its_character(tmp_path: Path) -> None:
         {"fingerprint": "A" * 64},
         {"settings": None},
         {"prompt": "What is 1 + 1?"},
-        {"version": 2},
+        {"version": 1},
+        {"version": 3},
         {"version": True},
         {"kind": "settings"},
         {"task": ""},
@@ -375,8 +376,8 @@ def _line_with(**changes: Any) -> bytes:
         (_line_with(logprob=math.nan), "NaN is not JSON"),
         (_line_with(kind="choices", response=None, scores=[[1.0]]), "ValueError"),
         (_line_with(settings=digest("other")), "no line above has its settings"),
-        (json.dumps({"version": 1, "kind": "settings", "settings": SHA, "content": {}}).encode(), "digest"),
-        (json.dumps({"version": 1, "kind": "settings", "settings": SHA, "content": []}).encode(), "digest"),
+        (json.dumps({"version": 2, "kind": "settings", "settings": SHA, "content": {}}).encode(), "digest"),
+        (json.dumps({"version": 2, "kind": "settings", "settings": SHA, "content": []}).encode(), "digest"),
     ],
 )
 def test_a_broken_line_is_named(broken: bytes, told: str, tmp_path: Path) -> None:
@@ -394,13 +395,13 @@ def test_a_broken_line_is_named(broken: bytes, told: str, tmp_path: Path) -> Non
         assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", True, 1.0, None])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", True, 2.0, None])
 def test_another_version_is_named_with_both(version: Any, tmp_path: Path) -> None:
     path = write(tmp_path, make_line())
     path.write_bytes(path.read_bytes() + json.dumps({"version": version}).encode() + b"\n")
     with pytest.raises(SteeringError) as caught:
         Record(tmp_path)
-    assert f"{path}, line 3 is of version {version!r}, but this lm_eval_steer reads version 1" in str(caught.value)
+    assert f"{path}, line 3 is of version {version!r}, but this lm_eval_steer reads version 2" in str(caught.value)
 
 
 def test_a_missing_folder_and_a_file_in_its_place(tmp_path: Path) -> None:

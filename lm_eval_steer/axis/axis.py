@@ -1,7 +1,7 @@
-"""Requests of the harness × variants of a plan: record, resume, vote. Every engine is driven from here.
+"""Requests of the harness × interventions: record, resume, vote. Every engine is driven from here.
 
-A request enters once, is answered by each variant of the plan, and leaves as one response: its only one, or the one
-that represents the vote.
+A request enters once, is answered under each intervention that an arm asks for, and leaves as one response per arm: its
+only one, or the one that represents the vote. The harness gets that of the first arm.
 """
 
 from __future__ import annotations
@@ -10,21 +10,23 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from lm_eval.api.instance import Instance
 from tqdm import tqdm
 
+from lm_eval_steer.axis.ballots import Ballot, refuse_unlike
 from lm_eval_steer.axis.jobs import Asked, Engine, Scores, Written
 from lm_eval_steer.axis.options import Options
 from lm_eval_steer.axis.record import Line, Record, digest
-from lm_eval_steer.axis.tally import Tally
+from lm_eval_steer.axis.settings import LineSettings
 from lm_eval_steer.axis.vote_key import VoteKey
-from lm_eval_steer.axis.voting import Vote, count, needed, weigh
+from lm_eval_steer.axis.voting import Vote, weigh
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.plan import SteeringPlan, Variant
+from lm_eval_steer.interventions.intervention import Intervention
+from lm_eval_steer.interventions.plan import SteeringPlan
 
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
@@ -42,11 +44,12 @@ class _Item(Generic[T]):
         task, doc_id, repeat: what it is.
         sha: SHA-256 of its prompt, or of all contexts and continuations.
         arguments: of the generation, JSON-ready.
-        prints: fingerprint per variant.
-        fuller: those of lines that stand beside lines without log-probabilities, in a weighted vote; else empty.
-        lines: what is there, by variant.
-        answers: read from the lines, by variant.
-        voted: how many variants, from the first on, the vote counts so far.
+        draws: whether they ask for tokens to be drawn.
+        prints: fingerprint per intervention.
+        fuller: those of lines that stand beside lines without log-probabilities, in a weighted vote.
+        lines: what is there, by the number of the intervention, with the answers that were read.
+        voted: how many interventions, from the first on, the vote of each ballot counts so far.
+        open: numbers of the ballots that have no response yet.
     """
 
     def __init__(self, request: Instance, prompt: list[str], arguments: Any, choices: Sequence[Instance] = ()) -> None:
@@ -56,51 +59,60 @@ class _Item(Generic[T]):
         self.repeat = 0
         self.sha = digest(prompt)
         self.arguments = arguments
+        self.draws = arguments is not None and draws(arguments)
         self.prints: list[str] = []
         self.fuller: list[str] = []
         self.lines: dict[int, Line] = {}
-        self.answers: dict[int, str | None] = {}
-        self.voted = 0
+        self.voted: list[int] = []
+        self.open: list[int] = []
 
 
-class AlphaAxis:
-    """One plan's way from requests to responses.
+class Axis:
+    """The way of one pass from requests to responses.
 
     Args:
-        plan: what is asked of each request.
+        plans: what each arm asks of each request, with its interventions in the order of the vote.
         record: where responses go; None for nowhere.
-        model: what determines a response beside plan and request, JSON-ready.
+        model: what determines a response beside intervention and request, JSON-ready.
         watch: called with every line that the record holds for these requests or that comes into being, and whether it
-            is new.
+            is new; `Ballot.holds` says to which arms it belongs.
 
     Attributes:
-        tally: sums over the votes so far.
-        counts: how many responses were run, and how many the record had.
-        shas: SHA-256 of the settings of each variant, which determine its responses to given requests.
+        ballots: the arms. The harness gets the responses of the first.
+        interventions: of all arms, each once; an engine knows them by these numbers.
+        run: how many responses were run.
+
+    Raises:
+        SteeringError: for arms that cannot share a pass.
     """
 
     def __init__(
         self,
-        plan: SteeringPlan,
+        plans: Sequence[tuple[SteeringPlan, Sequence[Intervention]]],
         record: Record | None,
         model: Mapping[str, Any],
         watch: Callable[[Line, bool], None] | None = None,
     ) -> None:
-        self.plan = plan
-        self.tally = Tally()
-        self.counts = {"run": 0, "from_record": 0}
+        refuse_unlike([plan for plan, _ in plans])
+        self.interventions = tuple(dict.fromkeys(one for _, every in plans for one in every))
+        self.run = 0
         self._record, self._watch = record, watch
-        self._settings = [_settings(plan, variant, model) for variant in plan.variants]
-        self.shas = [digest(settings) for settings in self._settings]
-        fuller = [settings | {"weighed": True} for settings in self._settings if self._weighs]
-        self._fuller_shas = [digest(settings) for settings in fuller]
+        self._settings = [LineSettings(model, one, plans[0][0].seed) for one in self.interventions]
+        places = {one: number for number, one in enumerate(self.interventions)}
+        self.ballots = []
+        self._described: dict[int, tuple[float, str]] = {}
+        for plan, every in plans:
+            numbers = [places[one] for one in every]
+            self.ballots.append(Ballot(plan, numbers, [self._settings[number] for number in numbers]))
+            for number, variant in zip(numbers, plan.variants, strict=True):
+                label = plan.control.name if plan.control else ""
+                label += "" if variant.sample is None else f" {variant.sample}"
+                self._described.setdefault(number, (float(variant.alpha), label))
+        self._weighed = {number for ballot in self.ballots if ballot.weighs for number in ballot.numbers}
         if record is not None:
-            for settings in self._settings + fuller:
-                record.declare(settings)
-
-    @property
-    def _weighs(self) -> bool:
-        return self.plan.vote == "weighted" and len(self.plan.variants) > 1
+            for settings in self._settings:
+                for content in settings.contents.values():
+                    record.declare(content)
 
     def write(
         self,
@@ -151,7 +163,9 @@ class AlphaAxis:
 
         equal = {task: key.equal for task, key in keys.items()}
         texts = self._run(items, "generate_until", ask, line, read, weight, equal, close, disable_tqdm)
-        self.tally.unfinished += max((key.unfinished for key in keys.values()), default=0) - before
+        unfinished = max((key.unfinished for key in keys.values()), default=0) - before
+        for ballot in self.ballots:
+            ballot.tally.unfinished += unfinished * ballot.votes
         return texts
 
     def score(
@@ -172,24 +186,25 @@ class AlphaAxis:
         Returns:
             scores of each document's requests, those of the variant that represents the vote.
         """
+        metric = self.ballots[0].plan.vote_metric
         items: list[_Item[Scores]] = [
             _Item[Scores](requests[0], [part for request in requests for part in request.args], None, requests)
             for requests in documents
         ]
         options = {id(item): Options.of(item.choices) for item in items}
         for found in options.values():
-            found.check(self.plan.vote_metric)
-        if len(self.plan.variants) > 1:
+            found.check(metric)
+        for ballot in (ballot for ballot in self.ballots if ballot.votes):
             for item in items:
                 if options[id(item)].count < 2:
                     raise SteeringError(
                         f"{item.task} scores a single continuation per document, on which a set of "
-                        f"{len(self.plan.variants)} strengths cannot vote: give one alpha"
+                        f"{len(ballot.numbers)} strengths cannot vote: give one alpha"
                     )
-                self.tally.keys[item.task] = f"option chosen by {self.plan.vote_metric}"
+                ballot.tally.keys[item.task] = f"option chosen by {metric}"
 
         def read(item: _Item[Scores], line: Line) -> str | None:
-            return str(options[id(item)].choose(line.scores or (), self.plan.vote_metric))
+            return str(options[id(item)].choose(line.scores or (), metric))
 
         def weight(item: _Item[Scores], line: Line) -> float:
             chosen = int(line.answer or 0)
@@ -223,37 +238,41 @@ class AlphaAxis:
         close: Callable[[_Item[T], Line], T],
         disable_tqdm: bool,
     ) -> list[T]:
-        variants = len(self.plan.variants)
+        every = len(self.interventions)
         self._name(items)
         first: dict[str, int] = {}
         stands_for = [first.setdefault(item.prints[0], number) for number, item in enumerate(items)]
         numbers = sorted(first.values())
         results: dict[int, T] = {}
 
-        def settle(number: int, vote: Vote | None) -> None:
-            item = items[number]
-            results[number] = close(item, item.lines[vote.winner if vote else 0])
+        def settle(number: int, place: int, vote: Vote | None) -> None:
+            item, ballot = items[number], self.ballots[place]
+            item.open.remove(place)
+            if place == 0:
+                results[number] = close(item, item.lines[ballot.numbers[vote.winner if vote else 0]])
             if vote:
-                self.tally.add(vote, item.voted, variants)
+                ballot.tally.add(vote, item.voted[place], len(ballot.numbers))
+            if not item.open:
+                progress.update(every - len(item.lines))
 
-        def take(number: int, variant: int, line: Line, new: bool) -> Line:
+        def take(number: int, place: int, line: Line, new: bool) -> Line:
             item = items[number]
-            line = replace(line, answer=read(item, line))
-            item.lines[variant], item.answers[variant] = line, line.answer
+            line = item.lines[place] = replace(line, answer=read(item, line))
+            self.run += new
+            for ballot in self.ballots:
+                ballot.counts["run" if new else "from_record"] += place in ballot.numbers
             if self._watch:
                 self._watch(line, new)
             return line
 
         for number in numbers:
-            item = items[number]
-            for variant in range(variants):
-                line = self._recorded(item, variant, read)
+            for place in range(every):
+                line = self._recorded(items[number], place, read)
                 if line:
-                    take(number, variant, line, new=False)
-                    self.counts["from_record"] += 1
+                    take(number, place, line, new=False)
 
         known = sum(len(items[number].lines) for number in numbers)
-        whole = len(numbers) * variants
+        whole = len(numbers) * every
         if self._record and known:
             logger.info("%d of %d responses are in the record %s already", known, whole, self._record.folder)
         with (
@@ -261,17 +280,17 @@ class AlphaAxis:
             tqdm(total=whole, disable=disable_tqdm or known == whole, desc=f"Running {kind} requests") as progress,
         ):
             progress.update(known)
-            while len(results) < len(numbers):
+            while True:
                 asked = []
                 for number in numbers:
-                    if number in results:
-                        continue
                     item = items[number]
-                    missing, vote = self._next(item, weight, equal.get(item.task))
-                    asked += [Asked(number, variant, int(item.prints[variant][:12], 16)) for variant in missing]
-                    if not missing:
-                        progress.update(variants - len(item.lines))
-                        settle(number, vote)
+                    lacking = set[int]()
+                    for place in list(item.open):
+                        missing, vote = self._next(item, place, weight, equal.get(item.task))
+                        lacking.update(missing)
+                        if not missing:
+                            settle(number, place, vote)
+                    asked += [Asked(number, one, int(item.prints[one][:12], 16)) for one in sorted(lacking)]
                 if not asked:
                     break
                 if self._record:
@@ -297,10 +316,10 @@ class AlphaAxis:
                     if self._record:
                         self._record.append(self._beside(items[one.item], one.variant, line))
                     came_back.add(place)
-                    self.counts["run"] += 1
                     progress.update()
-                    if variants == 1:
-                        settle(one.item, None)
+                    for number in list(items[one.item].open):
+                        if self.ballots[number].numbers == (one.variant,):
+                            settle(one.item, number, None)
 
                 ask(asked, finish)
                 if len(came_back) < len(asked):
@@ -310,53 +329,35 @@ class AlphaAxis:
                     )
         return [results[number] for number in stands_for]
 
-    def _recorded(self, item: _Item[T], variant: int, read: Callable[[_Item[T], Line], str | None]) -> Line | None:
-        """The line of a variant, as far as the vote can use it; None where it has to be asked for.
+    def _recorded(self, item: _Item[T], number: int, read: Callable[[_Item[T], Line], str | None]) -> Line | None:
+        """The line of an intervention, as far as the vote can use it; None where it has to be asked for.
 
         The harness's own path, which alpha=0 alone takes, tells no log-probabilities. Where a vote weighs by them such
         a line is as good as none: what is asked for then stands beside it (`_beside`), and a weighted vote reads that.
         So its responses are those that it would have without the line.
         """
-        line = self._record.get(item.prints[variant]) if self._record else None
-        if not (line and self._weighs and self._record) or line.scores is not None:
+        line = self._record.get(item.prints[number]) if self._record else None
+        if not (line and number in self._weighed and self._record) or line.scores is not None:
             return line
         if (line.logprob is not None and line.tokens) or read(item, line) is None:
             return line
-        fuller = self._record.get(item.fuller[variant])
+        fuller = self._record.get(item.fuller[number])
         return fuller and replace(fuller, fingerprint=line.fingerprint, settings=line.settings)
 
-    def _beside(self, item: _Item[Any], variant: int, line: Line) -> Line:
-        """A new line as it is recorded: under a fingerprint of its own where the variant has a line already."""
+    def _beside(self, item: _Item[Any], number: int, line: Line) -> Line:
+        """A new line as it is recorded: under a fingerprint of its own where the intervention has a line already."""
         if self._record is None or line.fingerprint not in self._record:
             return line
-        return replace(line, fingerprint=item.fuller[variant], settings=self._fuller_shas[variant])
+        settings = self._settings[number].of(item.draws, beside=True)
+        return replace(line, fingerprint=item.fuller[number], settings=settings)
 
     def _next(
-        self, item: _Item[T], weight: Callable[[_Item[T], Line], float], equal: Any
+        self, item: _Item[T], place: int, weight: Callable[[_Item[T], Line], float], equal: Any
     ) -> tuple[list[int], Vote | None]:
-        """The variants that an item needs next; once that is none, the vote over those that it needed, in their order.
-
-        Lines that are there beyond those change nothing: a vote is the same with a record as without.
-        """
-        variants = len(self.plan.variants)
-        if variants == 1:
-            return ([] if item.lines else [0]), None
-        while True:
-            answers = [item.answers[variant] for variant in range(item.voted)]
-            weights = None
-            if self._weighs:  # that of no answer is not looked at
-                weights = [
-                    1.0 if answer is None else weight(item, item.lines[variant])
-                    for variant, answer in enumerate(answers)
-                ]
-            left = variants - item.voted
-            least = needed(answers, variants, weights, equal) if self.plan.vote_early_stop else left
-            if not least:
-                return [], count(answers, weights, equal)
-            missing = [v for v in range(item.voted, item.voted + least) if v not in item.lines]
-            if missing:
-                return missing, None
-            item.voted += least
+        """The interventions that a ballot needs next of an item, and once that is none, its vote (`Ballot.next`)."""
+        found = self.ballots[place].next(item.voted[place], item.lines, lambda line: weight(item, line), equal)
+        item.voted[place], missing, vote = found
+        return missing, vote
 
     def _name(self, items: Sequence[_Item[Any]]) -> None:
         """Give each item its fingerprints, the repeats of one request apart."""
@@ -370,24 +371,26 @@ class AlphaAxis:
             seen[key] += 1
             what = {"task": item.task, "doc_id": item.doc_id, "repeat": item.repeat, "prompt": item.sha,
                     "arguments": item.arguments}  # fmt: skip
-            item.prints = [digest(what | {"settings": sha}) for sha in self.shas]
-            item.fuller = [digest(what | {"settings": sha}) for sha in self._fuller_shas]
+            item.prints, item.fuller = (
+                [digest(what | {"settings": one.of(item.draws, beside)}) for one in self._settings]
+                for beside in (False, True)
+            )
+            for ballot in self.ballots:
+                ballot.drew |= item.draws
+            item.voted, item.open = [0] * len(self.ballots), list(range(len(self.ballots)))
 
     def _line(self, item: _Item[Any], one: Asked, seconds: float, **came: Any) -> Line:
-        variant = self.plan.variants[one.variant]
-        label = self.plan.control.name if self.plan.control else ""
-        if variant.sample is not None:
-            label += f" {variant.sample}"
+        alpha, label = self._described[one.variant]
         empty = {"response": None, "scores": None, "tokens": None, "logprob": None, "stop": None}
         return Line(
             fingerprint=item.prints[one.variant],
-            settings=self.shas[one.variant],
+            settings=self._settings[one.variant].of(item.draws),
             kind="generation" if came.get("scores") is None else "choices",
             task=item.task,
             doc_id=item.doc_id,
             repeat=item.repeat,
             prompt=item.sha,
-            alpha=float(variant.alpha),
+            alpha=alpha,
             variant=label,
             answer=None,
             time=time.time(),
@@ -402,32 +405,28 @@ class AlphaAxis:
             SteeringError: where that is needed, for a vote, or was asked for, and cannot be.
         """
         keys = {}
-        asked = len(self.plan.variants) > 1 or self.plan.vote_filter is not None or self.plan.vote_answer is not None
+        plan = self.ballots[0].plan
+        votes = any(ballot.votes for ballot in self.ballots)
+        asked = votes or plan.vote_filter is not None or plan.vote_answer is not None
         for task in dict.fromkeys(request.task_name for request in requests):
             try:
-                key = VoteKey.of(task, self.plan.vote_filter, self.plan.vote_answer)
+                key = VoteKey.of(task, plan.vote_filter, plan.vote_answer)
             except SteeringError:
                 if asked:
                     raise
                 continue
             keys[task or UNNAMED] = key
-            self.tally.keys[task or UNNAMED] = key.name
+            for ballot in self.ballots:
+                ballot.tally.keys[task or UNNAMED] = key.name
         return keys
 
 
-def _settings(plan: SteeringPlan, variant: Variant, model: Mapping[str, Any]) -> dict[str, Any]:
-    """All that determines the response of a variant but the request. Where nothing is steered, no vector matters."""
-    steering: dict[str, Any] = {"alpha": 0.0}
-    if variant.alpha:
-        steering = plan.response_settings() | {"alpha": variant.alpha}
-        if variant.profile is not None:
-            steering["alpha_per_layer"] = list(variant.profile)
-    elif plan.control is not None and plan.regroups:
-        steering["control"] = plan.control.name
-    sample = None
-    if variant.sample is not None:
-        sample = {"number": variant.sample, "temperature": plan.temperature}
-    return {"model": dict(model), "steering": steering, "sample": sample, "seed": plan.seed}
+def draws(arguments: Mapping[str, Any]) -> bool:
+    """Whether generation arguments ask for tokens to be drawn."""
+    temperature = arguments.get("temperature")
+    with suppress(TypeError, ValueError):  # what is no number is refused before it is asked for
+        temperature = float(temperature or 0)
+    return bool(arguments.get("do_sample")) or bool(temperature)
 
 
 class _Clock:

@@ -1,23 +1,27 @@
-"""What every steered model class does around its engine: requests to the α axis, prompts, caches, results."""
+"""What every steered model class does around its engine: requests to the axis, prompts, caches, results."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import torch
 from lm_eval.api.instance import Instance
 
-from lm_eval_steer.axis.axis import AlphaAxis
+from lm_eval_steer.axis.axis import Axis
+from lm_eval_steer.axis.ballots import Ballot, refuse_unlike
 from lm_eval_steer.axis.jobs import Asked, Scores, Written
 from lm_eval_steer.axis.options import group_documents
 from lm_eval_steer.axis.record import Line, Record, digest
 from lm_eval_steer.engines.application import refuse_difference, uncompared
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES
+from lm_eval_steer.interventions.child import ChildVector
+from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.dates import asks_for_date, date_among, today
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
@@ -40,57 +44,119 @@ def take_plan(arguments: dict[str, Any]) -> SteeringPlan:
     return SteeringPlan.build(**{name: arguments.pop(name) for name in ARGUMENT_NAMES if name in arguments})
 
 
+@dataclass(frozen=True)
+class Arm:
+    """One arm of a pass.
+
+    Attributes:
+        plan: its steering.
+        child: the vector in the model's space; None where there is none.
+        interventions: what is done to the model, in the order of the vote.
+    """
+
+    plan: SteeringPlan
+    child: ChildVector | None
+    interventions: tuple[Intervention, ...]
+
+    def content(self) -> dict[str, Any]:
+        """What of it changes a response that the harness is given, JSON-ready."""
+        plan, vote, seed = self.plan, None, None
+        if len(self.interventions) > 1:
+            vote = [plan.vote, plan.vote_filter, plan.vote_answer, plan.vote_metric]
+        if any(one.sample is not None for one in self.interventions):
+            seed = plan.seed
+        return {"interventions": [one.fingerprint for one in self.interventions], "vote": vote, "seed": seed}
+
+
 class Steered(Prompts):
     """To stand before a model class of the harness among the bases of a steered one, which is an asked.Engine.
 
-    A subclass calls `_prepare` with each plan and, last of all, what that returns. It brings `write` and `score`, and
-    says what was measured.
+    A subclass loads interventions into its engine (`_load`), brings `write` and `score`, and says what was measured.
 
     Attributes:
-        plan: the steering.
+        plan: the steering; of several arms, that of the first.
         watch: called with every line that the record holds for the requests or that comes into being, and whether it is
-            new.
+            new; `Ballot.holds` says to which arms it belongs.
     """
 
     plan: SteeringPlan
     cache_hook: Any  # the harness sets it and says no type
     watch: Callable[[Line, bool], None] | None = None
     _record: Record | None = None
-    _axis: AlphaAxis
-    _interrupted: bool  # some positions were steered of which nobody knows to which response they belong
-    _transfer: dict[str, Any] | None
+    _arms: list[Arm]
+    _axis: Axis
+    _interrupted: bool = False  # some positions were steered of which nobody knows to which response they belong
     _known_doses: Doses
 
-    def _prepare(self, plan: SteeringPlan, transfer: dict[str, Any] | None) -> Callable[[], None]:
-        """Make all that a plan needs, and change nothing yet: it may be refused, and the one before it stays whole.
+    def steer(self, plan: SteeringPlan, *more: SteeringPlan) -> None:
+        """Go on under another plan, or under several arms in one pass, with the model that is loaded.
 
-        Args:
-            plan: one that fits the model.
-            transfer: how the vector came into the child's space.
+        The harness is given the responses of the first; those of others go into the record and to `watch`, and
+        `arm_info` says what came of each.
+
+        Raises:
+            SteeringError: where a plan does not fit the model or the others, or the record cannot be read or written;
+                what was loaded before stays as it was then.
+        """
+        plans = (plan, *more)
+        refuse_unlike(plans)
+        blocks, width = self._shape(plan.blocks)
+        arms = []
+        for one in plans:
+            child = one.fit(blocks, width)
+            steered = list(child.directions) if child else []
+            one.refuse_overflow(child, one.strengths(blocks, steered), self._dtype())
+            arms.append(Arm(one, child, one.interventions(blocks, child)))
+        adopt = self._prepare(arms)
+        self._load(arms, tuple(dict.fromkeys(one for arm in arms for one in arm.interventions)))
+        adopt()
+
+    def _prepare(self, arms: list[Arm]) -> Callable[[], None]:
+        """Make all that arms need beside the engine, and change nothing yet.
 
         Returns:
-            what adopts the plan, and cannot fail.
+            what adopts them, and cannot fail.
 
         Raises:
             SteeringError: where the record cannot be read or written.
         """
+        plan = arms[0].plan
         before, record = self._record, self._record
         if before is None or plan.record != self.plan.record:
             record = Record(plan.record, self.rank) if plan.record else None
         model = {key: value for key, value in self._model_settings.items() if key != "date"}
         if day := self._date_for(record):
             model["date"] = day
-        axis = AlphaAxis(plan, record, model, self._seen)
+        axis = Axis([(arm.plan, arm.interventions) for arm in arms], record, model, self._seen)
         merges = self._merges(plan.system_role)
 
         def adopt() -> None:
-            self.plan, self._transfer, self._axis, self._merges_system = plan, transfer, axis, merges
+            self.plan, self._arms, self._axis, self._merges_system = plan, arms, axis, merges
             self._record, self._model_settings, self._interrupted = record, model, False
             self._known_doses = getattr(self, "_known_doses", {})
             if before is not None and before is not record:
                 before.close()  # which holds nothing while no requests are under way
 
         return adopt
+
+    @property
+    def ballots(self) -> list[Ballot]:
+        """The arms of the pass, in the order in which they were given to `steer`."""
+        return self._axis.ballots
+
+    @property
+    def _interventions(self) -> tuple[Intervention, ...]:
+        """Those of the pass, each once."""
+        return self._axis.interventions
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether no intervention does anything, so that the harness's own path is taken."""
+        return all(one.is_plain for one in self._interventions)
+
+    @property
+    def _steers(self) -> bool:
+        return any(one.acts for one in self._interventions)
 
     def _date_for(self, record: Record | None) -> str | None:
         """The date that chat templates print from now on: the record's or the run's; None where they print none."""
@@ -132,8 +198,20 @@ class Steered(Prompts):
         """Score continuations (asked.Engine)."""
         raise NotImplementedError
 
+    def _shape(self, blocks: str | None) -> tuple[int, int]:
+        """How many blocks the model has, which may stand at a path, and its hidden size."""
+        raise NotImplementedError
+
+    def _load(self, arms: list[Arm], interventions: tuple[Intervention, ...]) -> None:
+        """Have the engine take the interventions of all arms, each once, or none of them.
+
+        Raises:
+            SteeringError: where one does not fit the model.
+        """
+        raise NotImplementedError
+
     def _measured(self) -> list[dict[str, dict[str, Any]]]:
-        """What was measured, per variant, under this plan; empty where nothing is steered."""
+        """What was measured, per intervention of the pass; empty where nothing is steered."""
         raise NotImplementedError
 
     def _application(self) -> dict[str, Any] | None:
@@ -152,7 +230,7 @@ class Steered(Prompts):
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         self._refuse_leaks(requests)
-        if self.plan.is_plain and self._record is None:
+        if self._goes_by_itself:
             self._axis.keys(requests)  # nobody votes, but what was named must be there
             with self._identity():
                 return super().generate_until(requests, disable_tqdm=disable_tqdm)
@@ -168,9 +246,9 @@ class Steered(Prompts):
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         self._refuse_leaks(requests)
-        if self.plan.samples:
+        if self._draws_samples:
             raise SteeringError("control=self-consistency draws texts, and multiple choice has none: leave it out here")
-        if self.plan.is_plain and self._record is None:
+        if self._goes_by_itself:
             with self._identity():
                 return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
@@ -193,16 +271,16 @@ class Steered(Prompts):
         ]
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
-        if len(self.plan.variants) > 1:
+        if len(self._interventions) > 1:
             raise SteeringError(
-                f"loglikelihood_rolling has no answers, on which a set of {len(self.plan.variants)} strengths could "
+                f"loglikelihood_rolling has no answers, on which a set of {len(self._interventions)} strengths could "
                 "vote: give one alpha"
             )
-        if self.plan.samples:
+        if self._draws_samples:
             raise SteeringError(
                 "control=self-consistency draws texts, and loglikelihood_rolling has none: leave it out here"
             )
-        if self.plan.steers and self.plan.tokens != "all":
+        if self._steers and self.plan.tokens != "all":
             raise SteeringError(
                 f"tokens={self.plan.tokens!r} has no meaning for loglikelihood_rolling, which has no prompt: "
                 "use tokens=all"
@@ -221,13 +299,13 @@ class Steered(Prompts):
         Raises:
             SteeringError: where they differ.
         """
-        before = self._axis.counts["run"]
+        before = self._axis.run
         try:
             yield
         except BaseException:
             self._interrupted = True
             raise
-        if rolling or self._axis.counts["run"] > before:  # not all came from the record
+        if rolling or self._axis.run > before:  # not all came from the record
             refuse_difference(self._proof(), self.plan.record)
 
     def _proof(self) -> dict[str, Any] | None:
@@ -238,8 +316,18 @@ class Steered(Prompts):
         return found
 
     def _refuse_leaks(self, requests: list[Any]) -> None:
-        if self.plan.steers and not self.plan.allow_leak:
-            refuse_leaks(extraction_rows(self.plan.vector), requests)
+        for plan in (arm.plan for arm in self._arms):
+            if plan.steers and not plan.allow_leak:
+                refuse_leaks(extraction_rows(plan.vector), requests)
+
+    @property
+    def _goes_by_itself(self) -> bool:
+        """Whether requests go to the harness's own class, since nothing is steered, recorded or heard."""
+        return self._is_plain and self._record is None and len(self._arms) == 1
+
+    @property
+    def _draws_samples(self) -> bool:
+        return any(one.sample is not None for one in self._interventions)
 
     def length(self, request: Instance) -> int:
         """How many tokens the continuation of a loglikelihood request has (asked.Engine)."""
@@ -282,7 +370,7 @@ class Steered(Prompts):
 
     def _follow_template(self) -> None:
         interrupted = self._interrupted
-        self._prepare(self.plan, self._transfer)()  # with what this template asks for
+        self._prepare(self._arms)()  # with what this template asks for
         self._interrupted = interrupted
 
     # Results and caches
@@ -290,44 +378,56 @@ class Steered(Prompts):
     def get_model_info(self) -> dict[str, Any]:
         """What the harness puts into the result file's config."""
         inherited = getattr(super(), "get_model_info", dict)
-        vector = self.plan.vector
-        steering = self.plan.settings() | {
-            "fingerprint": self.steering_fingerprint,
-            "settings": self._axis.shas,
+        return {**inherited(), "steering": self.arm_info()}
+
+    def arm_info(self, number: int = 0) -> dict[str, Any]:
+        """What there is to say of an arm of the pass, as the result file has it of the first.
+
+        Args:
+            number: of the arm, as `steer` was given it.
+        """
+        arm, ballot = self._arms[number], self.ballots[number]
+        vector = arm.plan.vector
+        return arm.plan.settings() | {
+            "fingerprint": self._fingerprint(arm),
+            "settings": ballot.shas,
             "weights": self._model_settings.get("weights"),
             "date": self._model_settings.get("date"),
             "system_prompt": "merged into the first user turn" if self._merges_system else "as the template has it",
-            "transfer": self._transfer,
+            "transfer": arm.child.report if arm.child else None,
             "passport": vector.passport if vector else None,
-            "votes": self._axis.tally.report(),
-            "responses": self._axis.counts,
-            "doses": self._doses(),
+            "votes": ballot.tally.report(),
+            "responses": ballot.counts,
+            "doses": self._doses(arm),
             "application": self._proof(),
         }
-        return {**inherited(), "steering": steering}
 
-    def _doses(self) -> Doses:
-        """What was measured, now or before another plan took this one's place."""
-        found = {}
-        measured = self._measured()
-        for place, (variant, sha) in enumerate(zip(self.plan.variants, self._axis.shas, strict=True)):
-            if measured and measured[place]:
-                self._known_doses[sha] = measured[place]
-            if sha in self._known_doses and self.plan.steers:
-                found[variant.name] = self._known_doses[sha]
-        return found
+    def _doses(self, arm: Arm) -> Doses:
+        """What was measured, now or before other interventions took the place of these."""
+        for one, measured in zip(self._interventions, self._measured(), strict=False):
+            if measured:
+                self._known_doses[one.fingerprint] = measured
+        if not arm.plan.steers:
+            return {}
+        known = zip(arm.plan.variants, arm.interventions, strict=True)
+        return {
+            variant.name: self._known_doses[one.fingerprint]
+            for variant, one in known
+            if one.fingerprint in self._known_doses
+        }
 
     def _warn_of_lost_doses(self) -> None:
         """Say so where the dtype rounded away more than half of a shift."""
         dtype = self._dtype()
-        for name, blocks in self._doses().items():
+        doses = [(arm.plan.dose, name, blocks) for arm in self._arms for name, blocks in self._doses(arm).items()]
+        for is_dose, name, blocks in doses:
             lost = {b: m["survival"] for b, m in blocks.items() if m["survival"] is not None and m["survival"] < 0.5}
             if lost:
                 keeps = "a larger strength" if dtype == "float32" else "dtype=float32"
                 logger.warning(
                     "%s=%s: in %d of %d steered blocks less than half of the shift survives the rounding of %s (least: "
                     "%.0f %% in block %s); %s would keep it",
-                    *("dose" if self.plan.dose else "alpha", name, len(lost), len(blocks), dtype),
+                    *("dose" if is_dose else "alpha", name, len(lost), len(blocks), dtype),
                     *(100 * min(lost.values()), min(lost, key=lambda block: lost[block]), keeps),
                 )
 
@@ -337,8 +437,11 @@ class Steered(Prompts):
 
         The date that its template prints stands in the prompts, by which the cache names responses.
         """
+        return self._fingerprint(self._arms[0])
+
+    def _fingerprint(self, arm: Arm) -> str:
         model = {key: value for key, value in self._model_settings.items() if key != "date"}
-        return digest({"model": model, "steering": self.plan.settings()})
+        return digest({"model": model} | arm.content())
 
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Mark the harness's response cache, which cannot tell steerings apart, and refuse that of another one."""

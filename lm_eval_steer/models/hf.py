@@ -23,8 +23,7 @@ from lm_eval_steer.engines.hf.memory import rows_that_fit
 from lm_eval_steer.engines.hf.rows import Row, RowEngine
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
-from lm_eval_steer.interventions.plan import SteeringPlan
-from lm_eval_steer.models.base import Steered, collect, gather, take_plan
+from lm_eval_steer.models.base import Arm, Steered, collect, gather, take_plan
 from lm_eval_steer.models.batches import chosen_batch_size
 from lm_eval_steer.models.chat import Messages
 from lm_eval_steer.models.checkpoint import checkpoint_digest
@@ -54,8 +53,6 @@ class SteeredHF(Steered, HFLM):
     batch_size_per_gpu: Any  # HFLM sets it and says no type
     _rolls = False
     _rows: RowEngine | EncoderDecoderEngine
-    _interventions: tuple[Intervention, ...]  # of the plan, in the order of the vote
-    _numbers: list[int]  # theirs, as the engine counts
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         plan = take_plan(kwargs)
@@ -80,24 +77,13 @@ class SteeredHF(Steered, HFLM):
         self._rows = RowEngine(self) if self.backend == "causal" else EncoderDecoderEngine(self)
         self.steer(plan)
 
-    def steer(self, plan: SteeringPlan) -> None:
-        """Go on under another plan, with the model that is loaded.
+    def _shape(self, blocks: str | None) -> tuple[int, int]:
+        return len(find_blocks(self.model, blocks)), hidden_size(self.model)
 
-        Raises:
-            SteeringError: where the plan does not fit the model.
-        """
-        found = find_blocks(self.model, plan.blocks)
-        child = plan.fit(len(found), hidden_size(self.model))
-        steered = list(child.directions) if child else []
-        plan.refuse_overflow(child, plan.strengths(len(found), steered), self._dtype())
-        interventions = plan.interventions(len(found), child)
-        adopt = self._prepare(plan, child.report if child else None)
-        numbers = {one: number for number, one in enumerate(dict.fromkeys(interventions))}
-        self._rows.load(list(numbers), plan.blocks)
-        self._interventions, self._numbers = interventions, [numbers[one] for one in interventions]
-        adopt()
-        if self._default_size:
-            self.batch_size_per_gpu = 1 if plan.is_plain else "auto"  # HFLM's own, so that its results are the same
+    def _load(self, arms: list[Arm], interventions: tuple[Intervention, ...]) -> None:
+        self._rows.load(interventions, arms[0].plan.blocks)
+        if self._default_size:  # HFLM's own where nothing is done, so that its results are the same
+            self.batch_size_per_gpu = 1 if all(one.is_plain for one in interventions) else "auto"
 
     def _detect_batch_size(self, requests: Sequence[Any] | None = None, pos: int = 0) -> int:
         """HFLM's; on a CPU from the free memory, since a batch that is too large for it ends the process."""
@@ -119,18 +105,18 @@ class SteeredHF(Steered, HFLM):
         """HFLM's scoring of windows of a text, which knows neither its padding nor where a context ends, with both."""
         for _, _, continuation in requests:
             self._refuse_unscorable(continuation)
-        if not self.plan.steers:
+        if not self._steers:
             return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
-        rows = [ScoredRow(context, continuation, self._numbers[0]) for _, context, continuation in requests]
+        rows = [ScoredRow(context, continuation, 0) for _, context, continuation in requests]
         return collect(len(rows), lambda take: self._rows.score(rows, override_bs or self._batch_rows(), take))
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         for told in {repr(request.args[1]): request.args[1] for request in requests}.values():
             refuse_several(self, told)
-            if not self.plan.is_plain:
-                drawn = any(variant.sample is not None for variant in self.plan.variants)
-                _, new_tokens, arguments = self._generation(told, drawn)
-                understand(self, arguments, new_tokens, self.plan.steers)
+            if not self._is_plain:
+                for one in {one.temperature: one for one in self._interventions}.values():
+                    _, new_tokens, arguments = self._generation(told, one)
+                    understand(self, arguments, new_tokens, self._steers)
         return super().generate_until(requests, disable_tqdm=disable_tqdm)
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **generation_kwargs: Any) -> Any:
@@ -145,13 +131,13 @@ class SteeredHF(Steered, HFLM):
         self, requests: Sequence[Instance], asked: Sequence[Asked], finish: Callable[[int, Written], None]
     ) -> None:
         """Continue prompts (asked.Engine)."""
-        if self.plan.is_plain:
+        if self._is_plain:
             self._write_plainly(requests, asked, finish)
             return
         groups: dict[str, list[int]] = {}
         for place, one in enumerate(asked):
-            drawn = self.plan.variants[one.variant].sample is not None
-            groups.setdefault(repr((requests[one.item].args[1], drawn)), []).append(place)
+            temperature = self._interventions[one.variant].temperature
+            groups.setdefault(repr((requests[one.item].args[1], temperature)), []).append(place)
         for places in groups.values():
             self._write_group(requests, asked, places, finish)
 
@@ -164,8 +150,8 @@ class SteeredHF(Steered, HFLM):
     ) -> None:
         """Continue prompts that have the same generation arguments, as HFLM prepares and reads them."""
         first = asked[places[0]]
-        drawn = self.plan.variants[first.variant].sample is not None
-        stop, new_tokens, arguments = self._generation(requests[first.item].args[1], drawn)
+        intervention = self._interventions[first.variant]
+        stop, new_tokens, arguments = self._generation(requests[first.item].args[1], intervention)
         draws = bool(arguments.get("do_sample"))
         limit = self.max_length - new_tokens if self.backend == "causal" else self.max_length  # an encoder's is its own
         prompts: dict[int, list[int]] = {}
@@ -174,7 +160,7 @@ class SteeredHF(Steered, HFLM):
             one = asked[place]
             if one.item not in prompts:
                 prompts[one.item] = self._encode(requests[one.item].args[0], limit)
-            rows.append(Row(prompts[one.item], self._numbers[one.variant], one.seed if draws else None))
+            rows.append(Row(prompts[one.item], one.variant, one.seed if draws else None))
 
         def finish_row(number: int, generated: Generated) -> None:
             text = self._read(generated.tokens, stop)
@@ -183,12 +169,12 @@ class SteeredHF(Steered, HFLM):
 
         self._rows.generate(rows, stop, new_tokens, arguments, self._batch_rows(), finish_row)
 
-    def _generation(self, told: dict[str, Any], drawn: bool) -> tuple[list[str], int, dict[str, Any]]:
+    def _generation(self, told: dict[str, Any], intervention: Intervention) -> tuple[list[str], int, dict[str, Any]]:
         """Stop strings, limit of new tokens and further arguments of `generate` in a request's, as HFLM reads them.
 
         Args:
             told: arguments of the request.
-            drawn: whether a control draws the text, from all tokens.
+            intervention: a control may draw the text, from all tokens.
 
         Raises:
             SteeringError: for what the harness cannot read, and a limit that leaves no room for a prompt.
@@ -204,10 +190,10 @@ class SteeredHF(Steered, HFLM):
                 f"max_gen_toks={new_tokens} leaves no room for a prompt in the {self.max_length} tokens of the model: "
                 "lower it with --gen_kwargs, or set max_length"
             )
-        if drawn:
+        if intervention.sample is not None:
             # From all tokens, whatever the generation config or transformers (top_k=50) would leave out.
             arguments = {"top_k": 0, "top_p": 1.0} | arguments
-            arguments |= {"do_sample": True, "temperature": self.plan.temperature}
+            arguments |= {"do_sample": True, "temperature": intervention.temperature}
         elif arguments.get("temperature") == 0.0 and not arguments.get("do_sample"):
             arguments |= {"do_sample": False}
             arguments.pop("temperature")
@@ -235,14 +221,14 @@ class SteeredHF(Steered, HFLM):
         finish: Callable[[int, Scores], None],
     ) -> None:
         """Score continuations (asked.Engine)."""
-        if self.plan.is_plain:
+        if self._is_plain:
             self._score_plainly(documents, asked, finish)
             return
         rows, owners = [], []
         for place, one in enumerate(asked):
             for choice, request in enumerate(documents[one.item]):
                 context, continuation = self._encode_choice(*request.args)
-                rows.append(ScoredRow(context, continuation, self._numbers[one.variant]))
+                rows.append(ScoredRow(context, continuation, one.variant))
                 owners.append((place, choice))
         take = gather([len(documents[one.item]) for one in asked], finish)
         self._rows.score(rows, self._batch_rows(), lambda number, score: take(owners[number], score))
@@ -258,7 +244,7 @@ class SteeredHF(Steered, HFLM):
         """Another batch size, if this is the control `identity`."""
         before = self.batch_size_per_gpu
         try:
-            if self.plan.regroups:
+            if any(one.regrouped for one in self._interventions):
                 self.batch_size_per_gpu = 4 if before == "auto" else before // 2 if before > 1 else 2
             yield
         finally:
@@ -306,7 +292,7 @@ class SteeredHF(Steered, HFLM):
         return [report_one(doses.get(one.fingerprint, {}), one) for one in self._interventions]
 
     def _application(self) -> dict[str, Any] | None:
-        return self._rows.application.report() if self.plan.steers else None
+        return self._rows.application.report() if self._steers else None
 
     def _dtype(self) -> str:
         return str(self.model.dtype).removeprefix("torch.")

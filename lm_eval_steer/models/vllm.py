@@ -31,8 +31,9 @@ from lm_eval_steer.engines.vllm.rows import Finished, RowRunner, VllmRow  # noqa
 from lm_eval_steer.engines.vllm.start import auto_dtype, is_hybrid, model_settings, starting, take_engines  # noqa: E402
 from lm_eval_steer.engines.vllm.states import compare_states  # noqa: E402
 from lm_eval_steer.engines.vllm.worker import pack  # noqa: E402
+from lm_eval_steer.interventions.intervention import Intervention  # noqa: E402
 from lm_eval_steer.interventions.plan import SteeringPlan  # noqa: E402
-from lm_eval_steer.models.base import Steered, collect, gather, take_plan  # noqa: E402
+from lm_eval_steer.models.base import Arm, Steered, collect, gather, take_plan  # noqa: E402
 from lm_eval_steer.models.batches import bounded, chosen_batch_size  # noqa: E402
 from lm_eval_steer.models.chat import Messages  # noqa: E402
 from lm_eval_steer.models.checkpoint import checkpoint_digest  # noqa: E402
@@ -122,19 +123,20 @@ class SteeredVLLM(Steered, VLLM):
             self.model = Together(self._rows)
         self.steer(plan)
 
-    def steer(self, plan: SteeringPlan) -> None:
-        """Go on under another plan, with the model that is loaded.
+    def _shape(self, blocks: str | None) -> tuple[int, int]:
+        return self._depth, self._width
+
+    def _load(self, arms: list[Arm], interventions: tuple[Intervention, ...]) -> None:
+        """As `Steered._load`.
 
         Raises:
-            SteeringError: where the plan does not fit the model, or steering does not act as it should.
+            SteeringError: where steering does not act as it should, too.
         """
-        if plan.samples:
+        if any(one.sample is not None for one in interventions):
             self._refuse_to_draw()
-        child = plan.fit(self._depth, self._width)
+        plan, child = arms[0].plan, arms[0].child
         directions = child.directions if child else {}
         strengths = plan.strengths(self._depth, list(directions))
-        plan.refuse_overflow(child, strengths, self._dtype())
-        adopt = self._prepare(plan, child.report if child else None)
         with self._rows.or_as_before():
             if directions and plan.steers:
                 settings = pack(
@@ -155,7 +157,6 @@ class SteeredVLLM(Steered, VLLM):
                     self._compare(text, states)
             else:
                 self._rows.unload()
-        adopt()
 
     def _compare(self, text: list[int], states: dict[int, np.ndarray]) -> None:
         """Hold blocks' states against those in transformers, once for a model."""
@@ -238,9 +239,10 @@ class SteeredVLLM(Steered, VLLM):
                     tokens, max_gen_toks=new_tokens, max_model_len=self.max_length, side=side, verbose=True
                 )
             prompt, new_tokens = prompts[one.item]
-            if self.plan.variants[one.variant].sample is not None:
-                arguments["temperature"] = self.plan.temperature
-            if arguments.get("temperature") and not self.plan.is_plain:
+            intervention = self._interventions[one.variant]
+            if intervention.sample is not None:
+                arguments["temperature"] = intervention.temperature
+            if arguments.get("temperature") and not self._is_plain:
                 self._refuse_to_draw()
                 arguments["seed"] = one.seed
             # Of a text with thoughts only the end of the whole is looked for: stop strings may occur in the thoughts.
@@ -254,7 +256,7 @@ class SteeredVLLM(Steered, VLLM):
             finish(place, Written(text, len(output.tokens), output.logprob, output.stop))
 
         order = list(range(len(rows)))
-        if self.plan.is_plain:  # as VLLM orders them, so that its batches and texts are the same
+        if self._is_plain:  # as VLLM orders them, so that its batches and texts are the same
             order.sort(key=lambda place: (-len(rows[place].tokens), requests[asked[place].item].args[0]))
         for batch in self._batches([0] * len(rows)):
             places = [order[number] for number in batch]
@@ -265,7 +267,7 @@ class SteeredVLLM(Steered, VLLM):
 
         So both engines give one text: vLLM's own keeps special tokens, and leaves out a character that is cut off.
         """
-        if self.plan.is_plain:
+        if self._is_plain:
             return output.text
         tokens = output.tokens
         if self.think_end_token:  # special tokens say where thoughts and answer end, and are then left out
@@ -316,11 +318,11 @@ class SteeredVLLM(Steered, VLLM):
     def _score(self, rows: Sequence[VllmRow], finish: Callable[[int, tuple[float, bool]], None]) -> None:
         """Score rows in batches; where nothing is steered, in VLLM's order and without the cache, as it does."""
         order = list(range(len(rows)))
-        if self.plan.is_plain:
+        if self._is_plain:
             order.sort(key=lambda place: (-len(rows[place].tokens), rows[place].tokens))
         for batch in self._batches([len(rows[place].tokens) for place in order]):
             places = [order[number] for number in batch]
-            self._rows.score([rows[place] for place in places], _placed(places, finish), cached=not self.plan.is_plain)
+            self._rows.score([rows[place] for place in places], _placed(places, finish), cached=not self._is_plain)
 
     @property
     def _longest(self) -> int:
@@ -335,7 +337,7 @@ class SteeredVLLM(Steered, VLLM):
         """VLLM's scoring of windows of a text, under the steering."""
         for _, _, continuation in requests:
             self._refuse_unscorable(continuation)
-        if not self.plan.steers:
+        if not self._steers:
             return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm)
         rows = [self._scored(context, continuation, 0) for _, context, continuation in requests]
         return collect(len(rows), lambda take: self._score(rows, take))
@@ -361,7 +363,7 @@ class SteeredVLLM(Steered, VLLM):
     def _identity(self) -> Iterator[None]:
         before: Any = vars(self)["batch_size"]
         try:
-            if self.plan.regroups:
+            if any(one.regrouped for one in self._interventions):
                 self.batch_size = 4
             yield
         finally:
@@ -376,9 +378,9 @@ class SteeredVLLM(Steered, VLLM):
             lengths: how many positions of each row log-probabilities are asked of.
         """
         most = None
-        if self.plan.regroups:
+        if any(one.regrouped for one in self._interventions):
             most = 4
-        elif self.plan.is_plain and self.batch_size != "auto":
+        elif self._is_plain and self.batch_size != "auto":
             most = int(self.batch_size)
         return bounded(lengths, self._bytes, SCORED, most)
 

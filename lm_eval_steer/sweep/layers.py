@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from lm_eval_steer.axis.record import settings_of
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.passes import Pass
@@ -32,21 +31,16 @@ def search_layers(
     Returns:
         the entry of sweep.json: the profile that was found, its score, and every step.
     """
-    assert args.per_layer is not None and plan.record is not None  # noqa: PT018
-    record = plan.record
+    assert args.per_layer is not None
     steps = 0
 
     def evaluate(profiles: list[Profile]) -> list[float]:
         nonlocal steps
         steps += 1
         done = run(plan.with_changes(profiles=tuple(profiles)), f" per-layer {steps}")
-        contents = settings_of(record)
-        scores = {
-            tuple(contents[settings]["steering"]["alpha_per_layer"]): done.scorer.value(one).value
-            for settings, one in done.scorer.variants.items()
-        }
+        scores = [done.scorer.value(done.scorer.variants[sha]).value for sha in done.settings]
         # An infinite score chooses nothing, as among the strengths of the set.
-        return [scores[profile] if math.isfinite(scores[profile]) else math.nan for profile in profiles]
+        return [score if math.isfinite(score) else math.nan for score in scores]
 
     blocks = transfer["child_blocks"]
     found = search_profile(

@@ -21,10 +21,12 @@ class Pass:
 
     Attributes:
         scorer: the responses and their scores.
+        settings: digest of each variant's settings, in their order.
         log: JSON-ready: strengths, seconds, new responses, doses and application; all of it volatile.
     """
 
     scorer: Scorer
+    settings: list[str]
     log: dict[str, Any]
 
     def of(self, *alphas: float) -> list[Answers]:
@@ -54,7 +56,7 @@ def run_pass(lm: Any, plan: SteeringPlan, requests: Requests, title: str, consol
         "doses": {} if plan.profiles else {name: found for name, found in doses.items() if name in board.measured},
         "application": steering.get("application"),
     }
-    return Pass(scorer, log)
+    return Pass(scorer, steering["settings"], log)
 
 
 def add_logs(before: Mapping[str, Any] | None, log: Mapping[str, Any]) -> dict[str, Any]:

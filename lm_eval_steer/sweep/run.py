@@ -251,7 +251,7 @@ class _Sweep:
         done = run_pass(self.lm, plan, requests, name, self.console)
         found["passes"][name] = add_logs(found["passes"].get(name), done.log)
         self._save()
-        return Pass(done.scorer, found["passes"][name])
+        return Pass(done.scorer, done.settings, found["passes"][name])
 
     def _arm(self, found: dict[str, Any], test: Requests, arm: Arm, done: Pass) -> None:
         """Write an arm where that is not done, and enter it into the state."""

@@ -118,7 +118,7 @@ def scan(path: Path) -> Iterator[tuple[int, int, Line | Settings]]:
             except OtherVersion as error:
                 raise SteeringError(
                     f"{path}, line {number} is of version {error}, but this lm_eval_steer reads version {VERSION}: "
-                    "update it, or name another record"
+                    "name another record, or use the lm_eval_steer that wrote this one"
                 ) from None
             except BROKEN as error:
                 raise SteeringError(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-VERSION = 1
+VERSION = 2
 VOLATILE = ("time", "seconds")
 """The fields that differ between two runs that are otherwise the same."""
 
