@@ -9,11 +9,14 @@ import sys
 from typing import Any
 
 import pytest
+from torch import Tensor
 
+import models
 from conftest import ROOT, make_vector
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.argument import table
 from lm_eval_steer.interventions.arguments import APART, ARGUMENT_NAMES, ARGUMENTS, OPTIONS
+from lm_eval_steer.interventions.operators import OPERATORS, Operator
 from lm_eval_steer.interventions.plan import SteeringPlan
 
 
@@ -60,6 +63,7 @@ exec(compile(source, place, "exec"), arguments.__dict__)
 from lm_eval_steer.compare import runs, rows
 from lm_eval_steer.interventions.argument import table
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.operators import OPERATORS, Operator
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.base import take_plan
 from lm_eval_steer.sweep.args import SweepArgs
@@ -129,6 +133,30 @@ def test_an_operator_and_a_spelling_that_contradict_each_other(operator: str, no
     with pytest.raises(SteeringError) as caught:
         SteeringPlan.build(alpha=0, operator=operator, normalize=normalize)
     assert str(caught.value) == f"normalize={normalize} and operator={operator} contradict each other: give one of them"
+
+
+def set_to(hidden: Tensor, strength: Tensor, direction: Tensor) -> Tensor:
+    """h' = α·v, whatever h is."""
+    return strength * direction
+
+
+def test_an_operator_that_is_added_is_named_as_ours_and_may_act_at_strength_0() -> None:
+    OPERATORS.add("set", Operator(set_to, acts=lambda strength: True, is_shift=False))
+    try:
+        plan = SteeringPlan.build(vectors=make_vector(), alpha=0, operator="set")
+        assert plan.steers
+        (found,) = plan.interventions(models.DEPTH, plan.fit(models.DEPTH, models.WIDTH))
+        assert [(edit.block, edit.operator, edit.strength) for edit in found.edits] == [
+            (block, "set", 0.0) for block in range(models.DEPTH)
+        ]
+        for control in ("identity", "self-consistency"):
+            plan = SteeringPlan.build(vectors=make_vector(), alpha=0, operator="set", control=control)
+            assert not plan.steers
+            assert not any(one.acts for one in plan.interventions(3, plan.fit(3, models.WIDTH)))
+        with pytest.raises(SteeringError, match="needs vectors"):
+            SteeringPlan.build(alpha=0, operator="set")
+    finally:
+        OPERATORS.remove("set")
 
 
 def test_operators_and_layer_maps_are_names_of_their_tables() -> None:

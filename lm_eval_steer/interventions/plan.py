@@ -17,8 +17,9 @@ from lm_eval_steer.interventions.alphas import alpha_name, read_strengths
 from lm_eval_steer.interventions.argument import Argument, declare
 from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES, ARGUMENTS, Arguments
 from lm_eval_steer.interventions.child import ChildVector, transfer
-from lm_eval_steer.interventions.controls import read_control
+from lm_eval_steer.interventions.controls import Control, read_control
 from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
+from lm_eval_steer.interventions.operators import OPERATORS
 from lm_eval_steer.interventions.profiles import read_profile
 from lm_eval_steer.text import quoted, span
 from lm_eval_steer.vectors.catalog import find_vector
@@ -101,7 +102,7 @@ class SteeringPlan(Arguments):
                 f"vote=none with {len(alphas)} strengths leaves no single response per request: give one alpha, or "
                 "vote=mode"
             )
-        if held["vector"] is None and any(alphas) and (control is None or control.steers):
+        if held["vector"] is None and _steers(control, held["operator"], alphas):
             raise SteeringError(
                 f"alpha={alpha_name(alphas[-1])} needs vectors: name a steering vector file, as in "
                 "vectors=phi4_gsm8k.safetensors"
@@ -128,8 +129,8 @@ class SteeringPlan(Arguments):
 
     @property
     def steers(self) -> bool:
-        """Whether any variant shifts a block output."""
-        return any(self.alphas) and not self.samples
+        """Whether any variant changes a block output."""
+        return _steers(self.control, self.operator, self.alphas)
 
     @property
     def is_plain(self) -> bool:
@@ -191,7 +192,7 @@ class SteeringPlan(Arguments):
             rows.append([variant.alpha * profile[block] for block in steered])
         with np.errstate(over="ignore"):  # to infinity, which `refuse_overflow` tells of
             table = np.asarray(rows, dtype=np.float32).reshape(len(rows), len(steered))
-        if self.steers and not table.any():
+        if self.steers and not any(map(OPERATORS[self.operator].acts, table.ravel().tolist())):
             if self.alpha_per_layer is None:
                 raise SteeringError(f"{self._strongest} is 0 in float32: use a larger strength, such as 0.04")
             raise SteeringError(
@@ -210,7 +211,7 @@ class SteeringPlan(Arguments):
         Raises:
             SteeringError: as `strengths`.
         """
-        directions = child.directions if child else {}
+        directions = child.directions if child and self.steers else {}
         return tuple(
             intervene(
                 (
@@ -282,6 +283,11 @@ class SteeringPlan(Arguments):
 
     def _settings(self, arguments: Iterable[Argument]) -> dict[str, Any]:
         return {one.setting: one.show(getattr(self, one.attribute)) for one in arguments if one.setting is not None}
+
+
+def _steers(control: Control | None, operator: str, alphas: Iterable[float]) -> bool:
+    """Whether any of some strengths does anything; 0 does under operators that act there."""
+    return (control is None or control.steers) and any(map(OPERATORS[operator].acts, alphas))
 
 
 def _read_operator(given: Mapping[str, Any], operator: str, normalize: bool) -> str:
