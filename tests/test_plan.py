@@ -134,8 +134,7 @@ def said_of(**arguments: Any) -> str | None:
     """The sentence that refuses a plan of a child in float32; None where there is none."""
     try:
         plan = SteeringPlan.build(**arguments)
-        child = plan.fit(3, 32)
-        plan.refuse_overflow(child, plan.strengths(3, list(child.directions) if child else []), "float32")
+        plan.refuse_overflow(plan.interventions(3, plan.fit(3, 32)), "float32")
     except SteeringError as error:
         return str(error)
     assert json.loads(json.dumps(plan.settings(), allow_nan=False))
@@ -172,14 +171,13 @@ def test_a_shift_beyond_the_dtype_is_refused_and_one_beyond_its_norms_is_told(
     vector = make_vector()
     vector.directions[:] = np.float32([0.5] * 4 + [0.0] * 28)
     plan = build(vectors=vector, alpha=alpha)
-    child = plan.fit(3, 32)
-    strengths = plan.strengths(3, [0, 1, 2])
+    found = plan.interventions(3, plan.fit(3, 32))
     if told and told != "warned":
         with pytest.raises(SteeringError) as caught:
-            plan.refuse_overflow(child, strengths, dtype)
+            plan.refuse_overflow(found, dtype)
         assert str(caught.value) == f"{told}: use a smaller strength, such as 0.04"
     else:
-        plan.refuse_overflow(child, strengths, dtype)
+        plan.refuse_overflow(found, dtype)
     warned = [text for text in caplog.messages if "whose square no float32 holds" in text]
     assert len(warned) == (told == "warned")
 

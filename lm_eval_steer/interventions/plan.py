@@ -191,15 +191,7 @@ class SteeringPlan(Arguments):
             profile = variant.profile or common or (1.0,) * blocks
             rows.append([variant.alpha * profile[block] for block in steered])
         with np.errstate(over="ignore"):  # to infinity, which `refuse_overflow` tells of
-            table = np.asarray(rows, dtype=np.float32).reshape(len(rows), len(steered))
-        if self.steers and not any(map(OPERATORS[self.operator].acts, table.ravel().tolist())):
-            if self.alpha_per_layer is None:
-                raise SteeringError(f"{self._strongest} is 0 in float32: use a larger strength, such as 0.04")
-            raise SteeringError(
-                f"alpha_per_layer={quoted(self.alpha_per_layer)} is 0 in every steered block ({span(steered)}): raise "
-                "it there, or change layers"
-            )
-        return table
+            return np.asarray(rows, dtype=np.float32).reshape(len(rows), len(steered))
 
     def interventions(self, blocks: int, child: ChildVector | None) -> tuple[Intervention, ...]:
         """What each variant does to a child, in their order.
@@ -209,14 +201,15 @@ class SteeringPlan(Arguments):
             child: the vector, or its control, in the child's space (`fit`); None where there is none.
 
         Raises:
-            SteeringError: as `strengths`.
+            SteeringError: where nothing would be done, though a strength is given.
         """
         directions = child.directions if child and self.steers else {}
-        return tuple(
+        common = (1.0,) * blocks if self.alpha_per_layer is None else read_profile(self.alpha_per_layer, blocks)
+        found = tuple(
             intervene(
                 (
-                    Edit(block, self.operator, direction, float(strength))
-                    for (block, direction), strength in zip(directions.items(), row, strict=True)
+                    Edit(block, self.operator, direction, variant.alpha * (variant.profile or common)[block])
+                    for block, direction in directions.items()
                 ),
                 unit="dose" if self.dose else "length",
                 tokens=self.tokens,
@@ -224,26 +217,30 @@ class SteeringPlan(Arguments):
                 temperature=self.temperature,
                 regrouped=self.regroups,
             )
-            for variant, row in zip(self.variants, self.strengths(blocks, list(directions)), strict=True)
+            for variant in self.variants
         )
+        if self.steers and not any(one.acts for one in found):
+            if self.alpha_per_layer is None:
+                raise SteeringError(f"{self._strongest} is 0 in float32: use a larger strength, such as 0.04")
+            raise SteeringError(
+                f"alpha_per_layer={quoted(self.alpha_per_layer)} is 0 in every steered block "
+                f"({span(list(directions))}): raise it there, or change layers"
+            )
+        return found
 
-    def refuse_overflow(self, child: ChildVector | None, strengths: np.ndarray, dtype: str) -> None:
+    def refuse_overflow(self, interventions: Iterable[Intervention], dtype: str) -> None:
         """Refuse strengths whose shifts are no numbers in the model's dtype, and warn of those whose squares are none.
 
         Args:
-            child: what is added.
-            strengths: of each variant in each steered block [variants, steered blocks].
+            interventions: of this plan.
             dtype: of the model, as in `float32`.
 
         Raises:
             SteeringError: with the largest strength and the largest number.
         """
-        if child is None or not self.steers or not strengths.size:
-            return
-        largest = np.array([np.abs(direction).max() for direction in child.directions.values()])
-        with np.errstate(over="ignore", invalid="ignore"):
-            reach = np.abs(strengths).astype(np.float64)
-            most = float(np.max(reach if self.dose else reach * largest))
+        edits = [edit for one in interventions for edit in one.edits]
+        shifts = [abs(one.strength) * (1.0 if self.dose else float(np.abs(one.direction).max())) for one in edits]
+        most = max(shifts, default=0.0)
         name = self._strongest
         if self.alpha_per_layer is not None:
             name += f" with alpha_per_layer={quoted(self.alpha_per_layer)}"

@@ -104,9 +104,9 @@ class Steered(Prompts):
         arms = []
         for one in plans:
             child = one.fit(blocks, width)
-            steered = list(child.directions) if child else []
-            one.refuse_overflow(child, one.strengths(blocks, steered), self._dtype())
-            arms.append(Arm(one, child, one.interventions(blocks, child)))
+            found = one.interventions(blocks, child)
+            one.refuse_overflow(found, self._dtype())
+            arms.append(Arm(one, child, found))
         adopt = self._prepare(arms)
         self._load(arms, tuple(dict.fromkeys(one for arm in arms for one in arm.interventions)))
         adopt()

@@ -63,9 +63,8 @@ def steer(model: nn.Module, vectors: str | Path | SteeringVector, **arguments: A
         )
     blocks = len(find_blocks(model, plan.blocks))
     child = plan.fit(blocks, hidden_size(model))
-    steered = list(child.directions) if child else []
-    plan.refuse_overflow(child, plan.strengths(blocks, steered), str(base_model(model).dtype).removeprefix("torch."))
-    (intervention,) = plan.interventions(blocks, child)
+    (intervention,) = found = plan.interventions(blocks, child)
+    plan.refuse_overflow(found, str(base_model(model).dtype).removeprefix("torch."))
     if not intervention.acts:
         yield intervention
         return
