@@ -205,7 +205,7 @@ def main() -> None:
         if args.engine == "steered-vllm":
             lm._rows.unload()
         else:
-            lm._rows.load([NOTHING])
+            lm.engine.load([NOTHING])
 
     run(0.5)  # warms up
     for size in map(int, args.sizes.split(",")):

@@ -25,9 +25,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from lm_eval_steer.engines.hf.choices import ScoredRow
-from lm_eval_steer.engines.hf.decode import Generated
-from lm_eval_steer.engines.hf.rows import Row
+from lm_eval_steer.engines.protocol import Generation, Job
 from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
@@ -152,21 +150,22 @@ def differences(model: PreTrainedModel, tokens: str, record: str) -> tuple[int, 
     child = lm.plan.fit(models.DEPTH, models.WIDTH)
     assert child is not None
     oracles = [Reference(model, one) for one in lm.plan.interventions(models.DEPTH, child)]
-    engine: Any = lm._rows
-    rows = [Row(prompt, strength) for prompt, strength in product(PROMPTS, (0, 1))]
-    texts: dict[int, Generated] = {}
-    engine.generate(rows, [], NEW_TOKENS, {"do_sample": False}, 4, texts.__setitem__)
+    engine: Any = lm.engine
+    engine.batch_size = 4
+    generation = Generation((), NEW_TOKENS, {"do_sample": False})
+    jobs = [Job(None, number, prompt, generation) for prompt, number in product(PROMPTS, (0, 1))]
     ends = [lm.eot_token_id]
     wrong = sum(
-        not oracles[row.intervention].generate(row.prompt, NEW_TOKENS, ends).agrees(texts[i].tokens)
-        for i, row in enumerate(rows)
+        not oracles[done.job.intervention].generate(done.job.prompt, NEW_TOKENS, ends).agrees(done.tokens)
+        for done in engine.run(jobs)
     )
-    scored = [ScoredRow(*asked) for asked in product(PROMPTS, CONTINUATIONS, (0, 1))]
-    scores: dict[int, tuple[float, bool]] = {}
-    engine.score(scored, 4, scores.__setitem__)
+    scored = [
+        Job(None, number, pairs=((prompt, continuation),))
+        for prompt, continuation, number in product(PROMPTS, CONTINUATIONS, (0, 1))
+    ]
     off = max(
-        abs(oracles[row.intervention].score(row.context, row.continuation)[0] - scores[i][0])
-        for i, row in enumerate(scored)
+        abs(oracles[done.job.intervention].score(*done.job.pairs[0])[0] - done.scores[0][0])
+        for done in engine.run(scored)
     )
     return wrong, off, " ".join(engine._told)
 

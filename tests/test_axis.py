@@ -22,9 +22,8 @@ from conftest import make_vector
 from lm_eval_steer.axis.axis import Axis
 from lm_eval_steer.axis.jobs import Asked, Written
 from lm_eval_steer.axis.record import Record, read_lines
-from lm_eval_steer.engines.hf import rows
 from lm_eval_steer.engines.hf.blocks import find_blocks
-from lm_eval_steer.engines.hf.rows import Row, ScoredRow
+from lm_eval_steer.engines.protocol import Done, Generation, Job
 from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.controls import read_control
@@ -70,7 +69,7 @@ def a_set(tmp_path: Path, **arguments: Any) -> SteeredHF:
 
 def without_engine(lm: SteeredHF) -> None:
     """Let nothing be run any more."""
-    lm._rows.generate = lm._rows.score = None  # type: ignore[assignment,method-assign]
+    lm.engine.run = None  # type: ignore[assignment,method-assign]
 
 
 def by_alpha(tmp_path: Path) -> dict[float, list[str | None]]:
@@ -311,11 +310,11 @@ def test_weights_are_the_mean_token_probabilities(tmp_path: Path) -> None:
 def test_the_log_probability_is_that_of_the_model() -> None:
     """A response scored as a continuation, under steering, has the log-probability that its generation recorded."""
     lm = make(vectors=make_vector(), alpha=1.5)
-    prompt, found = lm.tok_encode("Q: 1"), []
-    lm._rows.generate([Row(prompt, 0)], [], 12, {"do_sample": False}, 4, lambda row, one: found.append(one) or [])
-    assert (len(found[0].tokens), found[0].stop) == (12, "length")
-    lm._rows.score([ScoredRow(prompt, found[0].tokens, 0)], 4, lambda row, score: found.append(score))
-    assert found[1] == (pytest.approx(found[0].logprob, abs=1e-3), True)
+    prompt = lm.tok_encode("Q: 1")
+    (text,) = lm.engine.run([Job(0, 0, prompt, Generation((), 12, {"do_sample": False}))])
+    assert (len(text.tokens), text.stop) == (12, "length")
+    (scored,) = lm.engine.run([Job(0, 0, pairs=((prompt, text.tokens),))])
+    assert scored.scores == [(pytest.approx(text.logprob, abs=1e-3), True)]
 
 
 # An engine that says what it is told
@@ -467,8 +466,9 @@ def rolling(text: str = "abcd" * 9) -> list[Instance]:
 def test_positions_that_nobody_asked_to_steer_end_the_run(run: Any) -> None:
     lm = make(vectors=make_vector(), alpha=1.5)
     run(lm)
-    with lm._rows._steerer.attached():  # as by a hook that runs twice, somewhere in a model
-        lm._rows._steerer.next_pass([0], torch.ones(1, 3, dtype=torch.bool))
+    steerer = lm.engine._loaded.steerer
+    with steerer.attached():  # as by a hook that runs twice, somewhere in a model
+        steerer.next_pass([0], torch.ones(1, 3, dtype=torch.bool))
         lm.model(torch.tensor([[1, 2, 3]]))
     with pytest.raises(
         SteeringError, match=r"^block 0 was steered at \d+ positions, where prompts and responses imply "
@@ -600,7 +600,7 @@ def test_alpha_per_layer_multiplies_alpha(profile: Any, multipliers: list[float]
     scaled = vector.directions * np.array(multipliers, dtype=np.float32)[:, None]
     lm = make(vectors=vector, alpha=2.0, alpha_per_layer=profile)
     by_hand = make(vectors=vector, alpha=2.0)
-    by_hand._rows.load([steering(scaled, 2.0)])
+    by_hand.engine.load([steering(scaled, 2.0)])
     assert lm.generate_until(requests()) == by_hand.generate_until(requests())
 
 
@@ -660,13 +660,13 @@ def test_a_continuation_that_the_model_cannot_score_is_one_sentence(family: str,
 
 def test_scores_that_do_not_come_back_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = make(vectors=make_vector(), alpha=1.5)
-    monkeypatch.setattr(lm._rows, "score", lambda rows, size, finish: finish(0, (-1.0, True)))
+    monkeypatch.setattr(lm.engine, "_score", lambda jobs: iter([Done(jobs[0], scores=[(-1.0, True)])]))
     for text, count in (("abc", 1), ("x" * 3000, 2)):
         rolling = Instance("loglikelihood_rolling", {}, (text,), 0)
         if count == 1:
             assert lm.loglikelihood_rolling([rolling]) == [-1.0]
         else:
-            with pytest.raises(SteeringError, match=r"^of 2 rows that the engine was given to score it brought 1 back"):
+            with pytest.raises(SteeringError, match=r"^of 2 jobs that the engine was given it brought 1 back"):
                 lm.loglikelihood_rolling([rolling])
 
 
@@ -749,15 +749,19 @@ def test_a_context_that_is_a_kept_beginning_is_scored_as_alone() -> None:
             assert (score, greedy) == (pytest.approx(wanted, abs=1e-4), best)
 
 
+def count_caches(lm: SteeredHF) -> int:
+    return len(lm.engine._beginnings.prefixes._caches)
+
+
 def test_old_beginnings_are_dropped_before_memory_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = make(vectors=make_vector(), alpha=1.5, batch_size="auto", max_batch_size=4)
     kept: list[int] = []
-    monkeypatch.setattr(rows, "rows_that_fit", lambda *_, **__: kept.append(len(lm._rows._prefixes._caches)) or 4)
+    monkeypatch.setattr(lm.engine.traits, "rows_that_fit", lambda *_, **__: kept.append(count_caches(lm)) or 4)
     for shared in ("A long beginning of one task. ", "Another one, of the next task. "):
         lm.generate_until(requests([shared + text for text in CONTEXTS]))
         lm.loglikelihood([Instance("loglikelihood", {}, (shared.upper() + end, " a"), 0) for end in "bc"])
     assert kept == [0] * 4
-    assert len(lm._rows._prefixes._caches) == 1
+    assert count_caches(lm) == 1
 
 
 def test_kept_beginnings_are_let_go_where_memory_is_short() -> None:
@@ -767,11 +771,11 @@ def test_kept_beginnings_are_let_go_where_memory_is_short() -> None:
     raised: list[int] = []
 
     def lack_once(*_: Any) -> None:
-        raised.append(len(lm._rows._prefixes._caches))
+        raised.append(count_caches(lm))
         if len(raised) == 1:
             raise torch.OutOfMemoryError
 
-    lm.model.model.register_forward_pre_hook(lambda *_: kept.append(len(lm._rows._prefixes._caches)))
+    lm.model.model.register_forward_pre_hook(lambda *_: kept.append(count_caches(lm)))
     lm.model.register_forward_pre_hook(lack_once)
     kept: list[int] = []
     assert lm.generate_until(asked) == make(vectors=make_vector(), alpha=1.5).generate_until(asked)
@@ -817,13 +821,13 @@ def test_a_set_on_a_real_model_equals_the_oracle(real: dict[str, Any], tmp_path:
     """Rows of one batch, with a shared beginning, against one strength and prompt at a time without a cache."""
     lm = SteeredHF(**real, alpha=[0, 0.5, 2.0], record=str(tmp_path / "record"), batch_size=16)
     prompts = [lm.tok_encode("Solve these problems, one at a time, and say how.\n" + text) for text in CONTEXTS[:2]]
-    rows = [Row(prompt, strength) for prompt in prompts for strength in range(3)]
-    found: dict[int, list[int]] = {}
-    lm._rows.generate(rows, [], 4, {"do_sample": False}, 16, lambda row, one: found.update({row: one.tokens}) or [])
-    for number, row in enumerate(rows):
-        one = steering(lm.plan.vector.directions, lm.plan.alphas[row.intervention])  # type: ignore[union-attr]
-        expected = Reference(lm.model, one).generate(row.prompt, 4, [lm.eot_token_id])
-        assert expected.agrees(found[number])
+    generation = Generation((), 4, {"do_sample": False})
+    jobs = [Job(None, number, prompt, generation) for prompt in prompts for number in range(3)]
+    lm.engine.batch_size = 16
+    for done in lm.engine.run(jobs):
+        one = steering(lm.plan.vector.directions, lm.plan.alphas[done.job.intervention])  # type: ignore[union-attr]
+        expected = Reference(lm.model, one).generate(done.job.prompt, 4, [lm.eot_token_id])
+        assert expected.agrees(done.tokens)
     asked = requests(CONTEXTS[:3], max_gen_toks=8)
     lm.generate_until(asked)
     info = lm.get_model_info()["steering"]

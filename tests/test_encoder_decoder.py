@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from lm_eval.models.huggingface import HFLM
 
 import models
 from conftest import make_vector
-from lm_eval_steer.engines.hf.rows import Row
+from lm_eval_steer.engines.protocol import Generation, Job
 from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.models.hf import SteeredHF
 from steerings import steering
@@ -40,20 +39,18 @@ def test_texts_and_scores_equal_the_oracle(family: str, tokens: str, tmp_path: P
     lm = make(family=family, vectors=make_vector(), alpha=[0.5, -2.0], tokens=tokens, vote_answer=KEY,
               record=str(tmp_path / "record"))  # fmt: skip
     prompts = [lm._encode(text, lm.max_length) for text in CONTEXTS]
-    rows = [Row(prompt, strength) for prompt in prompts for strength in range(2)]
-    found: dict[int, Any] = {}
-    lm._rows.generate(rows, [], 12, {"do_sample": False}, None, found.__setitem__)
+    generation = Generation((), 12, {"do_sample": False})
     changed = 0
-    for number, row in enumerate(rows):
-        reference = oracle(lm, lm.plan.alphas[row.intervention])
-        assert reference.generate(row.prompt, 12, [lm.eot_token_id]).agrees(found[number].tokens)
-        score = reference.score(row.prompt, found[number].tokens)[0]
-        assert found[number].logprob == pytest.approx(score, abs=1e-3)
-        changed += oracle(lm, 0.0).generate(row.prompt, 12, [lm.eot_token_id]).tokens != found[number].tokens
+    for done in lm.engine.run([Job(None, number, prompt, generation) for prompt in prompts for number in range(2)]):
+        prompt, reference = done.job.prompt, oracle(lm, lm.plan.alphas[done.job.intervention])
+        assert reference.generate(prompt, 12, [lm.eot_token_id]).agrees(done.tokens)
+        assert done.logprob == pytest.approx(reference.score(prompt, done.tokens)[0], abs=1e-3)
+        changed += oracle(lm, 0.0).generate(prompt, 12, [lm.eot_token_id]).tokens != done.tokens
     assert changed, "no text was changed by any strength"
-    application = lm._rows.application.report()
-    assert application["steered"] == application["implied"]
-    assert all(count > 0 for count in application["steered"].values())
+    measured = lm.engine.measured()
+    assert measured.steered == measured.implied
+    assert all(count > 0 for count in measured.steered.values())
+    assert not measured.not_compared
 
     one = make(family=family, vectors=make_vector(), alpha=1.5, tokens=tokens)
     reference = oracle(one, 1.5)
@@ -61,8 +58,8 @@ def test_texts_and_scores_equal_the_oracle(family: str, tokens: str, tmp_path: P
         expected = reference.score(*one._encode_choice(*request.args))
         assert score == pytest.approx(expected[0], abs=1e-3)
         assert greedy == expected[1]
-    application = one._rows.application.report()
-    assert application["steered"] == application["implied"]
+    measured = one.engine.measured()
+    assert measured.steered == measured.implied
 
 
 @pytest.mark.parametrize("family", FAMILIES)

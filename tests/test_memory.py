@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 
 import models
 from lm_eval_steer.engines.hf import memory
+from lm_eval_steer.engines.hf.child import Child
+from lm_eval_steer.engines.hf.traits import Traits
 
 
-def make_lm(limit: int = 64) -> Any:
-    model = models.make_model("llama")
-    return SimpleNamespace(model=model, device=torch.device("cpu"), max_batch_size=limit)
+def make_traits(limit: int = 64) -> Traits:
+    return Traits(Child(models.make_model("llama"), None, torch.device("cpu"), 2048, max_rows=limit))
 
 
 def test_a_position_takes_its_keys_and_values() -> None:
-    lm = make_lm()
-    config = lm.model.config
+    traits = make_traits()
+    config = traits.child.model.config
     heads, width = config.num_key_value_heads, config.hidden_size // config.num_attention_heads
-    assert memory.bytes_per_position(lm) == 2 * config.num_hidden_layers * heads * width * 4
+    assert traits.bytes_per_position == 2 * config.num_hidden_layers * heads * width * 4
 
 
 def test_a_model_that_keeps_other_state_has_no_such_bytes() -> None:
-    lm = make_lm()
-    lm.model.config.layer_types = ["linear_attention"] * lm.model.config.num_hidden_layers
-    assert memory.bytes_per_position(lm) == 0
-    assert memory.rows_that_fit(lm, 500, 3) == 64
+    traits = make_traits()
+    config = traits.child.model.config
+    config.layer_types = ["linear_attention"] * config.num_hidden_layers
+    assert traits.bytes_per_position == 0
+    assert traits.rows_that_fit(500, 3) == 64
 
 
 @pytest.mark.parametrize(("rows", "limit", "expected"), [(10, 64, 10), (10, 4, 4), (0.2, 64, 1)])
 def test_rows_that_fit(rows: float, limit: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    lm = make_lm(limit)
-    row = 2 * (500 * memory.bytes_per_position(lm) + 3 * lm.model.config.vocab_size * 4)
+    traits = make_traits(limit)
+    row = 2 * (500 * traits.bytes_per_position + 3 * traits.child.model.config.vocab_size * 4)
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(2.001 * rows * row))
-    assert memory.rows_that_fit(lm, 500, 3) == expected
+    assert traits.rows_that_fit(500, 3) == expected
 
 
 def test_the_limit_of_a_container_counts(tmp_path: Path) -> None:

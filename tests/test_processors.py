@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from transformers.generation import LogitsProcessorList, SynthIDTextWatermarking
 
 import models
 from lm_eval_steer.engines.hf.arguments import prepare
+from lm_eval_steer.engines.hf.child import Child
 from lm_eval_steer.engines.hf.prefix import move_padding
 from lm_eval_steer.engines.hf.processors import RowProcessors, reads_scores_only
 
@@ -49,23 +49,23 @@ def text_of(row: int, new: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def lm() -> Any:
-    return SimpleNamespace(
-        model=models.make_model("llama"), tokenizer=models.make_tokenizer(), device=torch.device("cpu")
-    )
+def child() -> Child:
+    return Child(models.make_model("llama"), models.make_tokenizer(), torch.device("cpu"), 2048)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_see_their_own_tokens_alone(lm: Any, kind: str) -> None:
+def test_rows_see_their_own_tokens_alone(child: Child, kind: str) -> None:
     """Padded behind a shared beginning; after the first step the longest row, which has no padding, is gone."""
 
     def alone(row: int) -> LogitsProcessorList:
-        return prepare(lm, PROMPTS[row], len(PROMPTS[row]) + LIMIT, KINDS[kind]).processors
+        ids = torch.tensor([PROMPTS[row]])
+        told = {"max_length": ids.shape[1] + LIMIT} | KINDS[kind]
+        return prepare(child, ids, torch.ones_like(ids), told).processors
 
     width = max(map(len, PROMPTS))
     ids = torch.tensor([[258] * (width - len(prompt)) + prompt for prompt in PROMPTS])
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in PROMPTS])
-    batch = prepare_batch(lm, ids, mask, KINDS[kind])
+    batch = prepare(child, ids, mask, {"max_length": width + LIMIT} | KINDS[kind]).processors
     ids, mask = move_padding(ids, mask, len(SHARED))
     process = RowProcessors(batch, alone)
     by_hand = [alone(row) for row in range(3)]
@@ -84,15 +84,3 @@ def test_rows_see_their_own_tokens_alone(lm: Any, kind: str) -> None:
             changed |= not torch.equal(got, before)
     assert changed
     assert reads_scores_only(batch) is (kind == "sampling")
-
-
-def prepare_batch(lm: Any, ids: torch.Tensor, mask: torch.Tensor, told: dict[str, Any]) -> LogitsProcessorList:
-    """What `generate` makes for the padded batch."""
-    found = []
-
-    def take(model: Any, input_ids: torch.Tensor, logits_processor: LogitsProcessorList, **rest: Any) -> torch.Tensor:
-        found.append(logits_processor)
-        return input_ids
-
-    lm.model.generate(input_ids=ids, attention_mask=mask, custom_generate=take, max_length=ids.shape[1] + LIMIT, **told)
-    return found[0]

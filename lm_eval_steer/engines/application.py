@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from lm_eval_steer.engines.doses import by_fingerprint
-from lm_eval_steer.engines.hf.hooks import Steerer
-from lm_eval_steer.engines.measured import Measured
+from lm_eval_steer.engines.measured import Measured, Sums
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.intervention import Intervention
+from lm_eval_steer.interventions.tokens import TOKENS
 
 
 class Application:
     """The counts of an engine.
 
     Args:
-        steerer: whose hooks count; None where no intervention steers.
+        interventions: in the order of their numbers.
+        steered: says at how many rows and positions each block was steered so far.
 
     Attributes:
         not_compared: why the counts need not be equal any more, since more was run than prompts and responses say;
             empty as long as they must.
     """
 
-    def __init__(self, steerer: Steerer | None) -> None:
-        self._steerer = steerer
-        self._implied = np.zeros(0 if steerer is None else len(steerer.sites.blocks), dtype=np.int64)
+    def __init__(self, interventions: Sequence[Intervention], steered: Callable[[], Mapping[int, int]]) -> None:
+        self._steered = steered
+        self._rules = [TOKENS[one.tokens] for one in interventions]
+        self._blocks = [one.blocks for one in interventions]
+        self._implied = Counter[int]()
         self.not_compared = ""
 
     def positions(self, number: int, prompt: int, new: int) -> int:
@@ -37,34 +39,37 @@ class Application:
             prompt: tokens of the prompt.
             new: tokens behind it.
         """
-        return 0 if self._steerer is None else self._steerer.sites.rules[number].count(prompt, prompt + new - 1)
+        return self._rules[number].count(prompt, prompt + new - 1)
 
     def imply(self, number: int, positions: int) -> None:
         """Count what a row of an intervention implies."""
-        if self._steerer is not None:
-            self._implied += positions * self._steerer.sites.acts[number].numpy()
+        self._implied.update(dict.fromkeys(self._blocks[number], positions))
 
-    def measured(self) -> Measured:
-        """All that was counted and measured."""
-        if self._steerer is None:
-            return Measured()
-        steered = self._steerer.applied
-        doses = by_fingerprint(self._steerer.doses.sums(), self._steerer.sites.interventions)
-        return Measured(doses, steered, dict(zip(steered, self._implied.tolist(), strict=True)), self.not_compared)
+    def measured(self, doses: Mapping[str, Sums]) -> Measured:
+        """All that was counted, beside what was measured."""
+        steered = dict(self._steered())
+        return Measured(dict(doses), steered, {block: self._implied[block] for block in steered}, self.not_compared)
 
-    def report(self) -> dict[str, Any]:
-        """Rows and positions per steered block.
+    def check(self) -> None:
+        """End the run where other positions were steered than prompts, responses and token rules imply.
 
-        Returns:
-            steered: block -> what its hook counted.
-            implied: block -> what lengths of prompts and responses, and `tokens`, say; None where `not_compared`.
-            not_compared: the reason, only where there is one.
+        Raises:
+            SteeringError: with the first block of another count.
         """
-        assert self._steerer is not None
-        steered = self._steerer.applied
-        if self.not_compared:
-            return uncompared(steered, self.not_compared)
-        return {"steered": steered, "implied": dict(zip(steered, self._implied.tolist(), strict=True))}
+        refuse_difference(report(self.measured({})))
+
+
+def report(measured: Measured) -> dict[str, Any]:
+    """Rows and positions per steered block, as a result file has them.
+
+    Returns:
+        steered: block -> what hooks counted.
+        implied: block -> what lengths of prompts and responses, and `tokens`, say; None where `not_compared`.
+        not_compared: the reason, only where there is one.
+    """
+    if measured.not_compared:
+        return uncompared(measured.steered, measured.not_compared)
+    return {"steered": dict(measured.steered), "implied": dict(measured.implied)}
 
 
 def uncompared(steered: Mapping[int, int], reason: str) -> dict[str, Any]:
@@ -72,12 +77,11 @@ def uncompared(steered: Mapping[int, int], reason: str) -> dict[str, Any]:
     return {"steered": dict(steered), "implied": None, "not_compared": reason}
 
 
-def refuse_difference(report: Mapping[str, Any] | None, record: str | None) -> None:
+def refuse_difference(report: Mapping[str, Any] | None) -> None:
     """End the run where other positions were steered than prompts, responses and `tokens` imply.
 
     Args:
-        report: see `Application.report`; None where nothing is steered.
-        record: folder to which the responses went.
+        report: see `report`; None where nothing is steered.
 
     Raises:
         SteeringError: with the first block of another count.
@@ -86,8 +90,8 @@ def refuse_difference(report: Mapping[str, Any] | None, record: str | None) -> N
         return
     for block, implied in report["implied"].items():
         if report["steered"][block] != implied:
-            held = f", also those in the record {record}: name another one" if record else ""
             raise SteeringError(
                 f"block {block} was steered at {report['steered'][block]} positions, where prompts and responses imply "
-                f"{implied}: the results of this run are void{held}; try another batch_size, and report this model"
+                f"{implied}: the results of this run are void, also those in its record (name another one); try "
+                "another batch_size, and report this model"
             )

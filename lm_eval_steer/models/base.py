@@ -306,7 +306,7 @@ class Steered(Prompts):
             self._interrupted = True
             raise
         if rolling or self._axis.run > before:  # not all came from the record
-            refuse_difference(self._proof(), self.plan.record)
+            refuse_difference(self._proof())
 
     def _proof(self) -> dict[str, Any] | None:
         """Of the steering, as the result file has it (engines/application.py)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import torch
@@ -13,17 +13,17 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 
 from lm_eval_steer.axis.jobs import Asked, Scores, Written
 from lm_eval_steer.axis.record import digest
+from lm_eval_steer.engines.application import report
 from lm_eval_steer.engines.doses import report_one
 from lm_eval_steer.engines.hf.arguments import refuse_several, understand
 from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, hidden_size
-from lm_eval_steer.engines.hf.choices import ScoredRow
-from lm_eval_steer.engines.hf.decode import Generated
+from lm_eval_steer.engines.hf.causal import CausalEngine
+from lm_eval_steer.engines.hf.child import Child
 from lm_eval_steer.engines.hf.encoder_decoder import EncoderDecoderEngine
-from lm_eval_steer.engines.hf.memory import rows_that_fit
-from lm_eval_steer.engines.hf.rows import Row, RowEngine
+from lm_eval_steer.engines.protocol import Done, Generation, Job
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
-from lm_eval_steer.models.base import Arm, Steered, collect, gather, take_plan
+from lm_eval_steer.models.base import Arm, Steered, gather, take_plan
 from lm_eval_steer.models.batches import chosen_batch_size
 from lm_eval_steer.models.chat import Messages
 from lm_eval_steer.models.checkpoint import checkpoint_digest
@@ -52,7 +52,7 @@ class SteeredHF(Steered, HFLM):
 
     batch_size_per_gpu: Any  # HFLM sets it and says no type
     _rolls = False
-    _rows: RowEngine | EncoderDecoderEngine
+    engine: CausalEngine | EncoderDecoderEngine
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         plan = take_plan(kwargs)
@@ -74,14 +74,15 @@ class SteeredHF(Steered, HFLM):
             raise SteeringError("steered-hf does not steer PEFT prompt learning, whose virtual tokens have no request")
         warn_of_slow_dtype(self.model.dtype, self.device)
         self._model_settings = _model_settings(self, kwargs)
-        self._rows = RowEngine(self) if self.backend == "causal" else EncoderDecoderEngine(self)
+        kind = CausalEngine if self.backend == "causal" else EncoderDecoderEngine
+        self.engine = kind(_child(self))
         self.steer(plan)
 
     def _shape(self, blocks: str | None) -> tuple[int, int]:
         return len(find_blocks(self.model, blocks)), hidden_size(self.model)
 
     def _load(self, arms: list[Arm], interventions: tuple[Intervention, ...]) -> None:
-        self._rows.load(interventions, arms[0].plan.blocks)
+        self.engine.load(interventions, arms[0].plan.blocks)
         if self._default_size:  # HFLM's own where nothing is done, so that its results are the same
             self.batch_size_per_gpu = 1 if all(one.is_plain for one in interventions) else "auto"
 
@@ -90,7 +91,7 @@ class SteeredHF(Steered, HFLM):
         if self.device.type != "cpu" or self.backend != "causal":
             return int(super()._detect_batch_size(requests, pos))
         longest = min(self.max_length, len(requests[pos][1]) + len(requests[pos][2])) if requests else self.max_length
-        return rows_that_fit(self, longest, longest if requests or self._rolls else 1)
+        return self.engine.traits.rows_that_fit(longest, longest if requests or self._rolls else 1)
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         self._rolls = True
@@ -107,16 +108,18 @@ class SteeredHF(Steered, HFLM):
             self._refuse_unscorable(continuation)
         if not self._steers:
             return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
-        rows = [ScoredRow(context, continuation, 0) for _, context, continuation in requests]
-        return collect(len(rows), lambda take: self._rows.score(rows, override_bs or self._batch_rows(), take))
+        jobs = [Job(place, 0, pairs=((context, end),)) for place, (_, context, end) in enumerate(requests)]
+        found: dict[int, tuple[float, bool]] = {}
+        self._run(jobs, lambda done: found.update({done.job.key: (done.scores or [])[0]}), override_bs)
+        return [found[place] for place in range(len(jobs))]
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         for told in {repr(request.args[1]): request.args[1] for request in requests}.values():
-            refuse_several(self, told)
+            refuse_several(self.engine.child, told)
             if not self._is_plain:
                 for one in {one.temperature: one for one in self._interventions}.values():
                     _, new_tokens, arguments = self._generation(told, one)
-                    understand(self, arguments, new_tokens, self._steers)
+                    understand(self.engine.child, arguments, new_tokens, self._steers)
         return super().generate_until(requests, disable_tqdm=disable_tqdm)
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **generation_kwargs: Any) -> Any:
@@ -154,20 +157,22 @@ class SteeredHF(Steered, HFLM):
         stop, new_tokens, arguments = self._generation(requests[first.item].args[1], intervention)
         draws = bool(arguments.get("do_sample"))
         limit = self.max_length - new_tokens if self.backend == "causal" else self.max_length  # an encoder's is its own
+        generation = Generation(tuple(stop), new_tokens, arguments)
         prompts: dict[int, list[int]] = {}
-        rows = []
+        jobs = []
         for place in places:
             one = asked[place]
             if one.item not in prompts:
                 prompts[one.item] = self._encode(requests[one.item].args[0], limit)
-            rows.append(Row(prompts[one.item], one.variant, one.seed if draws else None))
+            seed = one.seed if draws else None
+            jobs.append(Job(place, one.variant, prompts[one.item], generation, seed=seed))
 
-        def finish_row(number: int, generated: Generated) -> None:
-            text = self._read(generated.tokens, stop)
-            told = (len(generated.tokens), generated.logprob, generated.stop or None, generated.seconds)
-            finish(places[number], Written(text, *told))
+        def finish_job(done: Done) -> None:
+            tokens = done.tokens or []
+            told = (len(tokens), done.logprob, done.stop, done.seconds)
+            finish(done.job.key, Written(self._read(tokens, stop), *told))
 
-        self._rows.generate(rows, stop, new_tokens, arguments, self._batch_rows(), finish_row)
+        self._run(jobs, finish_job)
 
     def _generation(self, told: dict[str, Any], intervention: Intervention) -> tuple[list[str], int, dict[str, Any]]:
         """Stop strings, limit of new tokens and further arguments of `generate` in a request's, as HFLM reads them.
@@ -224,14 +229,20 @@ class SteeredHF(Steered, HFLM):
         if self._is_plain:
             self._score_plainly(documents, asked, finish)
             return
-        rows, owners = [], []
+        pairs: dict[int, tuple[tuple[list[int], list[int]], ...]] = {}
+        jobs = []
         for place, one in enumerate(asked):
-            for choice, request in enumerate(documents[one.item]):
-                context, continuation = self._encode_choice(*request.args)
-                rows.append(ScoredRow(context, continuation, one.variant))
-                owners.append((place, choice))
-        take = gather([len(documents[one.item]) for one in asked], finish)
-        self._rows.score(rows, self._batch_rows(), lambda number, score: take(owners[number], score))
+            if one.item not in pairs:
+                pairs[one.item] = tuple(self._encode_choice(*request.args) for request in documents[one.item])
+            jobs.append(Job(place, one.variant, pairs=pairs[one.item]))
+        self._run(jobs, lambda done: finish(done.job.key, done.scores or []))
+
+    def _run(self, jobs: Sequence[Job], finish: Callable[[Done], None], batch_size: int | None = None) -> None:
+        """Have the engine do jobs; whatever happens, no hooks are left."""
+        self.engine.batch_size = batch_size or self._batch_rows()
+        with closing(self.engine.run(jobs)) as work:
+            for done in work:
+                finish(done)
 
     def _batch_rows(self) -> int | None:
         """Rows of a batch; None for `auto`."""
@@ -288,11 +299,11 @@ class SteeredHF(Steered, HFLM):
     # What the common part asks for
 
     def _measured(self) -> list[dict[str, dict[str, Any]]]:
-        doses = self._rows.measured().doses
+        doses = self.engine.measured().doses
         return [report_one(doses.get(one.fingerprint, {}), one) for one in self._interventions]
 
     def _application(self) -> dict[str, Any] | None:
-        return self._rows.application.report() if self._steers else None
+        return report(self.engine.measured()) if self._steers else None
 
     def _dtype(self) -> str:
         return str(self.model.dtype).removeprefix("torch.")
@@ -309,6 +320,20 @@ class _Collector:
 
     def add_partial(self, attr: str, req: tuple[Any, ...], res: Any) -> None:
         self._collect(req, res)
+
+
+def _child(lm: HFLM) -> Child:
+    """What an engine needs of the harness's model."""
+    return Child(
+        model=lm.model,
+        tokenizer=lm.tokenizer,
+        device=lm.device,
+        max_length=lm.max_length,
+        max_rows=int(lm.max_batch_size),
+        prefix=lm.prefix_token_id or 0,
+        autocast_dtype=lm.mixed_precision_dtype,
+        softmax_dtype=lm.softmax_dtype,
+    )
 
 
 def _model_settings(lm: HFLM, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lm_eval.models.huggingface import HFLM
-from transformers import GenerationConfig, GenerationMixin
-from transformers.generation import LogitsProcessorList, StopStringCriteria
+from torch import Tensor
+from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers.generation import LogitsProcessorList, StoppingCriteriaList, StopStringCriteria
 
-from lm_eval_steer.engines.hf.blocks import base_model
+from lm_eval_steer.engines.hf.child import Child
 from lm_eval_steer.engines.hf.processors import reads_scores_only
 from lm_eval_steer.errors import SteeringError
 
@@ -40,17 +40,31 @@ _REFUSALS = (ValueError, TypeError, AttributeError, KeyError, IndexError, Import
 """What `generate` raises for arguments that it does not take."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prepared:
     """What `generate` prepares for its loop.
 
     Attributes:
+        model: the transformers model that the loop runs.
+        ids: token ids of the prompts [rows, positions].
         config: the generation config.
         processors: of logits.
+        criteria: that end texts.
+        cache: of keys and values; what `generate` makes where it was given none.
     """
 
+    model: PreTrainedModel
+    ids: Tensor
     config: GenerationConfig
     processors: LogitsProcessorList
+    criteria: StoppingCriteriaList
+    cache: Any
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end a text."""
+        ends = self.config._eos_token_tensor
+        return frozenset() if ends is None else frozenset(ends.flatten().tolist())
 
 
 @dataclass(frozen=True)
@@ -99,13 +113,13 @@ class GenerationArguments:
         return self.whole - prompt
 
 
-def refuse_several(lm: HFLM, arguments: Mapping[str, Any]) -> None:
+def refuse_several(child: Child, arguments: Mapping[str, Any]) -> None:
     """Refuse what makes several texts of a prompt, of which the harness takes one.
 
     Raises:
         SteeringError: names the argument.
     """
-    several = arguments.get("num_return_sequences", _checkpoint(lm).num_return_sequences)
+    several = arguments.get("num_return_sequences", _checkpoint(child).num_return_sequences)
     if several not in (None, 1):
         raise SteeringError(
             f"num_return_sequences={several} gives {several} texts of a prompt, and the harness takes 1: set it to 1 "
@@ -113,11 +127,11 @@ def refuse_several(lm: HFLM, arguments: Mapping[str, Any]) -> None:
         )
 
 
-def understand(lm: HFLM, arguments: Mapping[str, Any], new_tokens: int, steers: bool) -> GenerationArguments:
+def understand(child: Child, arguments: Mapping[str, Any], new_tokens: int, steers: bool) -> GenerationArguments:
     """Generation arguments as an engine needs them.
 
     Args:
-        lm: the harness's model.
+        child: the model.
         arguments: what the harness's own model would hand to `generate`, without `until` and the limit of new tokens.
         new_tokens: that limit.
         steers: whether the model is steered.
@@ -125,7 +139,7 @@ def understand(lm: HFLM, arguments: Mapping[str, Any], new_tokens: int, steers: 
     Raises:
         SteeringError: for what has no meaning here, or in transformers.
     """
-    refuse_several(lm, arguments)
+    refuse_several(child, arguments)
     if given := sorted(_GIVEN & arguments.keys()):
         raise SteeringError(f"{given[0]} in the generation arguments is set by steered-hf itself: leave it out")
     if arguments.get("cache_implementation") == "paged":
@@ -136,14 +150,15 @@ def understand(lm: HFLM, arguments: Mapping[str, Any], new_tokens: int, steers: 
         value = arguments.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not value >= least):
             raise SteeringError(f"{name}={value!r} in the generation arguments is no number of {least} or more")
-    strings = arguments.get("stop_strings", _checkpoint(lm).stop_strings)
+    strings = arguments.get("stop_strings", _checkpoint(child).stop_strings)
     told = {name: value for name, value in arguments.items() if name != "max_length"} | {"stop_strings": None}
-    cache = arguments.get("cache_implementation", _checkpoint(lm).cache_implementation)
-    if lm.device.type == "cpu" and str(cache).startswith("offloaded"):  # keys and values are where it would put them
+    cache = arguments.get("cache_implementation", _checkpoint(child).cache_implementation)
+    if child.device.type == "cpu" and str(cache).startswith("offloaded"):  # keys and values are where it would put them
         told["cache_implementation"] = None
     try:
-        made = prepare(lm, [lm.prefix_token_id or 0], 1 + new_tokens, told)
-        criterion = StopStringCriteria(lm.tokenizer, strings) if strings else None
+        one = torch.tensor([[child.prefix]], device=child.device)
+        made = prepare(child, one, torch.ones_like(one), {"max_length": 1 + new_tokens} | told)
+        criterion = StopStringCriteria(child.tokenizer, strings) if strings else None
     except _REFUSALS as error:
         raise SteeringError(
             f"transformers refuses the generation arguments {dict(arguments)}: {' '.join(str(error).split())}"
@@ -170,13 +185,12 @@ def understand(lm: HFLM, arguments: Mapping[str, Any], new_tokens: int, steers: 
     other_cache = config.cache_implementation if config.cache_implementation in _OTHER_CACHES else ""
     if other_cache:
         told |= {"cache_implementation": other_cache, "cache_config": config.cache_config}
-    ends = config._eos_token_tensor
     return GenerationArguments(
         told=told,
         beams=config.num_beams or 1,
         other_cache=other_cache,
         reads_text=not reads_scores_only(made.processors),
-        ends=frozenset() if ends is None else frozenset(ends.flatten().tolist()),
+        ends=made.ends,
         stop_strings=criterion,
         # A limit of new tokens of the checkpoint comes before those of the harness, and `max_length` before its other.
         new_tokens=config.max_new_tokens or new_tokens,
@@ -184,34 +198,34 @@ def understand(lm: HFLM, arguments: Mapping[str, Any], new_tokens: int, steers: 
     )
 
 
-def prepare(lm: HFLM, prompt: list[int], whole: int, told: Mapping[str, Any]) -> Prepared:
-    """What `generate` would give its loop for one prompt.
+def prepare(child: Child, ids: Tensor, mask: Tensor, told: Mapping[str, Any]) -> Prepared:
+    """What `generate` would give its loop.
 
     Args:
-        lm: the harness's model.
-        prompt: token ids.
-        whole: limit of the text with its prompt, where neither `told` nor the checkpoint has one of new tokens.
-        told: further arguments.
+        child: the model.
+        ids: token ids of the prompts [rows, positions].
+        mask: 0 at padding [rows, positions].
+        told: what `generate` is told; a limit of positions among it, where the checkpoint has none of new tokens.
     """
     found: list[Prepared] = []
 
     def take(
         model: Any,
-        input_ids: Any,
+        input_ids: Tensor,
         logits_processor: LogitsProcessorList,
-        stopping_criteria: Any,
+        stopping_criteria: StoppingCriteriaList,
         generation_config: GenerationConfig,
         **rest: Any,
-    ) -> Any:
-        found.append(Prepared(generation_config, logits_processor))
+    ) -> Tensor:
+        cache = rest.get("cache", rest.get("past_key_values"))
+        found.append(Prepared(model, input_ids, generation_config, logits_processor, stopping_criteria, cache))
         return input_ids
 
-    ids = torch.tensor([prompt], device=lm.device)
-    common = {"max_length": whole, "pad_token_id": lm.tokenizer.pad_token_id, "use_cache": True}
-    lm.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), custom_generate=take, **(common | dict(told)))
+    common = {"pad_token_id": child.tokenizer.pad_token_id, "use_cache": True}
+    child.model.generate(input_ids=ids, attention_mask=mask, custom_generate=take, **(common | dict(told)))
     return found[0]
 
 
-def _checkpoint(lm: HFLM) -> GenerationConfig:
-    config: GenerationConfig = base_model(lm.model).generation_config
+def _checkpoint(child: Child) -> GenerationConfig:
+    config: GenerationConfig = child.base.generation_config
     return config

@@ -1,7 +1,7 @@
-"""The decoding loop that transformers' `generate` is given (`custom_generate`): finished rows leave the batch.
+"""The decoding loop of a batch: finished rows leave it, and are told of at once.
 
-`generate` prepares everything (generation config, logits processors, cache); the loop only runs the model, which
-`step` steers, picks tokens and lets rows go.
+transformers' `generate` prepares everything (logits processors, criteria, cache: arguments.py); the loop only runs the
+model, which `step` steers, picks tokens and lets rows go.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel
-from transformers.generation import LogitsProcessorList, MaxTimeCriteria, StoppingCriteriaList
+from transformers.generation import LogitsProcessorList, MaxTimeCriteria
 
 from lm_eval_steer.engines.doses import to_double
+from lm_eval_steer.engines.hf.arguments import Prepared
 from lm_eval_steer.engines.hf.cache import keep_rows
 from lm_eval_steer.engines.hf.prefix import cache_argument
 from lm_eval_steer.engines.hf.processors import RowProcessors
+from lm_eval_steer.engines.protocol import Done, Job
 
 EMPTY_SHARE = 0.25
 """Rows leave the cache when so many of its rows have finished: each time it is copied."""
@@ -47,121 +48,134 @@ class Generated:
     stop: str = ""
     seconds: float | None = None
 
+    def done(self, job: Job) -> Done:
+        """What came of the row's job."""
+        return Done(job, self.tokens, logprob=self.logprob, stop=self.stop or None, seconds=self.seconds)
+
 
 class DecodeLoop:
     """One batch.
 
     Args:
+        prepared: what `generate` prepared for it.
         mask: attention mask of the prompts [rows, positions], 0 at padding.
         limits: how many tokens each row may write.
         seeds: of each row, where tokens are drawn; None for greedy. A row's draws depend on its seed alone.
-        step: called before every pass with the rows still there, their mask of unfinished ones [rows], the position
-            that the pass begins with and how many it runs.
+        step: called before every pass with the rows still there, as numbers and as a tensor, their mask of unfinished
+            ones [rows], the position that the pass begins with and how many it runs.
         is_stopped: whether a row, by its number, is stopped by its new tokens.
-        finish: called with a row that is done.
         alone: the logits processors of a row by itself.
+
+    Attributes:
+        is_over: whether all rows have finished.
     """
 
     def __init__(
         self,
+        prepared: Prepared,
         mask: Tensor,
         limits: Sequence[int],
         seeds: Sequence[int] | None,
-        step: Callable[[Tensor, Tensor, int, int], None],
+        step: Callable[[list[int], Tensor, Tensor, int, int], None],
         is_stopped: Callable[[int, list[int]], bool],
-        finish: Callable[[int, Generated], None],
         alone: Callable[[int], LogitsProcessorList],
     ) -> None:
-        self.rows = [Generated() for _ in range(len(mask))]
-        self._mask, self._limits = mask, limits
+        self._model, self._processors, self._cache = prepared.model, prepared.processors, prepared.cache
+        self._ends = prepared.ends
+        self._time = [criterion for criterion in prepared.criteria if isinstance(criterion, MaxTimeCriteria)]
+        self._process = RowProcessors(prepared.processors, alone)
+        self._rows = [Generated() for _ in range(len(mask))]
+        self._ids, self._mask, self._limits = prepared.ids, mask.to(prepared.ids.device), limits
+        self._there = torch.arange(len(mask), device=self._ids.device)
+        self._numbers = self._there.tolist()
+        self._waiting = torch.ones_like(self._there, dtype=torch.bool)
         self._draws = None
         if seeds is not None:
             self._draws = [np.random.default_rng(s).random(n) for s, n in zip(seeds, limits, strict=True)]
-        self._step, self._is_stopped, self._finish, self._alone = step, is_stopped, finish, alone
+        self._step, self._is_stopped = step, is_stopped
+        forward = inspect.signature(self._model.forward).parameters
+        self._keywords: dict[str, Any] = {"use_cache": True} | cache_argument(self._model, prepared.cache)
+        self._keywords |= {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
         self._clock = perf_counter()
+        self.is_over = False
 
-    def __call__(
-        self,
-        model: PreTrainedModel,
-        input_ids: Tensor,
-        logits_processor: LogitsProcessorList,
-        stopping_criteria: StoppingCriteriaList,
-        generation_config: GenerationConfig,
-        **model_kwargs: Any,
-    ) -> Tensor:
-        """Run the batch; what it gives is in `rows`."""
-        cache = model_kwargs.get("cache", model_kwargs.get("past_key_values"))
-        assert cache is not None, "generate prepares a cache where use_cache is set"
-        ends = {int(t) for c in stopping_criteria if hasattr(c, "eos_token_id") for t in c.eos_token_id.flatten()}
-        time = [criterion for criterion in stopping_criteria if isinstance(criterion, MaxTimeCriteria)]
-        process = RowProcessors(logits_processor, self._alone)
-        forward = inspect.signature(model.forward).parameters
-        extra = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
-        there = torch.arange(len(input_ids), device=input_ids.device)
-        ids = input_ids
-        mask = self._mask.to(ids.device)
-        waiting = torch.ones_like(there, dtype=torch.bool)
-        keywords = {"use_cache": True} | cache_argument(model, cache) | extra
+    def run_on(self) -> list[tuple[int, Generated]]:
+        """Run passes until rows have finished; gives their numbers and what they wrote."""
+        self._clock = perf_counter()
         while True:
-            start, width = cache.get_seq_length(), ids.shape[1]
-            self._step(there, waiting, start, width - start)
-            logits = (
-                model(
-                    input_ids=ids[:, start:],
-                    attention_mask=None if mask.all() else mask,
-                    position_ids=(mask.cumsum(dim=1) - 1).clamp_min(0)[:, start:],
-                    **keywords,
-                )
-                .logits[:, -1]
-                .float()
-            )
-            scores = logits
-            if logits_processor:  # some change what they are given
-                scores = process(there.tolist(), ids, mask, logits.clone())
-            tokens = self._pick(scores, there)
-            logprobs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
-            late = any(bool(criterion(ids, None).any()) for criterion in time)
-            self._take(there, tokens, logprobs, ends, late)
-            waiting = torch.tensor([not self.rows[row].stop for row in there.tolist()], device=ids.device)
-            if not waiting.any():
-                return input_ids
-            ids = torch.cat([ids, tokens[:, None]], dim=1)
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            if (~waiting).float().mean() >= EMPTY_SHARE:
-                kept = waiting.nonzero()[:, 0]
-                there, ids, mask, waiting = there[kept], ids[kept], mask[kept], waiting[kept]
-                keep_rows(cache, kept)
+            finished = self._run_pass()
+            if finished:
+                return finished
 
-    def _pick(self, scores: Tensor, there: Tensor) -> Tensor:
+    def _run_pass(self) -> list[tuple[int, Generated]]:
+        ids, mask = self._ids, self._mask
+        start, width = self._cache.get_seq_length(), ids.shape[1]
+        self._step(self._numbers, self._there, self._waiting, start, width - start)
+        logits = (
+            self._model(
+                input_ids=ids[:, start:],
+                attention_mask=None if mask.all() else mask,
+                position_ids=(mask.cumsum(dim=1) - 1).clamp_min(0)[:, start:],
+                **self._keywords,
+            )
+            .logits[:, -1]
+            .float()
+        )
+        scores = logits
+        if self._processors:  # some change what they are given
+            scores = self._process(self._numbers, ids, mask, logits.clone())
+        tokens = self._pick(scores)
+        logprobs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
+        late = any(bool(criterion(ids, None).any()) for criterion in self._time)
+        finished = self._take(tokens, logprobs, late)
+        unfinished = [not self._rows[row].stop for row in self._numbers]
+        self.is_over = not any(unfinished)
+        if self.is_over:
+            return finished
+        self._ids = torch.cat([ids, tokens[:, None]], dim=1)
+        self._mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        if finished:
+            self._waiting = torch.tensor(unfinished, device=ids.device)
+        if unfinished.count(False) / len(unfinished) >= EMPTY_SHARE:
+            kept = self._waiting.nonzero()[:, 0]
+            self._there, self._ids, self._mask = self._there[kept], self._ids[kept], self._mask[kept]
+            self._numbers, self._waiting = self._there.tolist(), self._waiting[kept]
+            keep_rows(self._cache, kept)
+        return finished
+
+    def _pick(self, scores: Tensor) -> Tensor:
         """The next token of each row [rows]: the best, or the one that its draw falls on."""
         if self._draws is None:
             return scores.argmax(dim=-1)
-        written = [(row, self.rows[row]) for row in there.tolist()]
+        written = [(row, self._rows[row]) for row in self._numbers]
         drawn = [self._draws[row][len(one.tokens)] if not one.stop else 0.5 for row, one in written]
         share = to_double(scores.softmax(dim=-1)).cumsum(dim=-1)
         targets = torch.tensor(drawn, dtype=share.dtype, device=share.device)[:, None] * share[:, -1:]
         chosen = torch.searchsorted(share, targets, right=True)[:, 0].clamp_max(scores.shape[-1] - 1)
         return chosen.to(scores.device)
 
-    def _take(self, there: Tensor, tokens: Tensor, logprobs: Tensor, ends: set[int], late: bool) -> None:
-        picked = list(zip(there.tolist(), tokens.tolist(), logprobs.tolist(), strict=True))  # waits for the device
+    def _take(self, tokens: Tensor, logprobs: Tensor, late: bool) -> list[tuple[int, Generated]]:
+        """Give each row its token; the rows that have finished with it."""
+        picked = list(zip(self._numbers, tokens.tolist(), logprobs.tolist(), strict=True))  # waits for the device
         before, self._clock = self._clock, perf_counter()
-        share = (self._clock - before) / sum(not self.rows[row].stop for row, _, _ in picked)
+        share = (self._clock - before) / sum(not self._rows[row].stop for row in self._numbers)
+        finished = []
         for row, token, logprob in picked:
-            written = self.rows[row]
+            written = self._rows[row]
             if written.stop:
                 continue
             written.seconds = (written.seconds or 0.0) + share
             written.tokens.append(token)
             written.logprob = (written.logprob or 0.0) + logprob
-            if token in ends:
+            if token in self._ends:
                 written.stop = "eos"
             elif self._is_stopped(row, written.tokens):
                 written.stop = "stop"
             elif late or len(written.tokens) >= self._limits[row]:
                 written.stop = "length"
             if written.stop:
-                self._finish(row, written)
+                finished.append((row, written))
+        return finished
 
 
 @contextmanager

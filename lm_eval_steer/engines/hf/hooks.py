@@ -55,7 +55,7 @@ class Steerer:
     """
 
     def __init__(self, model: nn.Module, interventions: Sequence[Intervention], blocks: str | None = None) -> None:
-        found = find_blocks(model, blocks)
+        found = find_blocks(model, blocks) if any(one.acts for one in interventions) else []
         self._model = base_model(model)
         self.sites = Sites(interventions, len(found))
         self._blocks = {block: found[block] for block in self.sites.blocks}
@@ -68,6 +68,11 @@ class Steerer:
         self._applied = torch.zeros(len(self._blocks), dtype=torch.int64)
         self._credit = torch.zeros(len(self._blocks), dtype=torch.int64)
         self.doses = Doses(len(self.sites.interventions), self.sites.blocks)
+
+    @property
+    def acts(self) -> bool:
+        """Whether any intervention steers."""
+        return bool(self._blocks)
 
     @property
     def applied(self) -> dict[int, int]:
@@ -84,7 +89,7 @@ class Steerer:
 
     def forget(self, applied: Mapping[int, int]) -> None:
         """Count what was steered, by block, no more."""
-        self._credit -= torch.tensor([applied[block] for block in self._blocks])
+        self._credit -= torch.tensor([applied[block] for block in self._blocks], dtype=torch.int64)
 
     def next_pass(self, numbers: Sequence[int], mask: Tensor) -> None:
         """Say what the forward passes to come inside `attached` do.
@@ -94,6 +99,8 @@ class Steerer:
             mask: positions that their token rules choose, bool [rows, positions].
         """
         self._end_pass()
+        if not self.acts:
+            return
         self._announced = True
         if self._rows is None or self._rows.numbers != tuple(numbers):
             self._rows = LineUp(self.sites, numbers, mask.device)
@@ -132,6 +139,9 @@ class Steerer:
             prompts: attention mask of the prompts [rows, prompt positions], padded on the left; of an encoder-decoder
                 that of the decoder's start tokens [rows, 1].
         """
+        if not self.acts:
+            yield
+            return
         rules = [self.sites.rules[number] for number in numbers]
         run = 0
 
@@ -163,7 +173,7 @@ class Steerer:
         self._announced = False
         with ExitStack() as stack:
             stack.callback(self._end_pass)
-            if getattr(text_config(self._model), "num_kv_shared_layers", 0):
+            if self.acts and getattr(text_config(self._model), "num_kv_shared_layers", None):
                 stack.callback(self._model.register_forward_pre_hook(_run_all_positions, with_kwargs=True).remove)
             for block, module in self._blocks.items():
                 stack.callback(module.register_forward_hook(self._hook(block)).remove)

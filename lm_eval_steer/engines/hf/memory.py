@@ -6,9 +6,8 @@ from pathlib import Path
 
 import psutil
 import torch
-from lm_eval.models.huggingface import HFLM
 
-from lm_eval_steer.engines.hf.blocks import base_model
+from lm_eval_steer.engines.hf.child import Child
 from lm_eval_steer.engines.hf.prefix import run_prefix, takes_positions
 
 SHARE = 0.5
@@ -21,24 +20,25 @@ _SEEN = 16
 """Positions of the row that is measured."""
 
 
-def rows_that_fit(lm: HFLM, positions: int, read: int) -> int:
-    """Rows of a batch, one at least and `max_batch_size` at most.
+def rows_that_fit(child: Child, each: float, positions: int, read: int) -> int:
+    """Rows of a batch, one at least and `max_rows` of the child at most.
 
     Args:
-        lm: the harness's model.
+        child: the model.
+        each: bytes that the keys and values of a position take.
         positions: tokens of the longest row, with those that it may write.
         read: positions of a row whose logits are computed at once.
     """
-    vocabulary = int(base_model(lm.model).config.get_text_config().vocab_size)
-    row = COPIES * (positions * bytes_per_position(lm) + read * vocabulary * torch.float32.itemsize)
-    return max(1, min(int(lm.max_batch_size), int(SHARE * free_bytes(lm.device) / row)))
+    vocabulary = int(child.base.config.get_text_config().vocab_size)
+    row = COPIES * (positions * each + read * vocabulary * torch.float32.itemsize)
+    return max(1, min(child.max_rows, int(SHARE * free_bytes(child.device) / row)))
 
 
 @torch.no_grad()
-def bytes_per_position(lm: HFLM) -> float:
+def bytes_per_position(child: Child) -> float:
     """What the keys and values of one position take, measured on a short row; 0 for a model that keeps other state."""
-    model = base_model(lm.model)
-    cache = run_prefix(model, [0] * _SEEN, 1, lm.device) if takes_positions(model) else None
+    model = child.base
+    cache = run_prefix(model, [0] * _SEEN, 1, child.device) if takes_positions(model) else None
     if cache is None:
         return 0.0
     held = (getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values"))

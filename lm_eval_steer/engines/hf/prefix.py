@@ -1,7 +1,7 @@
-"""What many prompts begin with (system prompt, shots) is run once per strength; its KV cache is copied to every row.
+"""What many prompts begin with (system prompt, shots) is run once per intervention; its KV cache is copied to rows.
 
-transformers' own cache classes do the work. A copy may be shared only between rows with the same vector, α, blocks and
-positions, since steering changes keys and values.
+transformers' own cache classes do the work. A copy may be shared only between rows of interventions that do the same to
+the beginning, since steering changes keys and values.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WINDOWS = ("sliding_window", "window_size", "attention_window_size", "attention
 """How configurations call the positions that a window of attention spans."""
 
 RunPrefix = Callable[[Sequence[int], Sequence[int]], Cache | None]
-"""Gives the KV cache of a beginning (`run_prefix`), one row per strength that is asked for; None where the model cannot
+"""Gives the KV cache of a beginning (`run_prefix`), one row per number that is asked for; None where the model cannot
 share one."""
 
 
@@ -38,7 +38,7 @@ def shared_length(sequences: Sequence[Sequence[int]]) -> int:
 
 
 class Prefixes:
-    """The shared beginnings of a run's prompts, each run once per strength, when a batch first needs it.
+    """The shared beginnings of a run's prompts, each run once per number, when a batch first needs it.
 
     Prompts that agree in their first tokens (those of one task) share a beginning; a run of several tasks has several.
 
@@ -81,15 +81,23 @@ class Prefixes:
         key = tuple(tokens[:WORTHWHILE])
         return key if key in self._tokens else ()
 
+    def length(self, family: tuple[int, ...]) -> int:
+        """How many tokens a learnt beginning has."""
+        return len(self._tokens[family])
+
+    def room(self) -> int:
+        """Bytes that the caches may take."""
+        return self._limit(sum(map(_bytes, self._caches.values())))
+
     def prepare(
-        self, model: PreTrainedModel, rows: Sequence[list[int]], strengths: Sequence[int], run: RunPrefix
+        self, model: PreTrainedModel, rows: Sequence[list[int]], numbers: Sequence[int], run: RunPrefix
     ) -> tuple[int, dict[str, Cache]]:
         """What a batch need not run.
 
         Args:
             model: whose forward or `generate` will run the rest.
             rows: token ids of the batch, without padding.
-            strengths: number of each row's strength; rows of one number share a cache.
+            numbers: of each row; rows of one number share a cache.
             run: is called for what no cache holds yet. It is not kept: an engine that it belongs to would be held, with
                 its caches, until Python next looks for cycles.
 
@@ -102,16 +110,16 @@ class Prefixes:
         tokens = self._tokens.get(key)
         if tokens is None or any(len(row) <= len(tokens) or row[: len(tokens)] != tokens for row in rows):
             return 0, {}
-        missing = [number for number in dict.fromkeys(strengths) if (key, number) not in self._caches]
+        missing = [number for number in dict.fromkeys(numbers) if (key, number) not in self._caches]
         if missing:
             together = run(tokens, missing)
             for row, number in enumerate(missing):
                 self._caches[key, number] = together and _select(together, torch.tensor([row]))
-        for number in dict.fromkeys(strengths):
+        for number in dict.fromkeys(numbers):
             self._caches[key, number] = self._caches.pop((key, number))
         if missing:
-            self._let_go({(key, number) for number in strengths})
-        caches = [self._caches[key, number] for number in strengths]
+            self._let_go({(key, number) for number in numbers})
+        caches = [self._caches[key, number] for number in numbers]
         found = [cache for cache in caches if cache is not None]
         if len(found) < len(caches):
             return 0, {}
@@ -129,8 +137,8 @@ class Prefixes:
         if held > limit and not self._told:
             self._told = True
             logger.info(
-                "The beginnings of %d prompts and strengths take %.1f MiB, of which %.1f MiB may be kept: the longest "
-                "unused are let go, and run again where they are needed",
+                "The beginnings of %d prompts and interventions take %.1f MiB, of which %.1f MiB may be kept: the "
+                "longest unused are let go, and run again where they are needed",
                 *(len(sizes), held / 2**20, limit / 2**20),
             )
         for key, size in sizes.items():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
-from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from transformers.generation import StoppingCriteria, StopStringCriteria
 
@@ -15,34 +15,57 @@ class Stops:
     """Says whether a text has ended.
 
     Args:
-        lm: the harness's model.
+        tokenizer: of the model.
         words: strings that end a text. Special tokens have theirs, too, though no response shows them.
         kept: criterion of `stop_strings`, which end a text and stay in it; None for none.
 
-    Attributes:
-        words: the strings.
     """
 
-    def __init__(self, lm: HFLM, words: Sequence[str], kept: StopStringCriteria | None) -> None:
-        self._lm, self.words, self._kept = lm, list(words), kept
+    def __init__(self, tokenizer: Any, words: Sequence[str], kept: StopStringCriteria | None) -> None:
+        self._tokenizer, self._kept = tokenizer, kept
         # The harness (MultiTokenEOSCriteria) looks at so many of the last tokens: a word may be spelt otherwise.
-        self._reach = {word: len(lm.tok_encode(word, add_special_tokens=False)) + 2 for word in words}
+        self._reaches: dict[int, list[str]] = {}
+        for word in words:
+            reach = len(tokenizer.encode(word, add_special_tokens=False)) + 2
+            self._reaches.setdefault(reach, []).append(word)
+        self._longest = max(self._reaches, default=1)
         # Near strengths write the same, and on a GPU to decode is slow beside a pass.
         self._ends_with = lru_cache(maxsize=2**16)(self._find)
 
     def __call__(self, prompt: list[int], tokens: list[int]) -> bool:
         """Whether a text ends with the last of its new tokens."""
-        if self._ends_with(tuple(tokens[-max(self._reach.values(), default=1) :])):
+        if self.has_word(tokens):
             return True
         if self._kept is None:
             return False
         return bool(self._kept(torch.tensor([prompt + tokens]), None).any())
 
+    def has_word(self, tokens: list[int]) -> bool:
+        """Whether one of the strings is in the last of a text's new tokens."""
+        return self._ends_with(tuple(tokens[-self._longest :]))
+
     def _find(self, tail: tuple[int, ...]) -> bool:
-        return any(
-            word in self._lm.tok_decode(list(tail[-reach:]), skip_special_tokens=False)
-            for word, reach in self._reach.items()
-        )
+        for reach, words in self._reaches.items():
+            text = self._tokenizer.decode(list(tail[-reach:]), skip_special_tokens=False)
+            if any(word in text for word in words):
+                return True
+        return False
+
+
+class StopBest(StoppingCriteria):
+    """Ends all rows of transformers' own loop as soon as the first has a string, as `hf` does for one request.
+
+    Args:
+        stops: says when.
+        width: positions before the new tokens.
+    """
+
+    def __init__(self, stops: Stops, width: int) -> None:
+        self._stops, self._width, self._ended = stops, width, False
+
+    def __call__(self, input_ids: Tensor, scores: object, **more: object) -> Tensor:
+        self._ended = self._ended or self._stops.has_word(input_ids[0, self._width :].tolist())
+        return torch.full((len(input_ids),), self._ended, device=input_ids.device)
 
 
 class StopRows(StoppingCriteria):
