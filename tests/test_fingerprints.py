@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from lm_eval.api.model import CacheHook, CachingLM
 
 import models
 from conftest import make_vector
+from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import NOTHING, Edit, Intervention, intervene
 from lm_eval_steer.interventions.plan import SteeringPlan
+from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.vectors.vector import SteeringVector
 
 VECTOR = SteeringVector(
@@ -140,3 +144,62 @@ def test_zeros_have_no_sign() -> None:
 def test_a_strength_is_the_float32_that_engines_have() -> None:
     v = np.array([0.6, 0.0, 0.8], dtype=np.float32)
     assert intervene([Edit(0, "add", v, 0.1)]) == intervene([Edit(0, "add", v, float(np.float32(0.1)))])
+
+
+@pytest.fixture(scope="module")
+def lm() -> SteeredHF:
+    return SteeredHF(pretrained=models.make_model("llama"), tokenizer=models.make_tokenizer(), batch_size=1, alpha=0)
+
+
+def of_result(lm: SteeredHF, **changes: Any) -> str:
+    """`fingerprint` in the result file of a plan on the tiny child."""
+    lm.steer(SteeringPlan.build(**({"vectors": make_vector(), "alpha": 0.5} | changes)))
+    return str(lm.get_model_info()["steering"]["fingerprint"])
+
+
+@pytest.mark.parametrize(("one", "other"), SAME, ids=str)
+def test_plans_that_mean_the_same_have_one_fingerprint_in_result_files(
+    lm: SteeredHF, one: dict[str, Any], other: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert of_result(lm, **one) == of_result(lm, **other)
+
+
+SET = {"alpha": [0.5, 1]}
+DRAWN = {"alpha": [0.5, 1], "control": "self-consistency"}
+
+
+def test_plans_that_differ_have_different_fingerprints_in_result_files(
+    lm: SteeredHF, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How a set votes matters there, too, and the seed of a control that draws."""
+    monkeypatch.chdir(tmp_path)
+    voted = [
+        {},
+        {"vote": "weighted"},
+        {"vote_filter": "strict"},
+        {"vote_answer": "operator:not_"},
+        {"vote_metric": "acc_norm"},
+    ]
+    different = [*DIFFERENT, *(SET | more for more in voted), DRAWN, DRAWN | {"seed": 3}, {"alpha": [0.5, 1, 2]}]
+    found = [of_result(lm, **changes) for changes in different]
+    assert len(set(found)) == len(found)
+    assert of_result(lm, **SET, vote_early_stop=True) == of_result(lm, **SET, record="elsewhere", seed=3)
+
+
+def test_the_harness_s_response_cache_is_kept_apart_by_seeds_too(lm: SteeredHF, tmp_path: Path) -> None:
+    """It names responses by their requests, and a task may ask for text that is drawn."""
+
+    def hear(**changes: Any) -> None:
+        of_result(lm, **changes)
+        lm.set_cache_hook(CacheHook(CachingLM(lm, str(tmp_path / "cache.db"))))
+
+    before = lm.cache_hook
+    try:
+        hear(layers="all")
+        hear(layers=EVERY)
+        for changes in ({"seed": 3}, {"alpha": 1}):
+            with pytest.raises(SteeringError, match="holds the responses of another steering or another model"):
+                hear(**changes)
+    finally:
+        lm.cache_hook = before

@@ -444,13 +444,16 @@ class Steered(Prompts):
         return digest({"model": model} | arm.content())
 
     def set_cache_hook(self, cache_hook: Any) -> None:
-        """Mark the harness's response cache, which cannot tell steerings apart, and refuse that of another one."""
+        """Mark the harness's response cache, which cannot tell steerings apart, and refuse that of another one.
+
+        Nor can it tell seeds apart, and some task may ask for text that is drawn.
+        """
         cache = cache_hook.dbdict
         if cache is not None:
-            mark = cache.get(CACHE_MARK)
+            mark, own = cache.get(CACHE_MARK), digest([self.steering_fingerprint, self.plan.seed])
             if mark is None and len(cache) == 0:
-                cache[CACHE_MARK] = self.steering_fingerprint
-            elif mark != self.steering_fingerprint:
+                cache[CACHE_MARK] = own
+            elif mark != own:
                 held = "a model without steering" if mark is None else "another steering or another model"
                 raise SteeringError(
                     f"the response cache {cache.filename} holds the responses of {held}, which the harness would "
