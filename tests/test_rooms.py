@@ -30,6 +30,7 @@ PURE = (
     "lm_eval_steer.axis.voting",
     "lm_eval_steer.compare.stats",
     "lm_eval_steer.interventions.alphas",
+    "lm_eval_steer.interventions.argument",
     "lm_eval_steer.interventions.controls",
     "lm_eval_steer.interventions.intervention",
     "lm_eval_steer.interventions.layer_maps",

@@ -23,6 +23,7 @@ from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES
 from lm_eval_steer.interventions.child import ChildVector
 from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.plan import SteeringPlan
+from lm_eval_steer.interventions.tokens import TOKENS
 from lm_eval_steer.models.dates import asks_for_date, date_among, today
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
 from lm_eval_steer.models.prompts import Prompts
@@ -280,7 +281,7 @@ class Steered(Prompts):
             raise SteeringError(
                 "control=self-consistency draws texts, and loglikelihood_rolling has none: leave it out here"
             )
-        if self._steers and self.plan.tokens != "all":
+        if self._steers and TOKENS[self.plan.tokens].needs_prompt:
             raise SteeringError(
                 f"tokens={self.plan.tokens!r} has no meaning for loglikelihood_rolling, which has no prompt: "
                 "use tokens=all"
