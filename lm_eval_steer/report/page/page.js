@@ -7,9 +7,11 @@ const LONG = 20000; // characters of a response that are shown at first
 const WORDS = 4e6; // cells of the largest table that a comparison of words fills in
 const byId = (id) => document.getElementById(id);
 
-/** An element with its properties and children, which are elements or texts. */
-function make(tag, { name, ...properties }, ...children) {
-  const element = Object.assign(document.createElement(tag), tag === "button" ? { type: "button" } : {}, properties);
+/** An element, named as in `p.question`, with properties and children: elements or texts. */
+function make(kind, { name, ...properties }, ...children) {
+  const [tag, className = ""] = kind.split(/\.(.*)/);
+  const element = Object.assign(document.createElement(tag), { className }, properties);
+  if (tag === "button") element.type = "button";
   if (name) element.dataset.name = name;
   element.append(...children.map((child) => (child instanceof Node ? child : visible(child))));
   return element;
@@ -34,10 +36,6 @@ function sortKey(text, isWord) {
   return number ? Number(number[0].replaceAll(",", "")) : null;
 }
 
-function compareKeys(a, b) {
-  return typeof a === "string" ? a.localeCompare(b, undefined, { numeric: true }) : a - b;
-}
-
 /** Up, then down, then as it was; what has no value comes last either way. */
 function makeSortable(table) {
   const before = [...table.tBodies[0].rows];
@@ -47,10 +45,10 @@ function makeSortable(table) {
       const next = head.ariaSort === "ascending" ? "descending" : head.ariaSort ? null : "ascending";
       for (const other of heads) other.ariaSort = other === head ? next : null;
       const key = (row) => sortKey(row.cells[column].dataset.value, head.className === "word");
-      const known = before.filter((row) => key(row) !== null);
-      const unknown = before.filter((row) => key(row) === null);
-      known.sort((one, other) => (next === "descending" ? -1 : 1) * compareKeys(key(one), key(other)));
-      table.tBodies[0].append(...(next ? [...known, ...unknown] : before));
+      const order = (a, b) => (typeof a === "string" ? a.localeCompare(b, undefined, { numeric: true }) : a - b);
+      const sign = next === "descending" ? -1 : 1;
+      const known = before.filter((row) => key(row) !== null).sort((one, other) => sign * order(key(one), key(other)));
+      table.tBodies[0].append(...(next ? [...known, ...before.filter((row) => key(row) === null)] : before));
     };
   });
 }
@@ -194,15 +192,11 @@ function sampleBrowser(index) {
     renderDocument();
   }
 
-  function step(by) {
+  const visit = (one) => { go(one); link(); };
+  const step = (by) => {
     const one = state.shown[state.shown.indexOf(state.one) + by];
     if (one) visit(one);
-  }
-
-  function visit(one) {
-    go(one);
-    link();
-  }
+  };
 
   function renderList() {
     const list = byId("documents");
@@ -220,15 +214,11 @@ function sampleBrowser(index) {
     const kinds = [["without steering", one.base], ["steered", one.best], ["vote", one.vote]];
     const told = kinds.filter(([, each]) => each).map(([name, each]) => [name, judge(each)]);
     const title = told.map(([name, each]) => `${name}: ${each.word}`).join(", ");
-    const signs = told.map(([, each]) => make("span", { className: `glyph ${each.kind}` }, each.sign));
-    const button = make(
-      "button",
-      { ariaCurrent: one === state.one ? "true" : null, onclick: () => visit(one) },
-      make("span", { className: "number" }, one.number),
-      make("span", { className: "words" }, one.question.trim().slice(0, 120).replace(/\s+/g, " ")),
-      make("span", { className: "signs", role: "img", ariaLabel: title, title }, ...signs),
-    );
-    return make("li", {}, button);
+    const signs = told.map(([, each]) => make(`span.glyph ${each.kind}`, {}, each.sign));
+    return make("li", {}, make("button", { ariaCurrent: one === state.one ? "true" : null, onclick: () => visit(one) },
+      make("span.number", {}, one.number),
+      make("span.words", {}, one.question.trim().slice(0, 120).replace(/\s+/g, " ")),
+      make("span.signs", { role: "img", ariaLabel: title, title }, ...signs)));
   }
 
   function renderDocument() {
@@ -240,25 +230,21 @@ function sampleBrowser(index) {
       make("button", { name, disabled: !state.shown[at + by], onclick: () => step(by) }, text);
     const title = make("h3", {}, `Document ${one.number} (${at + 1} of ${state.shown.length} shown)`);
     box.replaceChildren(
-      make("div", { className: "turn" }, title, turn("before", "← Previous", -1), turn("after", "Next →", 1)),
-      make("p", { className: "question" }, one.question),
-      make("p", { className: "target" }, "Right answer: ", make("strong", {}, one.target)),
+      make("div.turn", {}, title, turn("before", "← Previous", -1), turn("after", "Next →", 1)),
+      make("p.question", {}, one.question),
+      make("p.target", {}, "Right answer: ", make("strong", {}, one.target)),
       whole(one),
       ...(state.view.strengths.length > 1 ? [strip(one, chosen), legend()] : []),
-      make("div", { className: "responses" }, ...columns(one, chosen)),
+      make("div.responses", {}, ...columns(one, chosen)),
     );
     if (focused) box.querySelector(`[data-name="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   }
 
   function whole(one) {
-    const details = make("details", {}, make("summary", {}, "The whole document and its prompt"));
-    details.addEventListener("toggle", () => {
-      const lines = one.fields.map(([name, value]) =>
-        make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, value)));
-      const table = make("table", { className: "fields" }, make("tbody", {}, ...lines));
-      details.append(make("div", { className: "scroll" }, table), make("div", { className: "prompt" }, one.prompt));
-    }, { once: true });
-    return details;
+    const line = ([name, value]) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, value));
+    const table = make("table.fields", {}, make("tbody", {}, ...one.fields.map(line)));
+    const summary = make("summary", {}, "The whole document and its prompt");
+    return make("details", {}, summary, make("div.scroll", {}, table), make("div.prompt", {}, one.prompt));
   }
 
   function strip(one, chosen) {
@@ -271,26 +257,23 @@ function sampleBrowser(index) {
       return cell("button", properties, label, response, agrees ? " ●" : "");
     });
     const base = one.base ? [cell("div", {}, "no steering", one.base)] : [];
-    return make("div", { className: "strip", role: "group", ariaLabel: "Answers by strength" }, ...base, ...strengths);
+    return make("div.strip", { role: "group", ariaLabel: "Answers by strength" }, ...base, ...strengths);
   }
 
   function cell(tag, properties, label, response, more = "") {
     const told = judge(response);
     const title = visible(response?.answer ?? "").slice(0, 300);
-    return make(
-      tag,
-      { className: `cell ${told.kind}`, title, ...properties },
-      make("span", { className: "strength" }, label),
-      make("span", { className: "answer" }, response ? (response.answer ?? "no answer") : "–"),
-      make("span", { className: "glyph", title: told.word }, told.sign + more),
-    );
+    return make(`${tag}.cell ${told.kind}`, { title, ...properties },
+      make("span.strength", {}, label),
+      make("span.answer", {}, response ? (response.answer ?? "no answer") : "–"),
+      make("span.glyph", { title: told.word }, told.sign + more));
   }
 
   function legend() {
     const parts = state.view.binary ? ["✓ right", "✗ wrong", "? not scored"] : ["numbers: score of the document"];
     if (state.view.best !== null) parts.push("★ speaks for the run");
     if (state.view.vote) parts.push("● agrees with the vote");
-    return make("p", { className: "legend" }, `${parts.join(", ")}. Choose a strength to see its response.`);
+    return make("p.legend", {}, `${parts.join(", ")}. Choose a strength to see its response.`);
   }
 
   /** The responses side by side; what the baseline's lacks is marked in the others, and what only it has in it. */
@@ -304,22 +287,17 @@ function sampleBrowser(index) {
       const told = judge(response);
       const { text, answer, tokens } = response;
       const words = (parts ?? [[clip(response), false]]).map(([part, isMarked]) =>
-        make(isMarked ? "mark" : "span", { className: isMarked ? mark : "" }, part));
-      if (!text.trim()) words.push(make("span", { className: "empty" }, text ? "(only space)" : "(empty)"));
+        make(isMarked ? `mark.${mark}` : "span", {}, part));
+      if (!text.trim()) words.push(make("span.empty", {}, text ? "(only space)" : "(empty)"));
       const pre = make("pre", {}, ...words);
       const onclick = (event) => { pre.textContent = visible(text); event.target.remove(); };
       const rest = make("button", { onclick }, `Show all ${text.length.toLocaleString("en")} characters`);
-      const about = `answer: ${answer ?? "none"}${tokens === null ? "" : `, ${tokens} tokens`}`;
-      return [make(
-        "section",
-        { className: `response ${name}${/^[→ ] \d+ +-?\d/.test(text) ? " choices" : ""}` },
-        make("header", {},
-          make("h3", {}, title),
-          make("span", { className: `glyph ${told.kind}` }, `${told.sign} ${state.view.binary ? told.word : ""}`),
-          make("span", { className: "small" }, about)),
-        pre,
-        ...(text.length > LONG ? [rest] : []),
-      )];
+      const head = make("header", {},
+        make("h3", {}, title),
+        make(`span.glyph ${told.kind}`, {}, `${told.sign} ${state.view.binary ? told.word : ""}`),
+        make("span.small", {}, `answer: ${answer ?? "none"}${tokens === null ? "" : `, ${tokens} tokens`}`));
+      const choices = /^[→ ] \d+ +-?\d/.test(text) ? " choices" : "";
+      return [make(`section.response ${name}${choices}`, {}, head, pre, ...(text.length > LONG ? [rest] : []))];
     };
     return [
       ...column("Without steering", "", base, (pair ?? votePair)?.[0], "gone"),
