@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from lm_eval_steer.compare.counts import Agreement, Count
+from lm_eval_steer.compare.doses import BlockDose
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.controls import KINDS, Kind
 from lm_eval_steer.report.figures import (
-    BlockDose,
     Curve,
     VoteChange,
     agreement,

@@ -12,7 +12,7 @@ Shares and accuracies go in from 0 to 1 and are drawn in per cent. Matplotlib is
 from lm_eval_steer.report.figures.accuracy import Curve, alpha_accuracy
 from lm_eval_steer.report.figures.agreement import agreement
 from lm_eval_steer.report.figures.correlation import correlation
-from lm_eval_steer.report.figures.dose_by_block import BlockDose, dose_by_block
+from lm_eval_steer.report.figures.dose_by_block import dose_by_block
 from lm_eval_steer.report.figures.files import check_figure, check_folder, figure_bytes, save_figure
 from lm_eval_steer.report.figures.pictures import FIGURES, draw, find_pictures, write_figures
 from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
@@ -21,7 +21,6 @@ from lm_eval_steer.report.figures.vote_change import VoteChange, vote_change
 
 __all__ = [
     "FIGURES",
-    "BlockDose",
     "Curve",
     "FigureKind",
     "Picture",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lm_eval_steer.compare.doses import BlockDose, block_doses
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
 from lm_eval_steer.report.figures import style
 from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
@@ -25,35 +25,14 @@ _CAPTION = (
 )
 
 
-@dataclass(frozen=True)
-class BlockDose:
-    """What one strength was in one block: a record of `steering.doses` in a result file.
-
-    Attributes:
-        alpha: strength.
-        block: the child's block.
-        dose: mean ‖α·v‖ / ‖h‖.
-        survival: share of the shift that the dtype kept; None where that is unknown.
-    """
-
-    alpha: float
-    block: int
-    dose: float
-    survival: float | None = None
-
-
 def find(results: Results) -> list[Picture] | str:
     """A picture per child, parent and unit of strengths; of several runs of a strength, the first counts."""
     doses: dict[tuple[str, str, str], dict[tuple[float, int], BlockDose]] = {}
     for row in results.rows:
         for run in row.runs.values():
-            if run.steering.get("control") or run.steering.get("alpha_per_layer"):
-                continue
-            for alpha, blocks in (run.steering.get("doses") or {}).items():
-                for block, told in blocks.items() if float(alpha) else ():
-                    dose = BlockDose(float(alpha), int(block), told["dose"], told.get("survival"))
-                    found = doses.setdefault((results.child(row), results.parent(row), row.unit), {})
-                    found.setdefault((dose.alpha, dose.block), dose)
+            for dose in block_doses(run):
+                found = doses.setdefault((results.child(row), results.parent(row), row.unit), {})
+                found.setdefault((dose.alpha, dose.block), dose)
     title = results.title("what the strengths mean in each block")
     pictures = []
     for (child, parent, unit), by_place in doses.items():
