@@ -54,12 +54,13 @@ from importlib.util import find_spec
 
 name = "lm_eval_steer.interventions.arguments"
 place = find_spec(name).origin
-more = "changes='response', read=checks.switch, apart=True, option='--echo'"
+more = "changes='response', read=checks.switch, apart=True, shared=True, option='--echo'"
 one = f"    echo: bool = argument(False, 'say it twice', {more})"
 source = open(place, encoding="utf-8").read().replace("    seed: int =", one + "\\n    seed: int =")
 arguments = sys.modules[name] = types.ModuleType(name)
 exec(compile(source, place, "exec"), arguments.__dict__)
 
+from lm_eval_steer.axis.ballots import refuse_unlike
 from lm_eval_steer.compare import runs, rows
 from lm_eval_steer.interventions.argument import table
 from lm_eval_steer.errors import SteeringError
@@ -73,6 +74,7 @@ plan = take_plan(given)
 said = []
 for made in (
     lambda: SteeringPlan.build(alpha=0, echo="loud"),
+    lambda: refuse_unlike([plan, SteeringPlan.build(alpha=1, vectors="smollm2_arith", record=None)]),
     lambda: SweepArgs("steered-hf", {"echo": True}, ["a"], "x", alpha=1),
 ):
     try:
@@ -105,6 +107,8 @@ def test_an_argument_that_is_added_to_the_list_arrives_everywhere() -> None:
         "readme": True,
         "said": [
             "echo='loud' is not understood: use True or False",
+            "arms of one pass share requests and record, and two of them have echo=True and echo=False: give them one, "
+            "or run them one after the other",
             "echo=True is in --model_args: leave it out there, a sweep has --echo",
         ],
         "condition": True,

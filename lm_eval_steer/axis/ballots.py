@@ -9,11 +9,9 @@ from lm_eval_steer.axis.settings import LineSettings
 from lm_eval_steer.axis.tally import Tally
 from lm_eval_steer.axis.voting import Vote, count, needed
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.arguments import SHARED
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.text import quoted
-
-_COMMON = ("seed", "record", "system_role", "blocks", "vote", "vote_filter", "vote_answer", "vote_metric")
-"""What all arms of a pass must have in common, since they share requests, prompts, answers and record."""
 
 
 class Ballot:
@@ -105,7 +103,7 @@ def refuse_unlike(plans: Sequence[SteeringPlan]) -> None:
     """
     first = plans[0]
     for plan in plans[1:]:
-        for name in _COMMON:
+        for name in SHARED:
             one, other = getattr(first, name), getattr(plan, name)
             if one != other:
                 raise SteeringError(

@@ -39,6 +39,7 @@ class Argument:
         show: from what the plan holds to JSON, for the result file.
         plain: what stands there for the default.
         apart: whether the leaderboard takes vectors that differ in it for different ones.
+        shared: whether the arms of one pass have it in common, since they share requests, prompts, answers and record.
         option: what a sweep has in its place.
     """
 
@@ -53,6 +54,7 @@ class Argument:
     show: Callable[[Any], Any]
     plain: Any
     apart: bool
+    shared: bool
     option: str | None
 
 
@@ -68,6 +70,7 @@ def argument(
     show: Callable[[Any], Any] = lambda value: value,
     plain: Any = ...,
     apart: bool = False,
+    shared: bool = False,
     option: str | None = None,
 ) -> Any:
     """Declares an argument, as the field of a dataclass. What is left out follows from the field's name and default."""
@@ -80,6 +83,7 @@ def argument(
         "show": show,
         "plain": default if plain is ... else plain,
         "apart": apart,
+        "shared": shared,
         "option": option,
     }
     return dataclasses.field(metadata={"name": name, "setting": setting, "more": more})

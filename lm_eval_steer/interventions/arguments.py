@@ -137,6 +137,7 @@ class Arguments:
         "`drop` it as `hf` does",
         changes="prompt",
         read=one_of(lambda: SYSTEM_ROLES),
+        shared=True,
     )
     allow_leak: bool = argument(
         False,
@@ -150,6 +151,7 @@ class Arguments:
         changes="response",
         read=checks.named("where the list of blocks is, as in blocks=model.layers"),
         apart=True,
+        shared=True,
     )
     vote: str = argument(
         "mode",
@@ -157,6 +159,7 @@ class Arguments:
         changes="vote",
         read=checks.vote(VOTES),
         setting="rule",
+        shared=True,
     )
     vote_filter: str | None = argument(
         None,
@@ -165,6 +168,7 @@ class Arguments:
         read=checks.vote_filter,
         told="the task's first",
         setting="filter",
+        shared=True,
     )
     vote_answer: str | None = argument(
         None,
@@ -172,6 +176,7 @@ class Arguments:
         changes="vote",
         read=checks.vote_answer,
         setting="answer",
+        shared=True,
     )
     vote_metric: str = argument(
         "acc",
@@ -179,6 +184,7 @@ class Arguments:
         changes="vote",
         read=one_of(lambda: METRICS),
         setting="metric",
+        shared=True,
     )
     vote_early_stop: bool = argument(
         False,
@@ -195,8 +201,11 @@ class Arguments:
         told="`./steer_records` for a set",
         setting=None,
         option="--output_path, below which a sweep keeps its record",
+        shared=True,
     )
-    seed: int = argument(0, "of sampled text", changes="response", read=checks.seed, told="0", option="--seed")
+    seed: int = argument(
+        0, "of sampled text", changes="response", read=checks.seed, told="0", shared=True, option="--seed"
+    )
 
 
 ARGUMENTS = arguments_of(Arguments)
@@ -206,6 +215,9 @@ ARGUMENT_NAMES = tuple(one.name for one in ARGUMENTS)
 
 APART = {str(one.setting): one.plain for one in ARGUMENTS if one.apart}
 """Keys of a result file's `config.steering` that make another vector of a vector, with what stands there by default."""
+
+SHARED = tuple(one.attribute for one in ARGUMENTS if one.shared)
+"""Attributes of a plan that the arms of one pass have in common."""
 
 OPTIONS = {one.name: one.option for one in ARGUMENTS if one.option}
 """Arguments for which a sweep has an option, with it."""
