@@ -169,6 +169,8 @@ def test_an_operator_keeps_its_word(name: str) -> None:
     for row in range(2):
         alone = operator.apply(hidden[row : row + 1], strength[row : row + 1], directions[row, 0])
         assert torch.equal(alone[0], after[row])
+    tokens = operator.apply(hidden.flatten(0, 1), strength.flatten(0, 1), directions.expand(2, 3, 16).flatten(0, 1))
+    assert torch.equal(tokens, after.flatten(0, 1))
     if not operator.acts(0.0):
         assert torch.equal(after[1, 0], hidden[1, 0])
     assert torch.allclose(after - hidden, strength * directions, atol=1e-6) == operator.is_shift
