@@ -71,12 +71,17 @@ def question(content: Any, prompt: str) -> str:
 
 def _describe(view: View, unit: str) -> dict[str, Any]:
     sampled = kind_of(view.control).draws
-    sign = {"dose": "dose"}.get(unit, "α =")
-    labels = [f"Sample {int(name) + 1}" if sampled else f"{sign} {name}" for name in view.names]
+    sign = "dose" if unit == "dose" else "α ="
+
+    def label(name: str, alpha: float | None) -> str:
+        if sampled:
+            return f"Sample {int(name) + 1}"
+        return "a strength per block" if alpha is None else f"{sign} {name}"
+
     return {
         "name": view.control or "the vector",
         "strengths": view.names,
-        "labels": [label.replace(f"{sign} per-layer", "a strength per block") for label in labels],
+        "labels": list(map(label, view.names, view.alphas)),
         "prefix": "" if sampled else "Steered, ",
         "best": view.best,
         "vote": view.votes,
