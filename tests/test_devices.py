@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ def test_an_apple_gpu_is_given_no_float64(monkeypatch: pytest.MonkeyPatch) -> No
     with Elsewhere("mps") as devices:
         devices.place(lm.model, "mps")
         lm._device = torch.device("mps")
+        lm.engine = type(lm.engine)(replace(lm.engine.child, device=lm.device))
         lm.steer(lm.plan)
         assert lm.generate_until(requests) == expected.generate_until(requests)
         assert lm.loglikelihood(scorings(LONG)) == expected.loglikelihood(scorings(LONG))
