@@ -8,7 +8,9 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 Read = Callable[[str, Any], Any]
 """(name of the argument, what is given) to what the plan holds; it refuses the rest in one sentence."""
@@ -66,14 +68,19 @@ def argument(
     read: Read = take,
     name: str | None = None,
     told: str | None = None,
-    setting: str | None = "",
+    setting: str | None = None,
+    recorded: bool = True,
     show: Callable[[Any], Any] = lambda value: value,
     plain: Any = ...,
     apart: bool = False,
     shared: bool = False,
     option: str | None = None,
 ) -> Any:
-    """Declares an argument, as the field of a dataclass. What is left out follows from the field's name and default."""
+    """Declares an argument, as the field of a dataclass.
+
+    The parameters are the attributes of `Argument`; what is left out follows from the field's name and the default.
+    With `recorded=False` there is no setting of it in result files.
+    """
     more = {
         "default": default,
         "help": help,
@@ -86,7 +93,7 @@ def argument(
         "shared": shared,
         "option": option,
     }
-    return dataclasses.field(metadata={"name": name, "setting": setting, "more": more})
+    return dataclasses.field(metadata={"name": name, "setting": setting, "recorded": recorded, "more": more})
 
 
 def arguments_of(declared: type) -> tuple[Argument, ...]:
@@ -94,14 +101,12 @@ def arguments_of(declared: type) -> tuple[Argument, ...]:
     found = []
     for one in dataclasses.fields(declared):
         name = one.metadata["name"] or one.name
-        setting = one.metadata["setting"]
-        found.append(Argument(name, one.name, setting=name if setting == "" else setting, **one.metadata["more"]))
+        setting = (one.metadata["setting"] or name) if one.metadata["recorded"] else None
+        found.append(Argument(name, one.name, setting=setting, **one.metadata["more"]))
     return tuple(found)
 
 
-def declare(
-    arguments: Sequence[Argument], before: Sequence[str] = ("cls",)
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def declare(arguments: Sequence[Argument], before: Sequence[str] = ("cls",)) -> Callable[[F], F]:
     """Gives a function of `**arguments` the signature and the docstring of these.
 
     The docstring is that of the function, with what each argument means in the place of its line `{arguments}`.
@@ -111,7 +116,7 @@ def declare(
         before: names of those that come before them, by place.
     """
 
-    def adorn(function: Callable[..., Any]) -> Callable[..., Any]:
+    def adorn(function: F) -> F:
         first = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in before]
         more = [inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default) for one in arguments]
         function.__dict__["__signature__"] = inspect.Signature([*first, *more])

@@ -199,7 +199,7 @@ class Arguments:
         changes="nothing",
         read=checks.folder,
         told="`./steer_records` for a set",
-        setting=None,
+        recorded=False,
         option="--output_path, below which a sweep keeps its record",
         shared=True,
     )
