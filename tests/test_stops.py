@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from lm_eval.models.hf_steered import SteeredModel
 
 import models
 from conftest import make_vector
+from lm_eval_steer.engines.hf.stops import Stops
 from lm_eval_steer.models.hf import SteeredHF
 from test_hf import CONTEXTS, SHARED, export_for_harness, generations
 
@@ -49,3 +51,19 @@ def test_special_tokens_are_stop_strings(family: str, stops: list[list[str]], tm
         found.append(lm.generate_until(requests))
         assert found[-1] == hf.generate_until(requests)
     assert len(set(map(tuple, found))) == len(found)
+
+
+def test_strings_of_one_length_share_a_decoding() -> None:
+    tokenizer = make_tokenizer()
+    lengths: list[int] = []
+    told = SimpleNamespace(
+        encode=tokenizer.encode,
+        decode=lambda tokens, **more: lengths.append(len(tokens)) or tokenizer.decode(tokens, **more),
+    )
+    stops = Stops(told, ["ab", "xyz", "cd", TOOL], None)
+    written = tokenizer.encode("some text that ends in xy")
+    assert not stops([], written)
+    assert sorted(lengths) == [3, 4, 5]
+    assert stops([], [*written, *tokenizer.encode("z")])
+    assert stops([], [*written, *tokenizer.encode("abc")])
+    assert not stops([], [*tokenizer.encode("ab"), *written])
