@@ -10,6 +10,7 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.utils import hash_string
 
 from lm_eval_steer.axis.record import Line, Record, digest
+from lm_eval_steer.compare.sweep_file import VERSION
 
 
 def write_run(
@@ -135,17 +136,29 @@ def write_sweep(
         )
         path = write_run(place, scores, alpha=alpha, task=task, **(more | options))
         size = len(alpha) if isinstance(alpha, list) else 1
+        kind, _, seed = (control or "").partition(":")
+        role = {"identity": "baseline", "self-consistency": "vote"}.get(kind, arm.rsplit(" ", 1)[-1])
         test[arm] = {
-            "control": control,
+            "role": role,
+            "control": kind or None,
+            "seed": int(seed) if seed else None,
             "alpha": alpha,
             "result": path.relative_to(folder).as_posix(),
             "tokens": 10 * size * len(scores),
+            "n": len(scores),
+            "responses": size * len(scores),
+            "skipped": 0,
         }
-    passes = {f"{task}_val, vector": {"seconds": 30.0}, f"{task}, vector": {"seconds": 60.0}}
-    passes |= {f"{task}, random:1": {"seconds": 500.0}}
-    validation = {"task": f"{task}_val", "n": 20, "best": {"vector": 0.5}}
+    passes = {
+        of: {"task": of, "seconds": seconds + 500.0, "new": 9, "contenders": {
+            "vector": {"alphas": [0.5], "seconds": seconds, "new": 5},
+            "random:1": {"alphas": [0.5], "seconds": 500.0, "new": 4},
+        }}
+        for of, seconds in ((f"{task}_val", 30.0), (task, 60.0))
+    }  # fmt: skip
+    validation = {"task": f"{task}_val", "n": 20, "best": {"vector": 0.5}, "scores": {}}
     found = {"validation": validation, "test": test, "refused": {}, "passes": passes}
-    content = {"version": 1, "complete": complete, "settings": {}, "tasks": {task: found}}
+    content = {"version": VERSION, "complete": complete, "settings": {}, "tasks": {task: found}}
     path = folder / "sweep.json"
     path.write_text(json.dumps(_merge(content, state or {})))
     return path

@@ -506,7 +506,7 @@ def test_a_sweep_that_is_not_finished(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"version": 2}, "is of version 2, but this lm_eval_steer reads version 1"),
+        ({"version": 1}, "is of version 1, but this lm_eval_steer reads version 2"),
         ({"tasks": 3}, "is no whole sweep.json"),
         ({"tasks": {"toy": {"test": {"best": 3}}}}, "is no whole sweep.json"),
     ],
@@ -532,19 +532,24 @@ def test_a_sweep_without_an_arm(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+ENTRY = {"role": "best", "alpha": 1, "result": "", "n": 1, "responses": 1, "skipped": 0}
+
+
 @pytest.mark.parametrize(
     ("part", "value", "why"),
     [
         ("validation.scores", {"vector": "x"}, "scores.vector is 'x', expected an object"),
         ("validation.scores", {"vector": {"0.5": "NaN"}}, "scores.vector.0.5 is 'NaN', expected a number or null"),
         ("validation.scores", {"vector": {"x": 1}}, "a key of its content.tasks.toy.validation.scores.vector is 'x'"),
-        ("validation.scores", {"odd": {}}, "is 'odd', expected the vector or a control"),
+        ("validation.scores", {"odd one": {}}, "is 'odd one', expected vector, the name of a vector, or a control"),
         ("validation.n", "x", "n is 'x', expected a whole number"),
         ("validation.task", None, "task is None, expected text"),
-        ("passes", {"toy, vector": {"seconds": "1"}}, "seconds is '1', expected seconds"),
-        ("test", {"best": {"tokens": "x", "result": ""}}, "tokens is 'x', expected a whole number"),
-        ("test", {"": {"result": ""}}, "is '', expected the name of an arm"),
-        ("test", {"random:x best": {"result": ""}}, "is 'random:x best', expected the name of an arm"),
+        ("passes", {"toy": {"task": "toy", "seconds": "1"}}, "seconds is '1', expected seconds"),
+        ("test", {"best": ENTRY | {"tokens": "x"}}, "tokens is 'x', expected a whole number"),
+        ("test", {"": ENTRY}, "is '', expected 'best'"),
+        ("test", {"best": ENTRY | {"role": "first"}}, "role is 'first', expected one of baseline, best, vote"),
+        ("test", {"random:x best": ENTRY | {"control": "random", "seed": 1}}, "expected 'random:1 best'"),
+        ("test", {"random best": ENTRY | {"control": "random"}}, "the control random has the seed None"),
         ("test", [], "test is [], expected an object"),
     ],
     ids=str,

@@ -17,14 +17,16 @@ import sweeps
 from fixtures.parity.rule import answer, target
 from lm_eval_steer.answers import NO_ANSWER
 from lm_eval_steer.axis.record import read_lines
+from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.compare.runs import read_runs
 from lm_eval_steer.compare.stats import mcnemar
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.sweep import run_sweep
-from lm_eval_steer.sweep.arms import Arm, write_arm
+from lm_eval_steer.sweep.arms import Member
+from lm_eval_steer.sweep.replay import write_arm
 from lm_eval_steer.sweep.score import choose
-from lm_eval_steer.sweep.tasks import find_twins
+from lm_eval_steer.sweep.tasks import build, find_twins
 from sweeps import ALPHAS, CONTROLS, make_args, responses, single, sweep, texts
 
 
@@ -152,7 +154,8 @@ def test_controls_are_arms_with_files_of_their_own(child: dict[str, Any], done: 
     assert [arm.replace(":", "-").replace(" ", "_") for arm in test] != list(test)
     for name, arm in test.items():
         (run,) = read_runs([(folder / arm["result"]).parent])
-        assert (run.steering["control"], len(run.samples)) == (arm["control"], 8), name
+        control = ":".join(map(str, filter(None, (arm["control"], arm["seed"])))) or None
+        assert (run.steering["control"], len(run.samples)) == (control, 8), name
     assert responses(folder, "identity") == responses(folder, "baseline")
     assert responses(folder, "random-1_best") == texts(
         single(child, alpha=test["random:1 best"]["alpha"], control="random:1")
@@ -176,15 +179,15 @@ def test_doses_of_the_pass_are_in_the_result_files(done: tuple[Path, dict[str, A
 
 def test_one_pass_per_split_and_every_response_once(done: tuple[Path, dict[str, Any]]) -> None:
     folder, state = done
-    new = {name: log["new"] for name, log in state["tasks"]["parity_steer"]["passes"].items()}
+    passes = state["tasks"]["parity_steer"]["passes"]
+    new = {name: {of: share["new"] for of, share in log["contenders"].items()} for name, log in passes.items()}
     assert new == {
-        "parity_steer_val, vector": 24, "parity_steer, vector": 32,
-        "parity_steer_val, random:1": 18, "parity_steer, random:1": 24,
-        "parity_steer_val, negated": 18, "parity_steer, negated": 24,
-        "parity_steer, identity": 8, "parity_steer, self-consistency": 24,
-    }  # fmt: skip
+        "parity_steer_val": {"vector": 24, "random:1": 18, "negated": 18},
+        "parity_steer": {"vector": 32, "random:1": 24, "negated": 24, "self-consistency": 24},
+        "parity_steer, identity": {"identity": 8},
+    }
     lines = sum(path.read_text(encoding="utf-8").count('"kind":"generation"') for path in (folder / "record").iterdir())
-    assert lines == sum(new.values())
+    assert lines == sum(log["new"] for log in passes.values()) == sum(sum(of.values()) for of in new.values())
 
 
 def test_early_stop_leaves_the_same_arms_with_fewer_responses(child: dict[str, Any], tmp_path: Path) -> None:
@@ -204,9 +207,10 @@ def test_early_stop_leaves_the_same_arms_with_fewer_responses(child: dict[str, A
 def test_a_replay_never_runs_the_model(child: dict[str, Any], tmp_path: Path) -> None:
     args = make_args(child, tmp_path)
     lm = SteeredHF(**child, alpha=0.5, record=str(tmp_path / "record"), device="cpu")
-    arm = Arm("best", lm.plan, {"alpha": 0.5})
+    member = Member(Arm("best"), args.contenders[0], (0.5,))
+    test = build("parity_steer", sweeps.manager(), lm, 8, False)
     with pytest.raises(SteeringError, match="the record lacks responses of best"):
-        write_arm(lm, arm, "parity_steer", tmp_path / "best", args, sweeps.manager(), None)
+        write_arm(lm, member, lm.plan, tmp_path / "best", args, test, sweeps.manager(), None)
     assert not (tmp_path / "best").exists()
     assert lm.write.__func__ is SteeredHF.write  # given back
 

@@ -19,7 +19,7 @@ from conftest import make_vector
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.sweep import run_sweep
-from lm_eval_steer.sweep.arms import write_arm
+from lm_eval_steer.sweep.replay import write_arm
 from lm_eval_steer.sweep.state import without_volatile
 from sweeps import (
     ALPHAS,
@@ -106,10 +106,10 @@ def test_other_settings_are_refused(
     assert (folder / "sweep.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"version": 1}', '{"version": 2, "settings": {}}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"version": 2}', '{"version": 1, "settings": {}}'])
 def test_a_broken_state_is_refused(content: str, child: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text(content)
-    with pytest.raises(SteeringError, match=r"is no sweep\.json|is of version 2"):
+    with pytest.raises(SteeringError, match=r"is no whole sweep\.json|is of version 1"):
         sweep(child, tmp_path)
 
 
@@ -131,7 +131,7 @@ def test_controls_and_tasks_may_be_added(child: dict[str, Any], tmp_path: Path) 
     assert list(arms) == list(second["tasks"]["arith_steer"]["test"]) == [
         "baseline", "best", "vote", "negated best", "negated vote",
     ]  # fmt: skip
-    assert second["tasks"]["parity_steer"]["passes"]["parity_steer, vector"]["new"] == 6
+    assert second["tasks"]["parity_steer"]["passes"]["parity_steer"]["contenders"]["vector"]["new"] == 6
 
 
 def test_a_search_by_block_may_be_added_and_goes_on_from_the_record(child: dict[str, Any], tmp_path: Path) -> None:

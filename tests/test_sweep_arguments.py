@@ -252,7 +252,7 @@ def test_several_processes_are_refused(child: dict[str, Any], tmp_path: Path, mo
 def test_trust_goes_to_the_model_as_lm_eval_hands_it_on(child: dict[str, Any], tmp_path: Path) -> None:
     args = make_args(child, tmp_path, trust_remote_code=True)
     assert args.arguments == child | {"trust_remote_code": True}
-    assert args.settings(args.plan(), {}, {})["model_args"]["trust_remote_code"] is True
+    assert args.settings(args.plans(), {}, {})["model_args"]["trust_remote_code"] is True
 
 
 def test_output_path_must_be_a_folder(child: dict[str, Any], tmp_path: Path) -> None:

@@ -117,13 +117,17 @@ def lines_of(child: dict[str, Any], folder: Path) -> tuple[Scorer, list[Line]]:
     return Scorer(requests), heard
 
 
+def make_board(scorer: Scorer, console: Console) -> Board:
+    return Board(scorer, "a pass", 6, ["vector"], lambda line: "vector", console)
+
+
 def test_the_table_grows_with_the_responses(
     child: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scorer, lines = lines_of(child, tmp_path)
     monkeypatch.setattr("lm_eval_steer.sweep.board._REFRESH", 0.0)
     out = io.StringIO()
-    board = Board(scorer, "a pass", 6, Console(file=out, force_terminal=True, width=80))
+    board = make_board(scorer, Console(file=out, force_terminal=True, width=80))
     with board:
         for line in lines[:3]:
             board.hear(dataclasses.replace(line, time=0.0), new=True)  # by a clock that was put back
@@ -138,7 +142,7 @@ def test_elsewhere_a_line_is_printed_now_and_then(
 ) -> None:
     scorer, lines = lines_of(child, tmp_path)
     out = io.StringIO()
-    with Board(scorer, "a pass", 6, Console(file=out, width=80)) as board:
+    with make_board(scorer, Console(file=out, width=80)) as board:
         for line in lines:
             board.hear(dataclasses.replace(line, time=4e9), new=False)  # by a clock that was fast
     assert out.getvalue().count("\n") == 1
@@ -146,7 +150,7 @@ def test_elsewhere_a_line_is_printed_now_and_then(
     assert board.recorded == 6
     monkeypatch.setattr("lm_eval_steer.sweep.board._REPORT", 0.0)
     out.truncate(0)
-    with Board(Scorer(scorer.requests), "a pass", 6, Console(file=out)) as board:
+    with make_board(Scorer(scorer.requests), Console(file=out)) as board:
         for line in lines:
             board.hear(line, new=False)
     assert out.getvalue().count("\n") == 7

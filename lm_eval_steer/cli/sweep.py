@@ -64,6 +64,11 @@ def add(group: Any) -> None:
     option(
         "--controls", metavar="LIST", help="all, or a list of random:N, shuffled, negated, identity, self-consistency"
     )
+    option(
+        "--arms",
+        metavar="NAME=FILE,...",
+        help="in place of vectors= in --model_args, several vectors by name: they share baseline and documents",
+    )
     option("--per-layer", "--per_layer", metavar="HOW", help="search strengths by block, too: coordinate or optuna")
     option("--budget", type=int, default=20, help="the most profiles that --per-layer tries (default: 20)")
     option(

@@ -135,7 +135,7 @@ def _rows_of(group: Group) -> list[Row]:
         key: tuple[Any, ...]
         control = run.steering.get("control")
         if part:
-            key, arm = ("sweep", run.child, part.folder), part.arm
+            key, arm = ("sweep", run.child, part.folder), part.arm.name
         elif len(run.alphas) > 1:
             arm = f"{control} vote" if control and steers(run) else control or "vote"
             key = ("vote", run.child, _vector_key(run), run.alphas)

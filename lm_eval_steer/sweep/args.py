@@ -13,10 +13,11 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_folder, refuse_unwritable
 from lm_eval_steer.interventions.alphas import read_alphas
 from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES, OPTIONS
-from lm_eval_steer.interventions.controls import Control, read_controls
+from lm_eval_steer.interventions.controls import read_controls
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.checkpoint import checkpoint_digest
 from lm_eval_steer.models.neutral import NEUTRAL
+from lm_eval_steer.sweep.contenders import Contender, find_contenders, read_arms
 from lm_eval_steer.sweep.harness import HarnessArgs, Seeds, read_seeds
 from lm_eval_steer.sweep.profile_search import check_search
 
@@ -51,6 +52,7 @@ class SweepArgs:
         batch_size: rows of a batch, `auto`, or `auto:N`.
         device: as for lm_eval.
         controls: as `read_controls` takes them.
+        arms: in place of `vectors` in model_args, several: name -> file, or text as `read_arms` takes it.
         val_task: the validation twins, one per task, where their names do not say so.
         per_layer: how strengths by block are searched (search.py); None for not at all.
         budget: the most profiles that this search tries.
@@ -80,6 +82,7 @@ class SweepArgs:
     batch_size: int | str = "auto"
     device: str | None = None
     controls: Any = None
+    arms: Any = None
     val_task: list[str] = field(default_factory=list)
     per_layer: str | None = None
     budget: int = 20
@@ -126,7 +129,7 @@ class SweepArgs:
                     f"alpha_per_layer={self.model_args['alpha_per_layer']!r} is in --model_args, and --per-layer "
                     f"{self.per_layer} searches it: leave one of them out"
                 )
-        _ = self.arms_of_controls, self.harness
+        _ = self.contenders, self.harness
         if not self.output_path:
             raise SteeringError("--output_path is empty: name the folder of the sweep")
         for name in ("sweep.json", "record/.probe", "arms/.probe"):
@@ -157,9 +160,15 @@ class SweepArgs:
         return read_alphas(self.strengths_given, self.unit)
 
     @cached_property
-    def arms_of_controls(self) -> tuple[Control, ...]:
-        """The controls, one per arm."""
-        return read_controls(self.controls)
+    def contenders(self) -> tuple[Contender, ...]:
+        """The vectors, and behind them the controls."""
+        arms = read_arms(self.arms)
+        if arms and "vectors" in self.model_args:
+            raise SteeringError(
+                f"vectors={self.model_args['vectors']!r} is in --model_args, and --arms names vectors, too: leave one "
+                "of them out"
+            )
+        return tuple(find_contenders(arms, read_controls(self.controls)))
 
     @cached_property
     def harness(self) -> HarnessArgs:
@@ -185,14 +194,21 @@ class SweepArgs:
         trusted = {"trust_remote_code": True} if self.trust_remote_code else {}
         return dict(self.model_args) | trusted
 
-    def plan(self) -> SteeringPlan:
-        """The plan of the whole set, with the vector loaded.
+    def plans(self) -> dict[str, SteeringPlan]:
+        """The plan of the whole set, of each contender, with the vectors loaded.
 
         Raises:
             SteeringError: for steering arguments that are wrong.
         """
-        arguments = {key: value for key, value in self.model_args.items() if key in ARGUMENT_NAMES}
-        return SteeringPlan.build(**arguments, **self.strengths())
+        arguments = {key: value for key, value in self.model_args.items() if key in ARGUMENT_NAMES} | self.strengths()
+        found: dict[str, SteeringPlan] = {}
+        for one in self.contenders:
+            if one.control is None:
+                given = {} if one.file is None else {"vectors": one.file}
+                found[one.name] = SteeringPlan.build(**arguments, **given)
+            else:
+                found[one.name] = found[self.contenders[0].name].with_changes(control=one.control)
+        return found
 
     def strengths(self) -> dict[str, Any]:
         """What the sweep adds to the model's arguments for the whole set."""
@@ -202,18 +218,25 @@ class SweepArgs:
         """Digest of the child's checkpoint; None for one that is not on this machine yet."""
         return checkpoint_digest(self.arguments)
 
-    def settings(self, plan: SteeringPlan, twins: Mapping[str, str], asked: Mapping[str, str]) -> dict[str, Any]:
+    def settings(
+        self, plans: Mapping[str, SteeringPlan], twins: Mapping[str, str], asked: Mapping[str, str]
+    ) -> dict[str, Any]:
         """All that the outcome depends on, JSON-ready; sizes and places are free to change between two starts.
 
         Args:
-            plan: of the whole set.
+            plans: of the whole set, of each contender.
             twins: test task -> validation task.
             asked: task -> digest of what it asks.
         """
+        vectors = {
+            one.name: vector.fingerprint if (vector := plans[one.name].vector) else None
+            for one in self.contenders
+            if one.control is None
+        }
         return {
             "model": self.model,
             "model_args": {key: value for key, value in self.arguments.items() if key not in NEUTRAL | {"vectors"}},
-            "vector": plan.vector.fingerprint if plan.vector else None,
+            "vectors": vectors,
             "weights": self.weights(),
             self.unit: list(self.alphas),
             "limit": self.limit,
@@ -223,7 +246,7 @@ class SweepArgs:
             "metadata": dict(self.metadata or {}),
             "tasks": dict(twins),
             "asked": dict(asked),
-            "controls": [control.name for control in self.arms_of_controls],
+            "controls": [one.name for one in self.contenders if one.control is not None],
             "per_layer": None if self.per_layer is None else {"method": self.per_layer, "budget": self.budget},
         }
 

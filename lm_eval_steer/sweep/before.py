@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,12 +35,12 @@ def model_class(name: str) -> Any:
     return model
 
 
-def examine(args: SweepArgs, plan: SteeringPlan, requests: Requests) -> str:
+def examine(args: SweepArgs, plans: Mapping[str, SteeringPlan], requests: Requests) -> str:
     """Refuse a task on which the sweep would end after responses were asked for.
 
     Args:
         args: of the sweep.
-        plan: of the whole set.
+        plans: of the whole set, of each contender.
         requests: of the first document of the task.
 
     Returns:
@@ -52,13 +53,15 @@ def examine(args: SweepArgs, plan: SteeringPlan, requests: Requests) -> str:
     if not requests.choices:
         check_generation(requests.instances[0].args[1])
         if len(args.alphas) > 1:
-            VoteKey.of(requests.name, plan.vote_filter, plan.vote_answer)
+            first = next(iter(plans.values()))
+            VoteKey.of(requests.name, first.vote_filter, first.vote_answer)
     check_scoring(requests)
     limit = get_sample_size(requests.task, args.limit if requests.name in args.tasks else args.val_limit)
     documents = [doc for _, doc in requests.task.doc_iterator(rank=0, limit=limit, world_size=1)]
-    known = frozenset() if plan.allow_leak else extraction_rows(plan.vector)
-    if known:
-        refuse_leaks(known, [SimpleNamespace(doc=doc, task_name=requests.name) for doc in documents])
+    vectors = {id(plan.vector): plan.vector for plan in plans.values() if plan.steers and not plan.allow_leak}
+    for known in map(extraction_rows, vectors.values()):
+        if known:
+            refuse_leaks(known, [SimpleNamespace(doc=doc, task_name=requests.name) for doc in documents])
     prompts = [one.args for one in requests.instances] if args.harness.seeds[3] is not None else []
     config = [getattr(requests.task.config, key) for key in ("doc_to_target", "filter_list", "metric_list")]
     asked = json.dumps([prompts, config, documents], skipkeys=True, default=lambda one: type(one).__name__)

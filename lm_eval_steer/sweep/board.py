@@ -1,9 +1,12 @@
-"""What a pass shows while it runs: per variant the score so far, and the time that is left."""
+"""What a pass shows while it runs: the scores so far, and the time that is left."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -12,7 +15,7 @@ from rich.table import Table
 from lm_eval_steer.axis.record import Line
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
 from lm_eval_steer.interventions.controls import kind_of
-from lm_eval_steer.sweep.score import Answers, Scorer
+from lm_eval_steer.sweep.score import Answers, Scorer, choose
 
 _REFRESH = 0.5
 """Seconds between two updates of a terminal."""
@@ -30,22 +33,40 @@ class Board:
     Attributes:
         recorded: how many lines were there before.
         new: how many came into being.
-        measured: names of the variants of the new ones.
+        new_of: contender -> how many of them are its own.
+        seconds_of: contender -> seconds that they took.
 
     Args:
         scorer: of the pass.
         title: of the table.
         total: how many responses the pass can have.
+        contenders: whose they are, in the order of the table.
+        whose: tells that of a line.
         console: a live table on a terminal, a line every half minute elsewhere.
     """
 
-    def __init__(self, scorer: Scorer, title: str, total: int, console: Console) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        title: str,
+        total: int,
+        contenders: Sequence[str],
+        whose: Callable[[Line], str],
+        console: Console,
+    ) -> None:
         self.scorer, self.title, self.total, self._console = scorer, title, total, console
         self.recorded = self.new = 0
-        self.measured: set[str] = set()
+        self.new_of = Counter[str]()
+        self.seconds_of: defaultdict[str, float] = defaultdict(float)
+        self._names, self._whose = tuple(dict.fromkeys(contenders)), whose
+        self._measured: set[tuple[str, str]] = set()
         self._done = False
         self._begun = self._shown = time.monotonic()
         self._live = Live(self._table(), console=console, auto_refresh=False) if console.is_terminal else None
+
+    def measured(self, contender: str, doses: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of some doses by strength to which a contender has new responses."""
+        return {name: found for name, found in doses.items() if (contender, name) in self._measured}
 
     def __enter__(self) -> Board:
         if self._live:
@@ -72,8 +93,11 @@ class Board:
     def hear(self, line: Line, new: bool) -> None:
         """Take a line in, from the record or new."""
         if new:
+            contender = self._whose(line)
             self.new += 1
-            self.measured.add(_name(line))
+            self.new_of[contender] += 1
+            self.seconds_of[contender] += line.seconds
+            self._measured.add((contender, _name(line)))
         else:
             self.recorded += 1
         self.scorer.add(line)
@@ -98,9 +122,10 @@ class Board:
 
     def _table(self) -> Table:
         table = Table(title=self.title, caption=self._state(), min_width=48)
-        for column in ("alpha", "n", "score"):
+        rows = self._rows()
+        for column in ("", "n", "score"):
             table.add_column(column, justify="right")
-        for name, n, score in self._rows():
+        for name, n, score in rows:
             table.add_row(name, str(n), score)
         return table
 
@@ -110,13 +135,36 @@ class Board:
         )
 
     def _rows(self) -> list[tuple[str, int, str]]:
-        variants = sorted(
-            self.scorer.variants.values(), key=lambda one: (alpha_order(one.first.alpha), _name(one.first))
-        )
+        """Name, scored documents and score: of a single contender by strength, of several the best of each."""
+        found: dict[str, list[Answers]] = {name: [] for name in self._names}
+        for one in self.scorer.variants.values():
+            found[self._whose(one.first)].append(one)
+        if len(found) == 1:
+            return self._strengths(*found.values())
+        rows = []
+        for name, answers in found.items():
+            unsteered = [one for one in answers if not one.first.alpha and not one.first.variant]
+            rows += [("baseline", one.n, show(self._value(one))) for one in unsteered]
+            rows.append(self._best(name, [one for one in answers if one not in unsteered]))
+        return rows
+
+    def _strengths(self, answers: list[Answers]) -> list[tuple[str, int, str]]:
+        variants = sorted(answers, key=lambda one: (alpha_order(one.first.alpha), _name(one.first)))
         names = [_name(one.first) for one in variants]
         if len(set(names)) < len(names):  # profiles of one strength
             names = [f"{name}, profile {place}" for place, name in enumerate(names, start=1)]
         return [(name, one.n, show(self._value(one))) for name, one in zip(names, variants, strict=True)]
+
+    def _best(self, name: str, answers: list[Answers]) -> tuple[str, int, str]:
+        """The strength of a contender that is ahead, and its score so far."""
+        ordered = sorted(answers, key=lambda one: alpha_order(one.first.alpha))
+        scored = [(one, score) for one in ordered if (score := self.scorer.score(one)) is not None]
+        n = sum(one.n for one in answers)
+        if not scored:
+            return name, n, "-"
+        values = {float(place): score.value for place, (_, score) in enumerate(scored)}
+        best, score = scored[int(choose(values, self.scorer.higher_is_better(scored[0][1])))]
+        return f"{name} {_name(best.first)}", n, show(score.value)
 
     def _value(self, one: Answers) -> float | None:
         score = self.scorer.score(one)

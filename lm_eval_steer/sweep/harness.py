@@ -122,18 +122,3 @@ def read_seeds(seed: Seeds) -> tuple[int | None, ...]:
             "torch and few-shot samplers, None for one that stays unset"
         )
     return seeds
-
-
-def upgrade(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a sweep.json that was written before a sweep took these arguments, with what it did then."""
-    seed = settings.get("seed", 0)
-    was: dict[str, Any] = {
-        "fewshot_as_multiturn": True if settings.get("apply_chat_template") else None,
-        "system_instruction": None,
-        "num_fewshot": None,
-        "gen_kwargs": {},
-        "include_path": None,
-        "metadata": {},
-        "asked": {},
-    }
-    return was | dict(settings) | {"seed": [seed, *SEEDS[1:]] if isinstance(seed, int) else seed}

@@ -14,19 +14,21 @@ from lm_eval_steer.sweep.profile_search import Profile, search_profile
 
 def search_layers(
     args: SweepArgs,
+    name: str,
     plan: SteeringPlan,
     transfer: dict[str, Any],
     higher_is_better: bool,
-    run: Callable[[SteeringPlan, str], Pass],
+    run: Callable[[SteeringPlan, int], Pass],
 ) -> dict[str, Any]:
     """Search multipliers of one strength per block.
 
     Args:
         args: of the sweep.
-        plan: of the strength, and of the control if there is one.
+        name: of the contender.
+        plan: of its strength.
         transfer: how the vector came into the child, as the model reports it.
         higher_is_better: which way the validation task's metric points.
-        run: runs a plan over the validation rows; the text tells its pass from others.
+        run: runs a plan over the validation rows; the number is that of the step.
 
     Returns:
         the entry of sweep.json: the profile that was found, its score, and every step.
@@ -37,8 +39,9 @@ def search_layers(
     def evaluate(profiles: list[Profile]) -> list[float]:
         nonlocal steps
         steps += 1
-        done = run(plan.with_changes(profiles=tuple(profiles)), f" per-layer {steps}")
-        scores = [done.scorer.value(done.scorer.variants[sha]).value for sha in done.settings]
+        asked = plan.with_changes(profiles=tuple(profiles))
+        done = run(asked, steps)
+        scores = [done.scorer.value(one).value for one in done.answers(name, asked)]
         # An infinite score chooses nothing, as among the strengths of the set.
         return [score if math.isfinite(score) else math.nan for score in scores]
 

@@ -1,18 +1,22 @@
-"""One pass: a plan over the requests of a task, into the record, with what the model measured on the way."""
+"""One pass: all contenders over the requests of a task, into the record, with what the model measured on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 
-from lm_eval_steer.interventions.plan import SteeringPlan
+from lm_eval_steer.axis.record import Line
+from lm_eval_steer.interventions.plan import SteeringPlan, Variant
 from lm_eval_steer.plugin.known_tasks import remember
 from lm_eval_steer.sweep.board import Board
 from lm_eval_steer.sweep.score import Answers, Scorer
 from lm_eval_steer.sweep.tasks import Requests
+
+Asked = tuple[str, SteeringPlan]
+"""Name of a contender, and what it is asked in a pass."""
 
 
 @dataclass(frozen=True)
@@ -21,55 +25,103 @@ class Pass:
 
     Attributes:
         scorer: the responses and their scores.
-        settings: digest of each variant's settings, in their order.
+        settings: contender and variant -> the digests that its lines may bear.
         log: JSON-ready: strengths, seconds, new responses, doses and application; all of it volatile.
     """
 
     scorer: Scorer
-    settings: list[str]
+    settings: Mapping[tuple[str, Variant], Sequence[str]]
     log: dict[str, Any]
 
-    def of(self, *alphas: float) -> list[Answers]:
-        """The responses at some strengths."""
-        return [one for one in self.scorer.variants.values() if one.first.alpha in alphas]
+    def answers(self, contender: str, plan: SteeringPlan) -> Iterator[Answers]:
+        """The responses of the variants of a plan, in their order; none of one that an early stop left out."""
+        for variant in plan.variants:
+            yield from (
+                self.scorer.variants[one] for one in self.settings[contender, variant] if one in self.scorer.variants
+            )
+
+    def digests(self, contender: str, plan: SteeringPlan) -> list[str]:
+        """Digests of the settings of the variants of a plan, in the order of a result file."""
+        found = [self.settings[contender, variant] for variant in plan.variants]
+        return [digest for of_kind in zip(*found, strict=True) for digest in of_kind]
 
 
-def run_pass(lm: Any, plan: SteeringPlan, requests: Requests, title: str, console: Console) -> Pass:
-    """Ask for every response that the record lacks; what the vote returns is of no interest here."""
-    remember(requests.name, requests.task)  # the last task of this name was that of a replay, and is gone
-    lm.steer(plan)
+def run_pass(lm: Any, asked: Sequence[Asked], requests: Requests, title: str, console: Console) -> Pass:
+    """Ask for every response that the record lacks; what votes return is of no interest here."""
+    remember(requests.name, requests.task)
+    plans = [plan for _, plan in asked]
+    lm.steer(*plans)
+    whose: dict[str, str] = {}
+
+    def find(line: Line) -> str:
+        """The first contender that has a line."""
+        if line.settings not in whose:
+            holders = zip(asked, lm.ballots, strict=True)
+            whose[line.settings] = next(name for (name, _), ballot in holders if ballot.holds(line))
+        return whose[line.settings]
+
     scorer = Scorer(requests)
-    board = Board(scorer, title, requests.answers * len(plan.variants), console)
+    total = requests.answers * len({number for ballot in lm.ballots for number in ballot.numbers})
+    board = Board(scorer, title, total, [name for name, _ in asked], find, console)
     lm.watch = board.hear
     try:
         with board:
             getattr(lm, requests.method)(requests.instances, disable_tqdm=True)
     finally:
         lm.watch = None
-    steering = lm.get_model_info()["steering"]
-    doses = steering.get("doses") or {}
+    settings: dict[tuple[str, Variant], list[str]] = {}
+    shares: dict[str, dict[str, Any]] = {}
+    for number, (name, plan) in enumerate(asked):
+        info = lm.arm_info(number)
+        share = shares.setdefault(name, {"alphas": [], "doses": {}})
+        share["alphas"] += [alpha for alpha in plan.alphas if alpha not in share["alphas"]]
+        # Variants whose responses were all there have the doses of another pass, and profiles share a name.
+        share["doses"] |= {} if plan.profiles else board.measured(name, info["doses"])
+        for variant, *digests in zip(plan.variants, *_parts(info["settings"], len(plan.variants)), strict=True):
+            settings[name, variant] = digests
+    for name, share in shares.items():
+        share |= {"seconds": round(board.seconds_of[name], 3), "new": board.new_of[name]}
     log = {
-        "alphas": list(plan.alphas),
+        "task": requests.name,
         "seconds": round(board.seconds, 3),
         "new": board.new,
-        # Variants whose responses were all there have the doses of another pass, and profiles share a name.
-        "doses": {} if plan.profiles else {name: found for name, found in doses.items() if name in board.measured},
-        "application": steering.get("application"),
+        "contenders": shares,
+        "application": info["application"],
     }
-    return Pass(scorer, steering["settings"], log)
+    return Pass(scorer, settings, log)
+
+
+def _parts(items: Sequence[str], size: int) -> list[Sequence[str]]:
+    """The items, `size` at a time."""
+    return [items[place : place + size] for place in range(0, len(items), size)]
 
 
 def add_logs(before: Mapping[str, Any] | None, log: Mapping[str, Any]) -> dict[str, Any]:
     """The log of a pass that took several starts."""
-    if not before or before["alphas"] != log["alphas"]:
+    if not before:
         return dict(log)
-    names = list(before["doses"]) + [name for name in log["doses"] if name not in before["doses"]]
+    shares = dict(before["contenders"])
+    for name, share in log["contenders"].items():
+        shares[name] = _add_shares(shares[name], share) if name in shares else share
     return {
-        "alphas": log["alphas"],
+        "task": log["task"],
         "seconds": round(before["seconds"] + log["seconds"], 3),
         "new": before["new"] + log["new"],
-        "doses": {name: _add_doses(before["doses"].get(name, {}), log["doses"].get(name, {})) for name in names},
+        "contenders": shares,
         "application": _add_application(before["application"], log["application"]),
+    }
+
+
+def _add_shares(before: Mapping[str, Any], share: Mapping[str, Any]) -> dict[str, Any]:
+    """One contender's of both, where it was asked the same; else the later one's."""
+    if before["alphas"] != share["alphas"]:
+        return dict(share)
+    names = dict.fromkeys([*before["doses"], *share["doses"]])
+    return {
+        "alphas": share["alphas"],
+        "doses": {name: _add_doses(before["doses"].get(name, {}), share["doses"].get(name, {})) for name in names},
+        "seconds": round(before["seconds"] + share["seconds"], 3),
+        "new": before["new"] + share["new"],
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,20 +11,24 @@ import datasets
 from lm_eval.tasks import TaskManager
 from rich.console import Console
 
+from lm_eval_steer.compare.outcome import describe
+from lm_eval_steer.compare.sweep_file import finite, write_sweep
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.alphas import alpha_name
-from lm_eval_steer.interventions.controls import Control
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.locks import held
 from lm_eval_steer.sweep.args import SweepArgs
-from lm_eval_steer.sweep.arms import Arm, arm_folder, digest_of, holds, remove, result_file, write_arm
+from lm_eval_steer.sweep.arm_files import digest_of, holds, remove, result_file
+from lm_eval_steer.sweep.arms import Member, arm_folder, members
 from lm_eval_steer.sweep.before import examine, model_class
-from lm_eval_steer.sweep.compare import describe
-from lm_eval_steer.sweep.finished import VECTOR, is_finished
+from lm_eval_steer.sweep.contenders import Contender
+from lm_eval_steer.sweep.facts import looked_up_once
+from lm_eval_steer.sweep.finished import is_finished
 from lm_eval_steer.sweep.layers import search_layers
-from lm_eval_steer.sweep.passes import Pass, add_logs, run_pass
-from lm_eval_steer.sweep.score import Answers, choose
-from lm_eval_steer.sweep.state import finite, read_state, write_state
+from lm_eval_steer.sweep.passes import Asked, Pass, add_logs, run_pass
+from lm_eval_steer.sweep.replay import write_arm
+from lm_eval_steer.sweep.score import choose
+from lm_eval_steer.sweep.state import read_state
 from lm_eval_steer.sweep.tasks import Requests, build, find_twins, first_line
 
 _NO_TEXTS = "control=self-consistency draws texts, and multiple choice has none"
@@ -52,17 +56,17 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
             "--model steered-vllm with data_parallel_size), or run its strengths with lm_eval"
         )
     model = model_class(args.model)
-    plan = args.plan()
+    plans = args.plans()
     if args.trust_remote_code:
         datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = True  # as the harness's command does
     manager = manager or _make_manager(args)
     asked: dict[str, str] = {}
 
     def look(requests: Requests) -> None:
-        asked[requests.name] = examine(args, plan, requests)
+        asked[requests.name] = examine(args, plans, requests)
 
     twins = find_twins(args.tasks, args.val_task, manager, args.harness, look)
-    settings = args.settings(plan, twins, asked)
+    settings = args.settings(plans, twins, asked)
     state = read_state(args.folder, settings)
     if is_finished(args, state):
         return state
@@ -79,11 +83,12 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
             )
         state["complete"] = False
         _clean(args)
-        write_state(args.folder, state)
+        write_sweep(args.folder / "sweep.json", state)
         place = {"batch_size": args.batch_size, "device": args.device}
-        lm = model.create_from_arg_obj(args.arguments | args.strengths(), place)
+        lm = model.create_from_arg_obj(args.arguments | args.contenders[0].arguments | args.strengths(), place)
         state["settings"]["weights"] = args.weights()  # a hub's model may have come only now
-        _Sweep(args, manager, console, plan, lm, state).run(twins)
+        with looked_up_once():
+            _Sweep(args, manager, console, plans, lm, state).run(twins)
     return state
 
 
@@ -116,14 +121,13 @@ class _Sweep:
         args: SweepArgs,
         manager: TaskManager,
         console: Console,
-        plan: SteeringPlan,
+        plans: dict[str, SteeringPlan],
         lm: Any,
         state: dict[str, Any],
     ) -> None:
         self.args, self.manager, self.console, self.lm, self.state = args, manager, console, lm, state
-        # Each pass but that of the vote needs every response.
-        self.plan = plan.with_changes(vote_early_stop=False)
-        self.early_stop = plan.vote_early_stop
+        self.plans = plans
+        self.searched = [one for one in args.contenders if one.is_searched]
 
     def run(self, twins: dict[str, str]) -> None:
         """All tasks; first of all, whatever could be refused."""
@@ -139,8 +143,7 @@ class _Sweep:
                 raise SteeringError(f"--apply_chat_template {args.apply_chat_template}: {error}") from None
             if not template:
                 raise SteeringError("the model's tokenizer has no chat template: leave out --apply_chat_template")
-        for one in args.arms_of_controls:
-            self.lm.steer(self.plan.with_changes(control=one))
+        self.lm.steer(*self.plans.values())
         asked = {}
         for name, twin in twins.items():
             asked[name] = tuple(
@@ -157,136 +160,115 @@ class _Sweep:
                     "passes": {},
                 },
             )
-            for control in (None, *args.arms_of_controls):
-                self._run_control(found, control, validation, test)
+            self._search(found, validation)
+            self._test(found, test)
+            if args.per_layer is not None:
+                for contender in self.searched:
+                    self._search_layers(found, contender, validation, test)
         self.state["complete"] = True
         self._save()
 
-    def _run_control(
-        self, found: dict[str, Any], control: Control | None, validation: Requests, test: Requests
-    ) -> None:
-        if control is None or control.steers:
-            best = self._search(found, control, validation)
-            self._test(found, control, best, test)
-            if self.args.per_layer is not None:
-                self._search_layers(found, control, best, validation, test)
-        elif control.is_plain:
-            plan = self.plan.with_changes(control=control, alphas=(0.0,))
-            done = self._pass(found, test, control, plan)
-            self._arm(found, test, Arm(control.name, plan, {self.args.unit: 0.0, "control": control.name}), done)
-        elif test.choices:
-            found["refused"][control.name] = _NO_TEXTS
-            self.console.print(f"{test.name}: {_NO_TEXTS}, so that arm is left out", highlight=False)
-        else:
-            plan = self._vote_plan(control)
-            done = self._pass(found, test, control, plan)
-            self._arm(found, test, Arm(control.name, plan, self._changes(self.args.alphas, control)), done)
-
-    def _search(self, found: dict[str, Any], control: Control | None, validation: Requests) -> float:
-        """Algorithm 2: the best strength on the validation rows; of equal ones the smallest."""
-        baseline = (0.0,) if control is None else ()
-        plan = self.plan.with_changes(control=control, alphas=(*baseline, *self.args.alphas))
-        done = self._pass(found, validation, control, plan)
-        scores = {alpha: done.scorer.value(*done.of(alpha)) for alpha in plan.alphas}
-        metric = scores[self.args.alphas[0]]
-        higher = done.scorer.higher_is_better(metric)
-        best = choose({alpha: scores[alpha].value for alpha in self.args.alphas}, higher)
-        part = found["validation"]
-        part |= {"metric": metric.metric, "higher_is_better": higher, "n": metric.n}
-        name = control.name if control else VECTOR
-        part["scores"][name] = finite({alpha_name(alpha): score.value for alpha, score in scores.items()})
-        part["best"][name] = best
+    def _search(self, found: dict[str, Any], validation: Requests) -> None:
+        """Algorithm 2: the best strength of each contender on the validation rows; of equal ones the smallest."""
+        done = self._pass(found, validation, [self._whole_set(one) for one in self.searched])
+        part, alphas = found["validation"], self.args.alphas
+        for contender in self.searched:
+            name, plan = self._whole_set(contender)
+            answers = zip(plan.alphas, done.answers(name, plan), strict=True)
+            scores = {alpha: done.scorer.value(one) for alpha, one in answers}
+            metric = scores[alphas[0]]
+            higher = done.scorer.higher_is_better(metric)
+            part |= {"metric": metric.metric, "higher_is_better": higher, "n": metric.n}
+            part["scores"][name] = finite({alpha_name(alpha): score.value for alpha, score in scores.items()})
+            part["best"][name] = choose({alpha: scores[alpha].value for alpha in alphas}, higher)
         self._save()
-        return best
 
-    def _test(self, found: dict[str, Any], control: Control | None, best: float, test: Requests) -> None:
-        """Algorithm 3: baseline, best strength and vote on the test rows."""
-        alphas, baseline = self.args.alphas, (0.0,) if control is None else ()
-        if self.early_stop:
-            first = self._pass(found, test, control, self._plan(control, (*baseline, best)), " best")
-            voted = self._pass(found, test, control, self._vote_plan(control), " vote")
-        else:
-            first = voted = self._pass(found, test, control, self._plan(control, (*baseline, *alphas)))
-        if control is None:
-            self._arm(found, test, Arm("baseline", self._plan(None, (0.0,)), {self.args.unit: 0.0}), first)
-        prefix = f"{control.name} " if control else ""
-        one = Arm(f"{prefix}best", self._plan(control, (best,)), self._changes((best,), control))
-        self._arm(found, test, one, first)
-        every = Arm(f"{prefix}vote", self._vote_plan(control), self._changes(alphas, control))
-        self._arm(found, test, every, voted)
+    def _test(self, found: dict[str, Any], test: Requests) -> None:
+        """Algorithm 3: the baseline, and of each contender the best strength and the vote, on the test rows."""
+        asked, alone = [], []
+        for contender in self.args.contenders:
+            control = contender.control
+            if control is not None and control.temperature is not None and test.choices:
+                found["refused"][contender.name] = _NO_TEXTS
+                self.console.print(f"{test.name}: {_NO_TEXTS}, so that arm is left out", highlight=False)
+            elif control is not None and control.regroups:
+                alone.append(contender)
+            elif contender.is_searched and not self.plans[contender.name].vote_early_stop:
+                asked.append(self._whole_set(contender))
+        wanted = list(members(self.args, found))
+        early = [one for one in wanted if one.profile is None and one.contender not in alone]
+        named = {name for name, _ in asked}
+        asked += [(one.contender.name, self._plan(one)) for one in early if one.contender.name not in named]
+        done = self._pass(found, test, asked)
+        for member in early:
+            self._arm(found, test, member, done)
+        for member in wanted:
+            if member.contender in alone:
+                plan = self._plan(member)
+                name = member.contender.name
+                self._arm(found, test, member, self._pass(found, test, [(name, plan)], f", {name}"))
 
-    def _search_layers(
-        self, found: dict[str, Any], control: Control | None, best: float, validation: Requests, test: Requests
-    ) -> None:
-        """Strengths by block, around the best strength; controls get the same search."""
-        name = control.name if control else VECTOR
-        plan = self._plan(control, (best,))
+    def _search_layers(self, found: dict[str, Any], contender: Contender, validation: Requests, test: Requests) -> None:
+        """Strengths by block, around a contender's best strength."""
+        name = contender.name
+        best = found["validation"]["best"][name]
+        plan = self.plans[name].with_changes(alphas=(best,), vote_early_stop=False)
         self.lm.steer(plan)
         transfer = self.lm.get_model_info()["steering"]["transfer"]
 
-        def run(plan: SteeringPlan, part: str) -> Pass:
-            return self._pass(found, validation, control, plan, part)
+        def run(plan: SteeringPlan, step: int) -> Pass:
+            return self._pass(found, validation, [(name, plan)], f", {name} per-layer {step}")
 
-        entry = search_layers(self.args, plan, transfer, found["validation"]["higher_is_better"], run)
+        entry = search_layers(self.args, name, plan, transfer, found["validation"]["higher_is_better"], run)
         found.setdefault("per_layer", {})[name] = finite(entry)
-        plan = plan.with_changes(alpha_per_layer=entry["profile"])
-        done = self._pass(found, test, control, plan, " per-layer")
-        changes = self._changes((best,), control) | {"alpha_per_layer": entry["profile"]}
-        self._arm(found, test, Arm(f"{control.name} per-layer" if control else "per-layer", plan, changes), done)
+        for member in members(self.args, found):
+            if member.contender == contender and member.profile is not None:
+                done = self._pass(found, test, [(name, self._plan(member))], f", {name} per-layer")
+                self._arm(found, test, member, done)
 
-    def _plan(self, control: Control | None, alphas: tuple[float, ...]) -> SteeringPlan:
-        return self.plan.with_changes(control=control, alphas=alphas)
+    def _plan(self, member: Member) -> SteeringPlan:
+        return member.plan(self.plans)
 
-    def _vote_plan(self, control: Control | None) -> SteeringPlan:
-        return self.plan.with_changes(control=control, alphas=self.args.alphas, vote_early_stop=self.early_stop)
+    def _whole_set(self, contender: Contender) -> Asked:
+        """All strengths of a contender, each to be answered; of the first one 0, too, which is the baseline."""
+        unsteered = (0.0,) if contender == self.args.contenders[0] else ()
+        plan = self.plans[contender.name]
+        return contender.name, plan.with_changes(alphas=(*unsteered, *self.args.alphas), vote_early_stop=False)
 
-    def _changes(self, alphas: tuple[float, ...], control: Control | None) -> dict[str, Any]:
-        strength = alphas[0] if len(alphas) == 1 else list(alphas)
-        return {self.args.unit: strength} | ({"control": control.name} if control else {})
-
-    def _pass(
-        self, found: dict[str, Any], requests: Requests, control: Control | None, plan: SteeringPlan, part: str = ""
-    ) -> Pass:
-        name = f"{requests.name}, {control.name if control else VECTOR}{part}"
-        done = run_pass(self.lm, plan, requests, name, self.console)
+    def _pass(self, found: dict[str, Any], requests: Requests, asked: list[Asked], part: str = "") -> Pass:
+        name = f"{requests.name}{part}"
+        done = run_pass(self.lm, asked, requests, name, self.console)
         found["passes"][name] = add_logs(found["passes"].get(name), done.log)
         self._save()
-        return Pass(done.scorer, done.settings, found["passes"][name])
+        return replace(done, log=found["passes"][name])
 
-    def _arm(self, found: dict[str, Any], test: Requests, arm: Arm, done: Pass) -> None:
+    def _arm(self, found: dict[str, Any], test: Requests, member: Member, done: Pass) -> None:
         """Write an arm where that is not done, and enter it into the state."""
-        folder = arm_folder(self.args, test.name, arm.name)
-
-        def ask() -> dict[str, Any]:
-            self.lm.steer(arm.plan)
-            settings = self.lm.get_model_info()["steering"]["settings"]
-            return {"settings": settings, "num_fewshot": test.task.get_config("num_fewshot")}
-
-        known = found["test"].get(arm.name, {}).get("digest")
-        if not holds(folder, self.args, arm.changes, known, ask):
-            write_arm(self.lm, arm, test.name, folder, self.args, self.manager, done.log)
+        name, plan, folder = member.contender.name, self._plan(member), arm_folder(self.args, test.name, member.name)
+        changes = member.changes(self.args.unit)
+        asked = {"settings": done.digests(name, plan), "num_fewshot": test.task.get_config("num_fewshot")}
+        known = found["test"].get(member.name, {}).get("digest")
+        if not holds(folder, self.args, changes, known, asked):
+            write_arm(self.lm, member, plan, folder, self.args, test, self.manager, done.log)
         path = result_file(folder)
         assert path is not None  # write_arm has seen it
-        answers = list(_of(done, arm))
+        answers = list(done.answers(name, plan))
         tokens = [one.tokens for one in answers]
         entry: dict[str, Any] = {
-            "control": arm.changes.get("control"),
-            "alpha": arm.changes[self.args.unit],
+            **asdict(member.arm),
+            "alpha": member.strength,
             "result": path.relative_to(self.args.folder).as_posix(),
             "digest": digest_of(folder),
             "responses": sum(one.lines for one in answers),
             "tokens": None if None in tokens else sum(token or 0 for token in tokens),
         }
-        found["test"][arm.name] = entry
-        entry |= describe(self.args.folder, found["test"], arm.name)
+        arms = found["test"] | {member.name: entry}
+        entry |= describe(self.args.folder, arms, member.name)
         if entry["votes"]:  # the record may hold more than the vote took, those of the best strength above all
             entry["responses"] = entry["votes"]["responses"] - entry["votes"]["skipped"]
+        names = [one.name for one in members(self.args, found)]
+        found["test"] = {name: arms[name] for name in names if name in arms}
         self._save()
 
     def _save(self) -> None:
-        write_state(self.args.folder, self.state)
-
-
-def _of(done: Pass, arm: Arm) -> Iterator[Answers]:
-    """The responses of an arm; those of samples all have the strength 0."""
-    yield from done.of(*(variant.alpha for variant in arm.plan.variants))
+        write_sweep(self.args.folder / "sweep.json", self.state)

@@ -1,27 +1,25 @@
-"""DIR/sweep.json: what a sweep was told and what it found, written whole after every step (docs/SWEEP.md)."""
+"""From which state a sweep goes on: what an earlier start found, if that was of the same settings (docs/SWEEP.md)."""
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lm_eval_steer.compare.arms import VECTOR
+from lm_eval_steer.compare.sweep_file import VERSION, check_sweep, parse_sweep
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.files import parse_json, read_text, write_whole
-from lm_eval_steer.sweep.harness import upgrade
-from lm_eval_steer.sweep.shape import check_state
 
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
-VERSION = 1
 VOLATILE = ("passes", "result", "digest", "doses", "unfinished")
 """Keys, at any depth, whose values differ between two sweeps that are otherwise the same."""
 
 _GROWS = ("controls",)
-"""Lists to which a later start may add; it may add tasks, too."""
+"""Lists to which a later start may add; it may add tasks and vectors, too."""
 
 
 def read_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,19 +38,13 @@ def read_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         path.lstat()
     except FileNotFoundError:
         return new
-    text = read_text(path, "sweeps")
+    state = copy.deepcopy(parse_sweep(path))
     try:
-        state = parse_json(text)
-        version, old = state["version"], upgrade(state["settings"])
-        if version != VERSION:
-            raise SteeringError(
-                f"{path} is of version {version!r}, but this lm_eval_steer reads version {VERSION}: name another "
-                "--output_path"
-            )
         if state["tasks"] == {}:
             return new  # no pass of it ended: no response of it counts, and whatever was wrong with it may be corrected
+        old = state["settings"]
         _compare(folder, old, now)
-        of_other_weights = None not in (old.get("weights"), now["weights"]) and old["weights"] != now["weights"]
+        of_other_weights = None not in (old["weights"], now["weights"]) and old["weights"] != now["weights"]
         if of_other_weights and state["complete"]:
             raise SteeringError(
                 f"the weights (or tokenizer, configuration, template) of {now['model_args'].get('pretrained')} changed "
@@ -62,39 +54,19 @@ def read_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, SteeringError):
             raise
-        raise SteeringError(f"{path} is no sweep.json ({error!r}): remove it or name another --output_path") from None
+        raise SteeringError(
+            f"{path} is no whole sweep.json ({error!r}): remove it or name another --output_path"
+        ) from None
     try:
-        check_state(state)
+        check_sweep(state)
     except ValueError as error:
         logger.warning("%s is damaged (%s): what it said is found again, from the record", path, error)
         return new
     if of_other_weights:
         logger.warning("the weights changed since the sweep in %s was started: it begins anew with these", folder)
         return new
-    same = {
-        **old,
-        "weights": now["weights"],
-    } == now  # old files, and those of models that were not there yet, have none
+    same = old | {"weights": now["weights"]} == now  # those of a model that was not there yet are unknown
     return {**state, "settings": now, "complete": state["complete"] and same}
-
-
-def write_state(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write it whole, so that a reader and a killed sweep see the old one or the new one.
-
-    Raises:
-        SteeringError: where the system refuses it, as on a full disk.
-    """
-    text = json.dumps(finite(state), indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(folder / "sweep.json", lambda part: part.write_text(text + "\n", encoding="utf-8"))
-
-
-def finite(content: Any) -> Any:
-    """The content with null for what is no finite number: JSON has no others."""
-    if isinstance(content, Mapping):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def without_volatile(content: Any) -> Any:
@@ -113,6 +85,12 @@ def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
             for name in dict.fromkeys([*before, *now]):
                 if before.get(name) != now.get(name):
                     _refuse(folder, f"{name} in --model_args", before.get(name), now.get(name))
+        elif key == "vectors":
+            for name in before:
+                if before[name] != now.get(name):
+                    _refuse(folder, "vector" if name == VECTOR else f"vector {name}", before[name], now.get(name))
+            if next(iter(before)) != next(iter(now)):
+                _refuse(folder, "first vector, of which the controls are", next(iter(before)), next(iter(now)))
         elif key == "tasks":
             for name in before:
                 if before[name] != now.get(name):
@@ -137,5 +115,5 @@ def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
 def _refuse(folder: Path, key: str, before: Any, now: Any) -> None:
     raise SteeringError(
         f"{folder} holds a sweep with another {key}: it has {before!r}, this one {now!r}; name another --output_path, "
-        "or start it as before (controls, tasks and --per-layer may be added)"
+        "or start it as before (controls, tasks, vectors of --arms and --per-layer may be added)"
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from lm_eval.evaluator_utils import get_sample_size
 from lm_eval.tasks import TaskManager
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.plugin.known_tasks import remember
 from lm_eval_steer.sweep.harness import HarnessArgs
 
 KINDS = {"generate_until": "generate_until", "multiple_choice": "loglikelihood"}
@@ -169,6 +171,24 @@ def build(
         ) from None
     instances = [instance for instance in task.instances for _ in range(instance.repeats or 1)]
     return Requests(task, name, instances, KINDS[task.OUTPUT_TYPE])
+
+
+def unanswered(requests: Requests, metadata: Mapping[str, Any]) -> Any:
+    """A task for one more evaluation: the same documents and requests, which are built already, without responses.
+
+    Args:
+        requests: of the task.
+        metadata: what a run of its own would hand to the task.
+    """
+    remember(requests.name, requests.task)  # a start that was refused in the meantime may have built it, too
+    task = copy.copy(requests.task)
+    task._config = copy.copy(task._config)
+    task.config.metadata = {**(task.config.metadata or {}), **metadata} or task.config.metadata
+    task._instances = [copy.copy(instance) for instance in requests.task.instances]
+    for instance in task._instances:
+        instance.resps, instance.filtered_resps = [], {}
+    task.build_all_requests = lambda **_: None
+    return task
 
 
 def first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What the result files of a sweep's arms say: scores, votes, doses, and each arm against the baseline."""
+"""What the result file of a sweep's arm says: score, vote, doses, and the arm against the baseline."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from lm_eval_steer.compare.pairs import interval, pair_runs
 from lm_eval_steer.compare.runs import Run, read_runs, sum_up_doses
-from lm_eval_steer.compare.stats import mcnemar, wilson_interval
+from lm_eval_steer.compare.stats import mcnemar
 from lm_eval_steer.errors import SteeringError
-
-BASELINE = "baseline"
 
 
 def describe(folder: Path, arms: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:
@@ -19,21 +18,22 @@ def describe(folder: Path, arms: Mapping[str, Mapping[str, Any]], name: str) -> 
 
     Args:
         folder: of the sweep.
-        arms: the entries of the arms so far, which name their result files.
+        arms: the entries of the arms so far, which name their result files; that of the baseline is `baseline`.
         name: of the arm.
     """
     run = _read(folder / arms[name]["result"])
     steering = {} if isinstance(run, str) else run.steering
     votes = steering.get("votes")
+    around = interval(run) if _is_scored(run) else None
     return {
         "metric": None if isinstance(run, str) else run.metric,
         "score": run.score if _is_scored(run) else None,
         "no_score": _why_not(run),
         "n": 0 if isinstance(run, str) else run.n,
-        "interval": _interval(run) if _is_scored(run) else None,
+        "interval": None if around is None else list(around),
         "skipped": votes["skipped"] if votes else 0,
         "votes": votes,
-        "against_baseline": None if name == BASELINE else _against(run, _read(folder / arms[BASELINE]["result"])),
+        "against_baseline": None if name == "baseline" else _against(run, _read(folder / arms["baseline"]["result"])),
         "doses": {alpha: sum_up_doses(blocks) for alpha, blocks in (steering.get("doses") or {}).items()},
     }
 
@@ -58,16 +58,6 @@ def _why_not(run: Run | str) -> str | None:
     return f"{run.metric.split(',')[0]} is {run.score}"
 
 
-def _is_binary(run: Run) -> bool:
-    return bool(run.samples) and {sample.score for sample in run.samples} <= {0.0, 1.0}
-
-
-def _interval(run: Run) -> list[float] | None:
-    if not _is_binary(run):
-        return None
-    return list(wilson_interval(sum(sample.score == 1 for sample in run.samples), len(run.samples)))
-
-
 def _against(run: Run | str, baseline: Run | str) -> dict[str, Any]:
     """Change of the score and of the responses; documents gained and lost, and p, where each is right or wrong.
 
@@ -77,11 +67,12 @@ def _against(run: Run | str, baseline: Run | str) -> dict[str, Any]:
     if not _is_scored(run) or not _is_scored(baseline):
         return found
     found["change"] = run.score - baseline.score
-    if len(run.samples) != len(baseline.samples):  # a document without a number leaves a run without samples
+    paired = pair_runs(baseline, run)
+    if paired is None:  # a document without a number leaves a run without samples
         return found
-    pairs = list(zip(baseline.samples, run.samples, strict=True))
-    found["texts_changed"] = sum(old.response != new.response for old, new in pairs)
-    if _is_binary(run) and _is_binary(baseline):
-        gained, lost, p = mcnemar([old.score == 1 for old, _ in pairs], [new.score == 1 for _, new in pairs])
+    found["texts_changed"] = paired.texts_changed
+    if paired.gained is not None:
+        before, after = ([sample.score == 1 for sample in samples] for samples in (paired.before, paired.after))
+        gained, lost, p = mcnemar(before, after)
         found |= {"gained": gained, "lost": lost, "p": p}
     return found
