@@ -1,0 +1,132 @@
+"""lm-eval-steer sweep --arms: several vectors by name in one sweep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sweeps
+from conftest import make_vector
+from lm_eval_steer.compare.result_files import samples_file
+from lm_eval_steer.compare.runs import read_runs
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.sweep import make_table
+from lm_eval_steer.sweep.contenders import read_arms
+from sweeps import SMALL, make_args, responses, single, sweep, texts
+
+
+@pytest.fixture(scope="module")
+def child(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return sweeps.make_child(tmp_path_factory.mktemp("child"))
+
+
+@pytest.fixture(scope="module")
+def bare(child: dict[str, Any]) -> dict[str, Any]:
+    """The same without its vector."""
+    return {key: value for key, value in child.items() if key != "vectors"}
+
+
+@pytest.fixture(scope="module")
+def files(child: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Two vectors."""
+    other = make_vector(seed=1).save(tmp_path_factory.mktemp("other") / "other.pt")
+    return {"own": child["vectors"], "mapped": str(other)}
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps.hurry(monkeypatch)
+
+
+def test_each_vector_has_arms_of_its_own_beside_one_baseline(
+    child: dict[str, Any], bare: dict[str, Any], files: dict[str, str], tmp_path: Path
+) -> None:
+    more: dict[str, Any] = {"controls": "negated", "per_layer": "coordinate", "budget": 3}
+    state = sweep(bare, tmp_path / "both", **SMALL, **more, arms=files)
+    alone = sweep(child, tmp_path / "alone", **SMALL, **more)
+    found, expected = (one["tasks"]["parity_steer"] for one in (state, alone))
+    roles = ("best", "vote", "per-layer")
+    assert list(found["test"]) == ["baseline"] + [
+        f"{of} {role}" for of in ("own", "mapped", "negated") for role in roles
+    ]
+    assert list(state["settings"]["vectors"]) == ["own", "mapped"]
+    for name, entry in found["test"].items():
+        own = name.removeprefix("own ")
+        if own in expected["test"]:  # the first vector and its controls are as in a sweep of it alone
+            volatile = ("vector", "result", "digest", "doses")
+            told = [
+                {key: value for key, value in one.items() if key not in volatile}
+                for one in (entry, expected["test"][own])
+            ]
+            assert told[0] == told[1]
+        (run,) = read_runs([(tmp_path / "both" / entry["result"]).parent])
+        assert (entry["vector"], run.vectors) == {"own": ("own", "random"), "mapped": ("mapped", "other")}.get(
+            name.split(" ")[0], (None, "random")
+        )
+        assert samples_file(run.path, run.task).exists()
+    best = found["validation"]["best"]["mapped"]
+    assert responses(tmp_path / "both", "mapped_best") == texts(
+        single(bare, limit=2.0, vectors=files["mapped"], alpha=best)
+    )
+    for task in ("parity_steer_val", "parity_steer"):
+        new = {of: share["new"] for of, share in found["passes"][task]["contenders"].items()}
+        assert new == {"own": 6, "mapped": 4, "negated": 4}  # the baseline is asked once
+    assert make_table("parity_steer", found, "alpha").row_count == 10
+
+
+def test_vectors_may_be_added_behind_the_first(
+    bare: dict[str, Any], files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = {"own": files["own"]}
+    sweep(bare, tmp_path, **SMALL, arms=first)
+    state = sweep(bare, tmp_path, **SMALL, arms=files)
+    assert state["tasks"]["parity_steer"]["passes"]["parity_steer"]["contenders"]["own"]["new"] == 6
+    with pytest.raises(SteeringError, match="another first vector"):
+        sweep(bare, tmp_path, **SMALL, arms=dict(reversed(files.items())))
+    with pytest.raises(SteeringError, match="another vector own: it has "):
+        sweep(bare, tmp_path, **SMALL, arms={"own": files["mapped"], "mapped": files["mapped"]})
+    with pytest.raises(SteeringError, match=r"another vector mapped: it has .*, this one None"):
+        sweep(bare, tmp_path, **SMALL, arms=first)
+    monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
+    assert sweep(bare, tmp_path, **SMALL, arms=files) == json.loads(json.dumps(state))
+
+
+@pytest.mark.parametrize(
+    ("arms", "sentence"),
+    [
+        ("own", "--arms 'own' is not name=file throughout: give each vector a name of letters, digits, - and _"),
+        ("", "--arms '' is not name=file throughout"),
+        ("own=", "--arms 'own=' is not name=file throughout"),
+        ("own=a.pt,own=b.pt", "--arms names own twice, a.pt and b.pt: name every vector once"),
+        ("my own=a.pt", "--arms calls a vector 'my own', which is no word"),
+        ("ä=a.pt", "--arms calls a vector 'ä', which is no word"),
+        *(
+            (f"{name}=a.pt", f"--arms calls a vector {name}, which is what a sweep calls another thing: rename it")
+            for name in ("baseline", "best", "vote", "per-layer", "vector", "negated", "random", "none")
+        ),
+        ({}, "--arms names no vector"),
+        (["own"], r"--arms \['own'\] is not understood"),
+    ],
+)
+def test_names_that_cannot_be(arms: Any, sentence: str, child: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(SteeringError, match=sentence) as told:
+        make_args(child, tmp_path, arms=arms)
+    assert "\n" not in str(told.value)
+
+
+def test_the_text_of_the_command_is_read() -> None:
+    assert read_arms("own=v.pt, mapped=a=b.pt") == {"own": "v.pt", "mapped": "a=b.pt"}
+
+
+def test_vectors_that_cannot_be(
+    child: dict[str, Any], bare: dict[str, Any], files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
+    with pytest.raises(SteeringError, match=r"vectors='.*' is in --model_args, and --arms names vectors, too"):
+        sweep(child, tmp_path, **SMALL, arms=files)
+    with pytest.raises(SteeringError, match=r"nowhere\.pt"):
+        sweep(bare, tmp_path, **SMALL, arms=files | {"lost": "nowhere.pt"})
