@@ -1,5 +1,7 @@
 """How long a sweep takes in one checkout and in another, run in turns, and whether all their responses are equal.
 
+Beside seconds of the clock it tells those of the processors, which other work on the machine does not lengthen as much.
+
 python benchmarks/sweep.py BEFORE AFTER [--times 2] [--limit 40] [--folder DIR]
 
 BEFORE and AFTER are folders of checkouts with `.venv` and `models/smollm2`, as `make demo` leaves them.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -24,16 +27,18 @@ ARGUMENTS = (
 )
 
 
-def sweep(checkout: Path, folder: Path, limit: int) -> float:
-    """Seconds that the command takes, loading included; it leaves its results in `folder`."""
+def sweep(checkout: Path, folder: Path, limit: int) -> tuple[float, float]:
+    """Seconds of the clock and of the processors that the command takes, loading included, with results in `folder`."""
     shutil.rmtree(folder, ignore_errors=True)
     command = [str(checkout / ".venv" / "bin" / "lm-eval-steer"), *ARGUMENTS.split()]
     command += ["--limit", str(limit), "--val_limit", str(limit), "--output_path", str(folder)]
-    begun = time.perf_counter()
+    begun, spent = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{checkout}: {done.stderr[-2000:]}")
-    return time.perf_counter() - begun
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processors = now.ru_utime + now.ru_stime - spent.ru_utime - spent.ru_stime
+    return time.perf_counter() - begun, processors
 
 
 def responses(folder: Path) -> dict[tuple[str, int], str]:
@@ -54,15 +59,18 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "sweeps")
     args = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    seconds: dict[str, list[float]] = {"before": [], "after": []}
+    seconds: dict[str, list[tuple[float, float]]] = {"before": [], "after": []}
     for turn in range(args.times):
         for name, checkout in zip(seconds, args.checkouts, strict=True):
             seconds[name].append(sweep(checkout.resolve(), args.folder / name, args.limit))
-            print(f"{name} {turn + 1}: {seconds[name][-1]:.1f} s", flush=True)
+            clock, processors = seconds[name][-1]
+            print(f"{name} {turn + 1}: {clock:.1f} s, {processors:.1f} s of the processors", flush=True)
     before, after = (responses(args.folder / name) for name in seconds)
     unequal = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     print(f"{len(before)} responses of the arms, {len(unequal)} unequal{': ' if unequal else ''}{unequal[:10] or ''}")
-    print(f"after / before: {median(seconds['after']) / median(seconds['before']):.2f}")
+    for place, what in enumerate(("clock", "processors")):
+        old, new = (median(one[place] for one in seconds[name]) for name in seconds)
+        print(f"after / before, {what}: {new / old:.2f}")
 
 
 if __name__ == "__main__":

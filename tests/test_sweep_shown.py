@@ -156,6 +156,29 @@ def test_elsewhere_a_line_is_printed_now_and_then(
     assert out.getvalue().count("\n") == 7
 
 
+def test_several_contenders_have_a_row_each_with_their_best_so_far(child: dict[str, Any], tmp_path: Path) -> None:
+    scorer, lines = lines_of(child, tmp_path)
+    out = io.StringIO()
+
+    def whose(line: Line) -> str:
+        return "vector" if line.alpha == 1 else "negated"
+
+    names = ["vector", "negated", "random:1"]
+    with Board(scorer, "a pass", 9, names, whose, Console(file=out, width=80)) as board:
+        for line in [
+            *lines,
+            *(dataclasses.replace(line, alpha=0.0, settings="0" * 64) for line in lines if line.alpha == 1),
+        ]:
+            board.hear(line, new=line.alpha == 1)
+    scores = {f"{one.first.alpha:g}": f"{scorer.value(one).value:.1%}" for one in scorer.variants.values()}
+    assert out.getvalue() == (
+        f"a pass: 9 of 9 responses, 0:00; vector 1 {scores['1']} (3), baseline {scores['0']} (3), "
+        f"negated 2 {scores['2']} (3), random:1 - (0)\n"
+    )
+    assert dict(board.new_of) == {"vector": 3}
+    assert board.seconds_of["vector"] == sum(line.seconds for line in lines if line.alpha == 1)
+
+
 def test_the_example_of_the_help_runs(
     child: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
