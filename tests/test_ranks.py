@@ -17,9 +17,9 @@ import torch
 import models
 from conftest import make_vector
 from lm_eval_steer.axis.record import read_lines
+from lm_eval_steer.engines.vllm import ranks
+from lm_eval_steer.engines.vllm.ranks import Ranks
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models import ranks
-from lm_eval_steer.models.ranks import Ranks
 
 ALONE: list[list[str]] = [[]]
 # `--multi_gpu` is accelerate's word for several processes; the environment below keeps them on the CPU.

@@ -102,25 +102,14 @@ RULES: dict[str, tuple[Callable[[str, str], bool], set[str]]] = {
             "lm_eval_steer.axis.vote_key",
         },
     ),
-    "only engines/vllm imports vllm": (_vllm, {"lm_eval_steer.models.vllm"}),
-    "only engines/vllm/versions.py imports what is private in vllm": (
-        _private_vllm,
-        {
-            "lm_eval_steer.engines.vllm.arguments",
-            "lm_eval_steer.engines.vllm.compiled",
-            "lm_eval_steer.engines.vllm.rows",
-            "lm_eval_steer.engines.vllm.start",
-            "lm_eval_steer.engines.vllm.worker",
-        },
-    ),
-    "engines know interventions and tokens, and no room above them": (_engine, {"lm_eval_steer.engines.vllm.start"}),
+    "only engines/vllm imports vllm": (_vllm, set()),
+    "only engines/vllm/versions.py imports what is private in vllm": (_private_vllm, set()),
+    "engines know interventions and tokens, and no room above them": (_engine, set()),
     "pure rooms import pure rooms, and nothing that reads, writes or loads models": (_pure, set()),
     "compare/ renders nothing": (_rendering, set()),
     "a room imports the rooms before it in ROOMS, so there are no circles": (
         _upwards,
-        {
-            "lm_eval_steer.engines.vllm.start",
-        },
+        set(),
     ),
 }
 """Each rule with the modules that still break it. The set is exact: a module that obeys leaves it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -20,16 +20,17 @@ ON_CPU = "cpu" in VERSION
 
 from lm_eval.models.utils import maybe_truncate, postprocess_generated_text  # noqa: E402
 from lm_eval.models.vllm_causallms import VLLM  # noqa: E402
-from vllm import LLM  # noqa: E402
 
 from lm_eval_steer.axis.jobs import Asked, Scores, Written  # noqa: E402
 from lm_eval_steer.axis.record import digest  # noqa: E402
 from lm_eval_steer.engines.vllm.arguments import sampling, settle_arguments  # noqa: E402
 from lm_eval_steer.engines.vllm.check import check_steering  # noqa: E402
+from lm_eval_steer.engines.vllm.ranks import Ranks  # noqa: E402
 from lm_eval_steer.engines.vllm.replicas import Replicas, Together  # noqa: E402
 from lm_eval_steer.engines.vllm.rows import Finished, RowRunner, VllmRow  # noqa: E402
-from lm_eval_steer.engines.vllm.start import auto_dtype, is_hybrid, model_settings, starting, take_engines  # noqa: E402
+from lm_eval_steer.engines.vllm.start import auto_dtype, is_hybrid, start, starting, take_engines  # noqa: E402
 from lm_eval_steer.engines.vllm.states import compare_states  # noqa: E402
+from lm_eval_steer.engines.vllm.versions import config_of  # noqa: E402
 from lm_eval_steer.engines.vllm.worker import pack  # noqa: E402
 from lm_eval_steer.interventions.intervention import Intervention  # noqa: E402
 from lm_eval_steer.interventions.plan import SteeringPlan  # noqa: E402
@@ -38,7 +39,7 @@ from lm_eval_steer.models.batches import bounded, chosen_batch_size  # noqa: E40
 from lm_eval_steer.models.chat import Messages  # noqa: E402
 from lm_eval_steer.models.checkpoint import checkpoint_digest  # noqa: E402
 from lm_eval_steer.models.generation import check_generation  # noqa: E402
-from lm_eval_steer.models.ranks import Ranks  # noqa: E402
+from lm_eval_steer.models.neutral import NEUTRAL  # noqa: E402
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ class SteeredVLLM(Steered, VLLM):
     values of different steerings apart. vLLM forms the batches itself, whatever batch_size says. It runs eagerly unless
     enforce_eager=False asks for a compiled model. data_parallel_size engines share the rows of a run
     (engines/vllm/replicas.py); processes started together (`accelerate launch`) have engines and documents of their own
-    (models/ranks.py).
+    (engines/vllm/ranks.py).
 
     Args:
         pretrained: as in VLLM.
@@ -85,7 +86,7 @@ class SteeredVLLM(Steered, VLLM):
         workers = int(kwargs.get("tensor_parallel_size", 1)) * int(kwargs.get("pipeline_parallel_size", 1))
         engines = take_engines(kwargs)
         self._ranks = Ranks.found(os.environ, engines)
-        self._model_settings = model_settings(pretrained, kwargs)
+        self._model_settings = _settings(pretrained, kwargs)
         hybrid = ON_CPU and is_hybrid(pretrained, kwargs)
         if hybrid:
             kwargs.setdefault("enable_prefix_caching", False)  # elsewhere it is vLLM's choice
@@ -106,10 +107,10 @@ class SteeredVLLM(Steered, VLLM):
         models = [self.model]
         for number in range(1, engines):
             with starting(VERSION, self._ranks.engine(number, engines), workers):
-                models.append(LLM(**self.model_args))
+                models.append(start(self.model_args))
         self._ranks.join()
         self._rank, self._world_size = self._ranks.rank, self._ranks.size
-        config = self.model.llm_engine.model_config
+        config = config_of(self.model).model_config
         self._depth = int(config.hf_text_config.num_hidden_layers)
         self._width = int(config.get_hidden_size())
         self._model_settings["dtype"] = self._dtype()
@@ -160,7 +161,7 @@ class SteeredVLLM(Steered, VLLM):
 
     def _compare(self, text: list[int], states: dict[int, np.ndarray]) -> None:
         """Hold blocks' states against those in transformers, once for a model."""
-        config = self.model.llm_engine.model_config
+        config = config_of(self.model).model_config
         forms = (self.model_args, self.model_args.get("model_loader_extra_config") or {})  # that of a compiled model
         unlike = {
             "the model is quantised": config.quantization,
@@ -288,7 +289,7 @@ class SteeredVLLM(Steered, VLLM):
         It does on a CPU where a prompt may be run in pieces: vLLM 0.32 then rewinds a generator, and a CPU's cannot
         (vllm/v1/worker/gpu_model_runner.py, `_bookkeeping_sync`: `gen.set_offset(gen.get_offset() - 4)`).
         """
-        config = self.model.llm_engine.vllm_config
+        config = config_of(self.model)
         if config.speculative_config is not None:
             raise SteeringError("drawn texts would depend on more than their seed: leave out speculative_config")
         if ON_CPU and config.scheduler_config.enable_chunked_prefill:
@@ -393,7 +394,7 @@ class SteeredVLLM(Steered, VLLM):
         return self._rows.application()
 
     def _dtype(self) -> str:
-        return str(self.model.llm_engine.model_config.dtype).removeprefix("torch.")
+        return str(config_of(self.model).model_config.dtype).removeprefix("torch.")
 
     def _render(self, messages: Messages) -> str:
         return str(
@@ -411,6 +412,12 @@ class SteeredVLLM(Steered, VLLM):
         return {"model_dtype": self._dtype(), "model_revision": self.model_args["revision"], "vllm": VERSION} | (
             super().get_model_info()
         )
+
+
+def _settings(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What else of VLLM's arguments changes a response; dtype and penalty are known later."""
+    named = {key: str(value) for key, value in kwargs.items() if key not in NEUTRAL | {"dtype", "revision"}}
+    return named | {"engine": "vllm", "pretrained": name, "revision": str(kwargs.get("revision"))}
 
 
 def _placed(places: list[T], finish: Callable[[T, Any], None]) -> Callable[[int, Any], None]:

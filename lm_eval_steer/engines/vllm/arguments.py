@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from vllm import SamplingParams
-from vllm.exceptions import VLLMClientError
 
+from lm_eval_steer.engines.vllm.versions import VLLMClientError
 from lm_eval_steer.errors import SteeringError
 
 _SEVERAL = ("n", "best_of", "num_return_sequences", "num_beams")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lm_eval_steer.engines.doses import Doses
 from lm_eval_steer.engines.vllm.trial import Trial, parts
+from lm_eval_steer.engines.vllm.versions import STAND_IN
 from lm_eval_steer.interventions.operators import add, add_keep_norm
 from lm_eval_steer.interventions.units import share_of_norm
 
@@ -34,7 +35,7 @@ announced: BlockSteering | None = None
 
 
 def find_layers(model: nn.Module, depth: int, path: str | None = None) -> list[nn.Module]:
-    """The decoder blocks of a vLLM model; those of other pipeline ranks are stand-ins (`PPMissingLayer`).
+    """The decoder blocks of a vLLM model; those of other pipeline ranks are stand-ins.
 
     Args:
         model: of vLLM.
@@ -62,7 +63,7 @@ def find_layers(model: nn.Module, depth: int, path: str | None = None) -> list[n
 
 def is_missing(layer: nn.Module) -> bool:
     """Whether a block is on another pipeline rank."""
-    return type(layer).__name__ == "PPMissingLayer"
+    return type(layer).__name__ == STAND_IN
 
 
 @dataclass

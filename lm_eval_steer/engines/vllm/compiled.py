@@ -8,8 +8,8 @@ be contained: it is one of the `splitting_ops`, at which vLLM cuts, as at its at
 
 It changes the block's output in place, since a captured graph reads its inputs from where it found them first.
 
-Nothing of vLLM is patched. What is used is of 0.32: `register_model_loader`, `direct_register_custom_op`,
-`additional_config`, and of the compilation config `splitting_ops` and `cudagraph_mode`.
+Nothing of vLLM is patched. Beside what versions.py names, `additional_config` is used, and of the compilation config
+`splitting_ops` and `cudagraph_mode`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.library import Library
-from vllm.config import ModelConfig, VllmConfig
-from vllm.config.load import LoadConfig
-from vllm.model_executor.model_loader import get_model_loader, register_model_loader
-from vllm.model_executor.model_loader.base_loader import BaseModelLoader
-from vllm.utils.torch_utils import direct_register_custom_op
 
 from lm_eval_steer.engines.vllm import blocks as vllm_blocks
 from lm_eval_steer.engines.vllm.blocks import find_layers, is_missing
 from lm_eval_steer.engines.vllm.support import LOADER, OPERATOR, SETTINGS
 from lm_eval_steer.engines.vllm.trial import parts
+from lm_eval_steer.engines.vllm.versions import (
+    BaseModelLoader,
+    direct_register_custom_op,
+    get_model_loader,
+    register_model_loader,
+)
 
 _LIBRARY = Library(OPERATOR.split("::")[0], "FRAGMENT")
 _traced: WeakKeyDictionary[nn.Module, None] = WeakKeyDictionary()
@@ -67,19 +68,19 @@ class SteeredLoader(BaseModelLoader):
         load_config: of vLLM; `model_loader_extra_config` has the other loader's format under the key `load_format`.
     """
 
-    def __init__(self, load_config: LoadConfig) -> None:
+    def __init__(self, load_config: Any) -> None:
         super().__init__(load_config)
         extra = dict(load_config.model_loader_extra_config)
         form = extra.pop("load_format")
         self._other = get_model_loader(replace(load_config, load_format=form, model_loader_extra_config=extra))
 
-    def download_model(self, model_config: ModelConfig) -> None:
+    def download_model(self, model_config: Any) -> None:
         self._other.download_model(model_config)
 
-    def load_weights(self, model: nn.Module, model_config: ModelConfig) -> None:
+    def load_weights(self, model: nn.Module, model_config: Any) -> None:
         self._other.load_weights(model, model_config)
 
-    def load_model(self, vllm_config: VllmConfig, model_config: ModelConfig, prefix: str = "") -> nn.Module:
+    def load_model(self, vllm_config: Any, model_config: Any, prefix: str = "") -> nn.Module:
         """A model ready to be compiled; one that only drafts for it is left alone."""
         model = self._other.load_model(vllm_config=vllm_config, model_config=model_config, prefix=prefix)
         if model_config is not vllm_config.model_config:

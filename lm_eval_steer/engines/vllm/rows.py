@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 from vllm import LLM, RequestOutput, SamplingParams, TokensPrompt
-from vllm.exceptions import VLLMClientError
-from vllm.v1.engine.exceptions import EngineDeadError
 
 from lm_eval_steer.engines.doses import Sums
 from lm_eval_steer.engines.vllm.spans import FOREVER
+from lm_eval_steer.engines.vllm.versions import EngineDeadError, Requests, VLLMClientError
 from lm_eval_steer.engines.vllm.worker import ARGUMENT
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.tokens import TOKENS
@@ -257,17 +256,16 @@ class RowRunner:
                 prompt["cache_salt"] = str(salts[number])
             prompts.append(prompt)
             asked.append(one)
-        engine = self.llm.llm_engine
+        requests = Requests(self.llm)
         try:
-            names = self.llm.enqueue(prompts, asked, lora_request=self._lora, use_tqdm=False)
+            names = requests.add(prompts, asked, self._lora)
         except VLLMClientError as error:
             raise SteeringError(f"vLLM refuses a row of this run: {error}") from None
-        # A name inside the engine is the one outside, a dash and random characters.
-        numbers = {name.split("-")[0]: number for number, name in enumerate(names)}
+        numbers = {name: number for number, name in enumerate(names)}
         try:
-            while engine.has_unfinished_requests():
+            while requests.under_way:
                 yield
-                for output in self._step():
+                for output in _step(requests):
                     if output.finished:
                         _refuse_failed(output)
                         done(numbers.pop(output.request_id), output)
@@ -278,15 +276,9 @@ class RowRunner:
                 )
         finally:
             if numbers:
-                engine.abort_request(list(numbers))
+                requests.abort(list(numbers))
         if self._steers:
             self._end(needed)
-
-    def _step(self) -> list[RequestOutput]:
-        try:
-            return self.llm.llm_engine.step()
-        except EngineDeadError:
-            raise SteeringError("vLLM ended while it ran the model, for the reason that it gives above") from None
 
     def _row_salts(self, rows: Sequence[VllmRow]) -> list[str | None]:
         """The salt of each row; None where nothing is steered.
@@ -340,6 +332,13 @@ class RowRunner:
                         f"and {count}): the results of this run are void"
                     )
         self._applied.update(counts)
+
+
+def _step(requests: Requests) -> list[RequestOutput]:
+    try:
+        return requests.step()
+    except EngineDeadError:
+        raise SteeringError("vLLM ended while it ran the model, for the reason that it gives above") from None
 
 
 def _refuse_failed(output: RequestOutput) -> None:

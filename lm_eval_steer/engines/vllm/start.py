@@ -1,4 +1,4 @@
-"""What is settled before vLLM starts: how many engines, where each runs, in which dtype, and what records say of it."""
+"""What is settled before vLLM starts: how many engines, where each runs, in which dtype."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from vllm.config import ModelConfig
-from vllm.engine.arg_utils import EngineArgs
-from vllm.transformers_utils.model_arch_config_convertor import ModelArchConfigConvertorBase
+from vllm import LLM
 
+from lm_eval_steer.engines.vllm.ranks import Ranks
 from lm_eval_steer.engines.vllm.support import prepare_environment
+from lm_eval_steer.engines.vllm.versions import EngineArgs, ModelConfig, stored_dtype
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models.neutral import NEUTRAL
-from lm_eval_steer.models.ranks import Ranks
 
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
@@ -40,7 +38,7 @@ def take_engines(kwargs: dict[str, Any]) -> int:
     return int(given)
 
 
-def read_config(pretrained: str, kwargs: Mapping[str, Any]) -> ModelConfig:
+def read_config(pretrained: str, kwargs: Mapping[str, Any]) -> Any:
     """The model as vLLM reads its configuration, also of kinds that transformers does not know.
 
     Raises:
@@ -75,8 +73,7 @@ def auto_dtype(pretrained: str, kwargs: Mapping[str, Any]) -> str:
     config = read_config(pretrained, kwargs)
     if config.quantization:
         return "auto"
-    given = ModelArchConfigConvertorBase.get_torch_dtype(config.hf_config, pretrained, kwargs.get("revision"), "hf")
-    if given != torch.float32:
+    if stored_dtype(config, pretrained, kwargs.get("revision")) != torch.float32:
         return "auto"
     logger.info(
         "%s is in float32 and is run so, as by hf and steered-hf; vLLM by itself would take bfloat16, which is faster "
@@ -128,7 +125,6 @@ def starting(version: str, engine: Ranks, workers: int) -> Iterator[None]:
         ) from None
 
 
-def model_settings(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What else of VLLM's arguments changes a response; dtype and penalty are known later."""
-    named = {key: str(value) for key, value in kwargs.items() if key not in NEUTRAL | {"dtype", "revision"}}
-    return named | {"engine": "vllm", "pretrained": name, "revision": str(kwargs.get("revision"))}
+def start(arguments: Mapping[str, Any]) -> LLM:
+    """An engine of vLLM with these arguments."""
+    return LLM(**arguments)

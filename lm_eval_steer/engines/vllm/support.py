@@ -1,6 +1,6 @@
-"""Which vLLM this package knows, what must be in place before it starts, and how its CPU build is found by name.
+"""What must be in place before vLLM starts, and how its CPU build is found by name.
 
-The only file that knows vLLM's releases. It imports no vLLM, so that what is wrong is told before that takes seconds.
+It imports no vLLM, so that what is wrong is told before that takes seconds.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError, version
 from typing import Any
 
+from lm_eval_steer.engines.vllm.versions import KNOWN
 from lm_eval_steer.errors import SteeringError
-
-KNOWN = ((0, 32), (0, 33))
-"""From the first release, below the second: their model runner is read by engines/vllm/worker.py."""
 
 SETTINGS = "lm_eval_steer"
 """Key of this package in vLLM's `additional_config`, which is part of the key of its compile cache."""

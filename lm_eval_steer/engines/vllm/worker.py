@@ -1,9 +1,7 @@
 """What runs inside vLLM's workers: `SteeringWorker` is given to vLLM as `worker_extension_cls`.
 
-vLLM mixes it into its worker class, whose `model_runner` it reads. The names used here are those of vLLM 0.32's V1
-runner (vllm/v1/worker/gpu_model_runner.py): `_model_forward`, which every batch goes through, `input_batch` with
-`req_ids`, `num_reqs` and `num_computed_tokens_cpu`, `query_start_loc`, and `requests`, whose sampling parameters carry
-the strength of each request (`ARGUMENT` in `extra_args`); of the forward context, `skip_compiled`.
+vLLM mixes it into its worker class, whose `model_runner` it reads through `versions.Runner`. The sampling parameters of
+each request carry its strength (`ARGUMENT` in `extra_args`).
 """
 
 from __future__ import annotations
@@ -14,18 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from vllm.forward_context import get_forward_context
 
 from lm_eval_steer.engines.doses import Sums
 from lm_eval_steer.engines.vllm.blocks import COMPARED, BlockSteering, find_layers
 from lm_eval_steer.engines.vllm.compiled import is_traced
 from lm_eval_steer.engines.vllm.spans import NOTHING, Spans
 from lm_eval_steer.engines.vllm.trial import Trial
+from lm_eval_steer.engines.vllm.versions import Runner
 
 ARGUMENT = "lm_eval_steer"
 """Key in `SamplingParams.extra_args` of a request's `spans.FIELDS`."""
-
-_NEEDED = ("_model_forward", "input_batch", "query_start_loc", "requests", "get_model")
 
 
 class SteeringWorker:
@@ -41,12 +37,8 @@ class SteeringWorker:
             what is wrong, as a sentence; empty where nothing is.
         """
         self.steer_unload()
-        runner = self.model_runner
-        missing = [name for name in _NEEDED if not hasattr(runner, name)]
-        if missing:
-            return f"vLLM's model runner {type(runner).__name__} has no {missing[0]}, which steering hangs on"
         try:
-            self.__steered = _SteeredRunner(runner, settings)
+            self.__steered = _SteeredRunner(Runner(self.model_runner), settings)
         except ValueError as error:
             return str(error)
         return ""
@@ -119,17 +111,15 @@ class _SteeredRunner:
         uncompiled: a compiled model is run as it was before.
     """
 
-    def __init__(self, runner: Any, settings: dict[str, Any]) -> None:
+    def __init__(self, runner: Runner, settings: dict[str, Any]) -> None:
         self._runner = runner
         directions, strengths = unpack(settings)
-        model = runner.get_model()
-        layers = find_layers(model, settings["depth"], settings["path"])
-        compiled = not runner.vllm_config.model_config.enforce_eager
-        if compiled and not is_traced(layers):
+        layers = find_layers(runner.model, settings["depth"], settings["path"])
+        if runner.compiled and not is_traced(layers):
             raise ValueError(
                 "these blocks are not those that were found when the compiled model was loaded: give blocks= as then"
             )
-        device = next(model.parameters()).device
+        device = next(runner.model.parameters()).device
         self._device = device
         self.blocks = BlockSteering(
             layers,
@@ -138,18 +128,17 @@ class _SteeredRunner:
             normalize=settings["normalize"],
             share=settings["share"],
             device=device,
-            traced=compiled,
+            traced=runner.compiled,
         )
         self.uncompiled = False
         self._rows = len(strengths)
         self._known: dict[str, tuple[int, ...]] = {}
         self._spans = Spans(0, self._rows)
-        self._forward = runner._model_forward
-        runner._model_forward = self._steered_forward
+        runner.replace_forward(self._steered_forward)
 
     def close(self) -> None:
         self.blocks.remove()
-        del self._runner._model_forward  # the class's own shows again
+        self._runner.restore_forward()
 
     def load(self, strengths: np.ndarray) -> None:
         self.blocks.load(strengths, self._device)
@@ -179,14 +168,13 @@ class _SteeredRunner:
 
     def _steered_forward(self, *args: Any, **kwargs: Any) -> Any:
         if self.uncompiled:
-            get_forward_context().skip_compiled = True
-        positions = kwargs["positions"] if "positions" in kwargs else args[1]
-        found = self._index(positions)
+            self._runner.skip_compiled()
+        found = self._index(self._runner.positions(args, kwargs))
         if found is None:
-            return self._forward(*args, **kwargs)
+            return self._runner.forward(*args, **kwargs)
         self.blocks.begin(*found)
         try:
-            output = self._forward(*args, **kwargs)
+            output = self._runner.forward(*args, **kwargs)
             if self.blocks.trial is not None:
                 self.blocks.trial.end(output)
             return output
@@ -197,22 +185,19 @@ class _SteeredRunner:
         """1 + row of the table of each token of this batch, 0 where nothing is steered, and the rows that occur.
 
         Args:
-            positions: of the tokens in their texts [tokens], with padding at the end; or [3, tokens], equal for text.
+            positions: of the tokens in their texts [tokens], with padding at the end.
 
         Returns:
             both, or None where no request is steered.
         """
-        batch = self._runner.input_batch
-        count = batch.num_reqs
-        asked = np.array([self._asked(name) for name in batch.req_ids[:count]], dtype=np.int64).reshape(count, 4)
+        batch = self._runner.batch()
+        asked = np.array([self._asked(name) for name in batch.names], dtype=np.int64).reshape(len(batch.names), 4)
         steered = asked[:, 0] >= 0
         if not steered.any():
             return None
-        width = np.diff(self._runner.query_start_loc.np[: count + 1])
-        start = batch.num_computed_tokens_cpu[:count].astype(np.int64)
+        start, width = batch.start, batch.width
         self._spans.add(asked[steered], start[steered], width[steered])
         occurs = steered & (asked[:, 2] < start + width) & (asked[:, 3] > start)
-        positions = positions if positions.dim() == 1 else positions[0]
         tokens = np.zeros((3, len(positions)), dtype=np.int64)
         tokens[:, : int(width.sum())] = np.repeat(asked[:, 1:], width, axis=0).T
         row, first, end = torch.from_numpy(tokens).to(positions.device, non_blocking=True)
@@ -222,9 +207,7 @@ class _SteeredRunner:
     def _asked(self, name: str) -> tuple[int, ...]:
         found = self._known.get(name)
         if found is None:
-            params = self._runner.requests[name].sampling_params
-            extra = (params.extra_args if params else None) or {}
-            found = self._known[name] = tuple(extra.get(ARGUMENT, NOTHING))
+            found = self._known[name] = tuple(self._runner.extra(name).get(ARGUMENT, NOTHING))
         return found
 
 

@@ -1,0 +1,160 @@
+"""vLLM 0.32 as this package uses it: every name that is no part of vLLM's public face stands here, and only here.
+
+Another release is a change of this file: its number in `KNOWN`, and what moved. It imports no vLLM before a name of it
+is asked for, so that what is wrong is told before that takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+KNOWN = ((0, 32), (0, 33))
+"""From the first release, below the second."""
+
+STAND_IN = "PPMissingLayer"
+"""Class of what stands for the blocks of other pipeline ranks."""
+
+_MODULES = {
+    "BaseModelLoader": "vllm.model_executor.model_loader.base_loader",
+    "EngineArgs": "vllm.engine.arg_utils",
+    "EngineDeadError": "vllm.v1.engine.exceptions",
+    "ModelArchConfigConvertorBase": "vllm.transformers_utils.model_arch_config_convertor",
+    "ModelConfig": "vllm.config",
+    "VLLMClientError": "vllm.exceptions",
+    "direct_register_custom_op": "vllm.utils.torch_utils",
+    "get_forward_context": "vllm.forward_context",
+    "get_model_loader": "vllm.model_executor.model_loader",
+    "register_model_loader": "vllm.model_executor.model_loader",
+}
+"""Where each name is that other files import from this one."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def config_of(llm: Any) -> Any:
+    """vLLM's whole configuration of an engine; its `model_config` is that of the model."""
+    return llm.llm_engine.vllm_config
+
+
+def stored_dtype(config: Any, pretrained: str, revision: str | None) -> Any:
+    """The dtype of a checkpoint's weights.
+
+    Args:
+        config: vLLM's `ModelConfig` of it.
+        pretrained: its name or folder.
+        revision: as the user gives it.
+    """
+    converter = import_module(_MODULES["ModelArchConfigConvertorBase"]).ModelArchConfigConvertorBase
+    return converter.get_torch_dtype(config.hf_config, pretrained, revision, "hf")
+
+
+class Requests:
+    """The requests of an engine while it runs them.
+
+    Args:
+        llm: `vllm.LLM`.
+    """
+
+    def __init__(self, llm: Any) -> None:
+        self._llm, self._engine = llm, llm.llm_engine
+
+    def add(self, prompts: Sequence[Any], params: Sequence[Any], lora: Any) -> list[str]:
+        """Hand over requests; gives the name of each, as its output bears it."""
+        names = self._llm.enqueue(prompts, params, lora_request=lora, use_tqdm=False)
+        return [name.split("-")[0] for name in names]  # inside the engine, a dash and random characters follow
+
+    @property
+    def under_way(self) -> bool:
+        """Whether any is not done."""
+        return bool(self._engine.has_unfinished_requests())
+
+    def step(self) -> list[Any]:
+        """Run one batch; gives the outputs that it changed."""
+        return list(self._engine.step())
+
+    def abort(self, names: Sequence[str]) -> None:
+        """Give requests up."""
+        self._engine.abort_request(list(names))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass runs.
+
+    Attributes:
+        names: of its requests.
+        start: position in its text at which each begins, int64 [requests].
+        width: how many tokens of each are run [requests].
+    """
+
+    names: list[str]
+    start: np.ndarray
+    width: np.ndarray
+
+
+class Runner:
+    """vLLM's first model runner (vllm/v1/worker/gpu_model_runner.py), which every batch goes through.
+
+    Args:
+        runner: a worker's `model_runner`.
+
+    Raises:
+        ValueError: where it lacks what is used here, in a sentence.
+    """
+
+    _NEEDED = ("_model_forward", "input_batch", "query_start_loc", "requests", "get_model", "vllm_config")
+
+    def __init__(self, runner: Any) -> None:
+        missing = [name for name in self._NEEDED if not hasattr(runner, name)]
+        if missing:
+            raise ValueError(
+                f"vLLM's model runner {type(runner).__name__} has no {missing[0]}, which steering hangs on"
+            )
+        self._runner = runner
+        self.forward: Callable[..., Any] = runner._model_forward
+        self.model: Any = runner.get_model()
+        self.compiled = not runner.vllm_config.model_config.enforce_eager
+
+    def replace_forward(self, forward: Callable[..., Any]) -> None:
+        """Have `forward` called in the place of the runner's own, which stays `self.forward`."""
+        self._runner._model_forward = forward
+
+    def restore_forward(self) -> None:
+        """Let the class's own show again."""
+        del self._runner._model_forward
+
+    def batch(self) -> Batch:
+        """The batch that is to be run."""
+        batch = self._runner.input_batch
+        count = batch.num_reqs
+        return Batch(
+            list(batch.req_ids[:count]),
+            batch.num_computed_tokens_cpu[:count].astype(np.int64),
+            np.diff(self._runner.query_start_loc.np[: count + 1]),
+        )
+
+    def extra(self, name: str) -> dict[str, Any]:
+        """What its sender put into the sampling parameters of a request."""
+        params = self._runner.requests[name].sampling_params
+        return (params.extra_args if params else None) or {}
+
+    @staticmethod
+    def positions(args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Of a pass's tokens in their texts, from the arguments of `forward`: [tokens], with padding at the end."""
+        found = kwargs["positions"] if "positions" in kwargs else args[1]
+        return found if found.dim() == 1 else found[0]  # [3, tokens], equal for text
+
+    @staticmethod
+    def skip_compiled() -> None:
+        """Run a compiled model's pass as it was before."""
+        context: Any = import_module(_MODULES["get_forward_context"]).get_forward_context()
+        context.skip_compiled = True
