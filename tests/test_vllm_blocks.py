@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from lm_eval_steer.engines.vllm import blocks as vllm_blocks
 from lm_eval_steer.engines.vllm.blocks import BlockSteering, find_layers
 from lm_eval_steer.engines.vllm.trial import parts
-from lm_eval_steer.interventions.operators import add, add_keep_norm
+from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
+from lm_eval_steer.interventions.operators import OPERATORS, Operator, add, add_keep_norm
 from lm_eval_steer.interventions.units import share_of_norm
 
 WIDTH, TOKENS = 8, 5
@@ -74,9 +75,19 @@ class Model(nn.Module):
         return outputs
 
 
-def steer(model: Model, **changes: Any) -> BlockSteering:
-    settings: dict[str, Any] = {"normalize": False, "share": False, "device": torch.device("cpu")} | changes
-    steering = BlockSteering(list(model.layers), DIRECTIONS, STRENGTHS, **settings)
+def intervention(row: int, normalize: bool = False, share: bool = False, **more: Any) -> Intervention:
+    """Of a row of the table of strengths."""
+    operator = "add_keep_norm" if normalize else "add"
+    edits = (Edit(block, operator, DIRECTIONS[block], float(STRENGTHS[row, block])) for block in range(3))
+    return intervene(edits, unit="dose" if share else "length", **more)
+
+
+def steer(model: Model, *, normalize: bool = False, share: bool = False, traced: bool = False) -> BlockSteering:
+    return hold(model, [intervention(row, normalize, share) for row in range(2)], traced)
+
+
+def hold(model: Model, interventions: list[Intervention], traced: bool = False) -> BlockSteering:
+    steering = BlockSteering(list(model.layers), interventions, device=torch.device("cpu"), traced=traced)
     steering.stale = {block for block, layer in enumerate(model.layers) if isinstance(layer, Stale)}
     return steering
 
@@ -110,7 +121,7 @@ def test_every_token_gets_its_own_strength(
     steering = steer(model, normalize=normalize, share=share)
     assert all(torch.equal(a, b) for a, b in zip(model(hidden), plain, strict=True))  # no pass was announced
     steering.probing = True
-    steering.begin(INDEX, {0, 1})
+    steering.begin(INDEX, frozenset({0, 1}))
     outputs = model(hidden)
     steering.end()
     for got, expected in zip(outputs, wanted, strict=True):
@@ -145,7 +156,7 @@ def test_blocks_that_ask_for_it_are_steered_in_place(kind: type[nn.Module], norm
     steering = steer(model, normalize=normalize, traced=True)
     assert all(torch.equal(a, b) for a, b in zip(model(hidden), plain, strict=True))
     steering.probing = True
-    steering.begin(INDEX, {0, 1})
+    steering.begin(INDEX, frozenset({0, 1}))
     outputs = model(hidden)
     steering.end()
     for got, expected in zip(outputs, wanted, strict=True):
@@ -160,7 +171,7 @@ def test_the_probe_sees_what_another_hook_takes_away() -> None:
     steering = steer(model)
     model.layers[0].register_forward_hook(lambda module, args, output: (output[0].clone(), output[1]))
     steering.probing = True
-    steering.begin(INDEX, {0, 1})
+    steering.begin(INDEX, frozenset({0, 1}))
     model(torch.randn(TOKENS, WIDTH))
     assert steering.probes[0].passed_on is False
     assert steering.probes[1].passed_on is True
@@ -169,7 +180,7 @@ def test_the_probe_sees_what_another_hook_takes_away() -> None:
 def test_blocks_of_other_ranks_are_left_out() -> None:
     model = Model(Pair, missing=2)
     steering = steer(model)
-    steering.begin(INDEX, {0, 1})
+    steering.begin(INDEX, frozenset({0, 1}))
     model(torch.randn(TOKENS, WIDTH))
     steering.end()
     assert steering.applied == {2: 1}
@@ -179,7 +190,7 @@ def test_a_block_that_runs_twice_in_a_pass_is_counted_twice() -> None:
     model = Model(Pair)
     steering = steer(model)
     for expected in ({0: 3, 1: 3, 2: 1}, {0: 9, 1: 6, 2: 2}):
-        steering.begin(INDEX, {0, 1})
+        steering.begin(INDEX, frozenset({0, 1}))
         model(torch.randn(TOKENS, WIDTH))
         if expected[0] == 9:
             model.layers[0](torch.randn(TOKENS, WIDTH), None)
@@ -190,7 +201,7 @@ def test_a_block_that_runs_twice_in_a_pass_is_counted_twice() -> None:
 def test_doses_are_told_apart_by_row() -> None:
     model = Model(Pair)
     steering = steer(model)
-    steering.begin(INDEX, {0, 1})
+    steering.begin(INDEX, frozenset({0, 1}))
     model(torch.randn(TOKENS, WIDTH))
     first, second = steering.doses.report()
     assert {block: seen["positions"] for block, seen in first.items()} == {"0": 2, "1": 2}
@@ -203,7 +214,7 @@ def test_every_strength_is_measured_when_it_first_occurs_and_seldom_from_then_on
     steering = steer(model)
     counts = []
     for row in (0, 0, 1, *[0] * 12, 1, 0, 0):
-        steering.begin(torch.full((TOKENS,), row + 1), {row})
+        steering.begin(torch.full((TOKENS,), row + 1), frozenset({row}))
         model(torch.randn(TOKENS, WIDTH))
         counts.append([seen["1"]["positions"] if seen else 0 for seen in steering.doses.report()])
     assert [counts[passed] for passed in (0, 1, 2, 15, 16, 17)] == [[5, 0], [5, 0], [5, 5], [5, 5], [10, 5], [10, 5]]
@@ -214,7 +225,7 @@ def test_doses_of_a_long_prompt_are_measured_on_a_sample(monkeypatch: pytest.Mon
     model = Model(Pair)
     steering = steer(model)
     hidden = torch.randn(11, WIDTH)
-    steering.begin(torch.tensor([0, *[1] * 10]), {0})
+    steering.begin(torch.tensor([0, *[1] * 10]), frozenset({0}))
     model(hidden)
     plain = torch.tanh(hidden) * 2 + hidden
     (seen,) = (row["0"] for row in steering.doses.report() if row)
@@ -227,7 +238,7 @@ def test_doses_of_a_long_prompt_are_measured_on_a_sample(monkeypatch: pytest.Mon
 def test_a_batch_of_another_size_is_refused() -> None:
     model = Model(Pair)
     steering = steer(model)
-    steering.begin(INDEX, {0, 1})
+    steering.begin(INDEX, frozenset({0, 1}))
     with pytest.raises(RuntimeError, match=r"block 0 gives \[7, 8\] for 5 tokens"):
         model(torch.randn(7, WIDTH))
 
@@ -241,3 +252,58 @@ def test_the_blocks_are_the_list_of_the_configured_length() -> None:
     with pytest.raises(ValueError, match="2 lists fit"):
         find_layers(model, 3)
     assert find_layers(model, 3, "others") == list(model.others)
+
+
+@pytest.mark.parametrize("kind", [Pair, Sum, Stale])
+def test_vectors_operators_and_units_share_a_pass(kind: type[nn.Module]) -> None:
+    """Each token as if it were alone under its own intervention; two vectors, two operators, two units."""
+    model = Model(kind)
+    other = {block: -2 * direction[::-1].copy() for block, direction in DIRECTIONS.items()}
+    interventions = [
+        intervention(0),
+        intervention(1, normalize=True),
+        intervention(1, share=True),
+        intervene([Edit(block, "add", other[block], 0.5) for block in (0, 2)]),
+        intervene([Edit(1, "add_keep_norm", other[1], 0.5)], unit="dose"),
+    ]
+    index = torch.tensor([4, 0, 2, 1, 5, 3, 2])
+    hidden = torch.randn(len(index), WIDTH, generator=torch.Generator().manual_seed(2))
+    wanted = [torch.zeros(len(index), WIDTH) for _ in range(3)]
+    for token, number in enumerate(index.tolist()):
+        alone = hold(model, interventions[number - 1 : number] if number else [])
+        alone.begin(torch.tensor([min(number, 1)]), frozenset({0} if number else ()))
+        for block, got in enumerate(model(hidden[token : token + 1])):
+            wanted[block][token] = got[0]
+        alone.end()
+        alone.remove()
+    steering = hold(model, interventions)
+    steering.probing = True
+    steering.begin(index, frozenset(number - 1 for number in index.tolist() if number))
+    outputs = model(hidden)
+    steering.end()
+    for got, expected in zip(outputs, wanted, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    for seen in steering.probes.values():
+        assert seen.untouched
+        assert seen.error <= 16
+
+    assert steering.applied == {0: 5, 1: 5, 2: 4}
+
+
+@pytest.mark.parametrize("kind", [Pair, Sum])
+def test_an_operator_may_act_at_strength_0(kind: type[nn.Module]) -> None:
+    OPERATORS.add("nothing_left", Operator(lambda h, strength, v: h * 0 + strength * v, lambda strength: True, False))
+    try:
+        model = Model(kind)
+        interventions = [intervene([Edit(1, "nothing_left", DIRECTIONS[1], 0.0)]), intervention(0)]
+        hidden = torch.randn(3, WIDTH)
+        plain = model(hidden)[1]
+        steering = hold(model, interventions)
+        steering.begin(torch.tensor([1, 0, 1]), frozenset({0}))
+        got = model(hidden)[1]
+        steering.end()
+    finally:
+        OPERATORS.remove("nothing_left")
+    assert got.count_nonzero(dim=1).tolist() == [0, WIDTH, 0]
+    assert torch.equal(got[1], plain[1])
+    assert steering.applied == {0: 0, 1: 2}

@@ -22,18 +22,17 @@ from lm_eval.models.utils import maybe_truncate, postprocess_generated_text  # n
 from lm_eval.models.vllm_causallms import VLLM  # noqa: E402
 
 from lm_eval_steer.axis.jobs import Asked, Scores, Written  # noqa: E402
-from lm_eval_steer.axis.record import digest  # noqa: E402
-from lm_eval_steer.engines.vllm.arguments import sampling, settle_arguments  # noqa: E402
-from lm_eval_steer.engines.vllm.check import check_steering  # noqa: E402
+from lm_eval_steer.engines.doses import report_one  # noqa: E402
+from lm_eval_steer.engines.protocol import Done, Generation, Job  # noqa: E402
+from lm_eval_steer.engines.vllm.arguments import settle_arguments  # noqa: E402
+from lm_eval_steer.engines.vllm.check import Checks  # noqa: E402
+from lm_eval_steer.engines.vllm.engine import Together, VllmEngine  # noqa: E402
 from lm_eval_steer.engines.vllm.ranks import Ranks  # noqa: E402
-from lm_eval_steer.engines.vllm.replicas import Replicas, Together  # noqa: E402
-from lm_eval_steer.engines.vllm.rows import Finished, RowRunner, VllmRow  # noqa: E402
+from lm_eval_steer.engines.vllm.rows import RowRunner  # noqa: E402
 from lm_eval_steer.engines.vllm.start import auto_dtype, is_hybrid, start, starting, take_engines  # noqa: E402
 from lm_eval_steer.engines.vllm.states import compare_states  # noqa: E402
 from lm_eval_steer.engines.vllm.versions import config_of  # noqa: E402
-from lm_eval_steer.engines.vllm.worker import pack  # noqa: E402
 from lm_eval_steer.interventions.intervention import Intervention  # noqa: E402
-from lm_eval_steer.interventions.plan import SteeringPlan  # noqa: E402
 from lm_eval_steer.models.base import Arm, Steered, collect, gather, take_plan  # noqa: E402
 from lm_eval_steer.models.batches import bounded, chosen_batch_size  # noqa: E402
 from lm_eval_steer.models.chat import Messages  # noqa: E402
@@ -69,7 +68,6 @@ class SteeredVLLM(Steered, VLLM):
     """
 
     model: Any  # VLLM's engine, or what stands for several
-    _compared = False
 
     def __init__(self, pretrained: str, **kwargs: Any) -> None:
         plan = take_plan(kwargs)
@@ -119,9 +117,11 @@ class SteeredVLLM(Steered, VLLM):
         self._penalty = float(config.try_get_generation_config().get("repetition_penalty", 1.0))
         if self._penalty != 1.0:
             self._model_settings["repetition_penalty"] = self._penalty
-        self._rows = Replicas([RowRunner(model, self.lora_request, compiled) for model in models])
+        text = self.tok_encode("The sum of two and three is five, and the sun rises in the east.")
+        runners = [RowRunner(model, self.lora_request, compiled) for model in models]
+        self._engine = VllmEngine(runners, Checks(text, self._compare))
         if engines > 1:
-            self.model = Together(self._rows)
+            self.model = Together(self._engine)
         self.steer(plan)
 
     def _shape(self, blocks: str | None) -> tuple[int, int]:
@@ -135,29 +135,8 @@ class SteeredVLLM(Steered, VLLM):
         """
         if any(one.sample is not None for one in interventions):
             self._refuse_to_draw()
-        plan, child = arms[0].plan, arms[0].child
-        directions = child.directions if child else {}
-        strengths = plan.strengths(self._depth, list(directions))
-        with self._rows.or_as_before():
-            if directions and plan.steers:
-                settings = pack(
-                    directions,
-                    strengths,
-                    depth=self._depth,
-                    path=plan.blocks,
-                    normalize=plan.normalize,
-                    share=plan.dose,
-                )
-                self._rows.load(settings, plan.tokens, [self._salt(plan, row) for row in strengths])
-                tokens = self.tok_encode("The sum of two and three is five, and the sun rises in the east.")
-                for engine in self._rows.engines:
-                    text, states = check_steering(
-                        engine, directions, strengths, tokens, share=plan.dose, normalize=plan.normalize
-                    )
-                if not self._compared:
-                    self._compare(text, states)
-            else:
-                self._rows.unload()
+        self._engine.load(interventions, arms[0].plan.blocks)
+        self._engine.cached = not all(one.is_plain for one in interventions)
 
     def _compare(self, text: list[int], states: dict[int, np.ndarray]) -> None:
         """Hold blocks' states against those in transformers, once for a model."""
@@ -176,12 +155,6 @@ class SteeredVLLM(Steered, VLLM):
             cache_dir=self.model_args.get("download_dir"),
             local_files_only=True,
         )
-        self._compared = True
-
-    @staticmethod
-    def _salt(plan: SteeringPlan, row: np.ndarray) -> str | None:
-        """What keeps the keys and values of one steering apart in the prefix cache; None where nothing is steered."""
-        return digest([plan.response_settings(), row.tolist()]) if row.any() else None
 
     # What the harness asks for where several processes share the documents
 
@@ -223,8 +196,8 @@ class SteeredVLLM(Steered, VLLM):
         eos = self.tokenizer.decode(self.eot_token_id) or getattr(self.tokenizer, "eos_token", None)
         prompts: dict[int, tuple[list[int], int]] = {}
         stops: list[list[str]] = []
-        rows = []
-        for one in asked:
+        jobs = []
+        for place, one in enumerate(asked):
             arguments, stop, new_tokens = self.modify_gen_kwargs(
                 requests[one.item].args[1], eos=eos, default_max_gen_toks=self.max_gen_toks
             )
@@ -240,37 +213,34 @@ class SteeredVLLM(Steered, VLLM):
                     tokens, max_gen_toks=new_tokens, max_model_len=self.max_length, side=side, verbose=True
                 )
             prompt, new_tokens = prompts[one.item]
-            intervention = self._interventions[one.variant]
+            intervention, seed = self._interventions[one.variant], None
             if intervention.sample is not None:
                 arguments["temperature"] = intervention.temperature
             if arguments.get("temperature") and not self._is_plain:
                 self._refuse_to_draw()
-                arguments["seed"] = one.seed
+                seed = one.seed
             # Of a text with thoughts only the end of the whole is looked for: stop strings may occur in the thoughts.
             shown = [word for word in stop if word == eos] if self.think_end_token else stop
-            params = sampling(max_tokens=new_tokens, stop=shown, logprobs=0, **arguments)
             stops.append(stop)
-            rows.append(VllmRow(prompt, len(prompt), one.variant, params))
-
-        def finish_row(place: int, output: Finished) -> None:
-            text = postprocess_generated_text(self._text(output, stops[place]), stops[place], self.think_end_token)
-            finish(place, Written(text, len(output.tokens), output.logprob, output.stop))
-
-        order = list(range(len(rows)))
+            told = Generation(tuple(shown), new_tokens, arguments)
+            jobs.append(Job(place, one.variant, prompt=prompt, generation=told, seed=seed))
+        order = list(range(len(jobs)))
         if self._is_plain:  # as VLLM orders them, so that its batches and texts are the same
-            order.sort(key=lambda place: (-len(rows[place].tokens), requests[asked[place].item].args[0]))
-        for batch in self._batches([0] * len(rows)):
-            places = [order[number] for number in batch]
-            self._rows.generate([rows[place] for place in places], _placed(places, finish_row))
+            order.sort(key=lambda place: (-len(jobs[place].prompt), requests[asked[place].item].args[0]))
+        for batch in self._batches([0] * len(jobs)):
+            for done in self._engine.run([jobs[order[number]] for number in batch]):
+                stop, tokens = stops[done.job.key], done.tokens or []
+                text = postprocess_generated_text(self._text(done, stop), stop, self.think_end_token)
+                finish(done.job.key, Written(text, len(tokens), done.logprob, done.stop))
 
-    def _text(self, output: Finished, stop: Sequence[str]) -> str:
+    def _text(self, done: Done, stop: Sequence[str]) -> str:
         """A response before it is cut: VLLM's own where it is asked, else as HFLM reads tokens.
 
         So both engines give one text: vLLM's own keeps special tokens, and leaves out a character that is cut off.
         """
         if self._is_plain:
-            return output.text
-        tokens = output.tokens
+            return done.text or ""
+        tokens = done.tokens or []
         if self.think_end_token:  # special tokens say where thoughts and answer end, and are then left out
             special = dict(zip(self.tokenizer.all_special_tokens, self.tokenizer.all_special_ids, strict=True))
             end = special.get(self.think_end_token)
@@ -307,32 +277,31 @@ class SteeredVLLM(Steered, VLLM):
         """Score continuations (asked.Engine)."""
         if self.enable_thinking:
             raise SteeringError("enable_thinking=True has no meaning for multiple choice: leave it out here")
-        rows, owners = [], []
-        for place, one in enumerate(asked):
-            for choice, request in enumerate(documents[one.item]):
-                rows.append(self._scored(*self._encode_choice(*request.args), one.variant))
-                owners.append((place, choice))
-
+        jobs = [
+            Job((place, choice), one.variant, pairs=(self._truncate(*self._encode_choice(*request.args)),))
+            for place, one in enumerate(asked)
+            for choice, request in enumerate(documents[one.item])
+        ]
         take = gather([len(documents[one.item]) for one in asked], finish)
-        self._score(rows, lambda number, score: take(owners[number], score))
+        for done in self._score(jobs):
+            take(done.job.key, (done.scores or [])[0])
 
-    def _score(self, rows: Sequence[VllmRow], finish: Callable[[int, tuple[float, bool]], None]) -> None:
-        """Score rows in batches; where nothing is steered, in VLLM's order and without the cache, as it does."""
-        order = list(range(len(rows)))
+    def _score(self, jobs: Sequence[Job]) -> Iterator[Done]:
+        """Score single continuations; where nothing is steered, in VLLM's order and without the cache, as it does."""
+        tokens = [context + continuation for ((context, continuation),) in (job.pairs for job in jobs)]
+        order = list(range(len(jobs)))
         if self._is_plain:
-            order.sort(key=lambda place: (-len(rows[place].tokens), rows[place].tokens))
-        for batch in self._batches([len(rows[place].tokens) for place in order]):
-            places = [order[number] for number in batch]
-            self._rows.score([rows[place] for place in places], _placed(places, finish), cached=not self._is_plain)
+            order.sort(key=lambda place: (-len(tokens[place]), tokens[place]))
+        for batch in self._batches([len(tokens[place]) for place in order]):
+            yield from self._engine.run([jobs[order[number]] for number in batch])
 
     @property
     def _longest(self) -> int:
         return int(self.max_length) - 2  # a token of the context before it, and one that vLLM runs behind it
 
-    def _scored(self, context: list[int], continuation: list[int], variant: int) -> VllmRow:
-        """A context and its continuation in the tokens that VLLM leaves of them."""
-        tokens = (context + continuation)[-(self.max_length - 1) :]  # vLLM runs one token behind them
-        return VllmRow(tokens, len(tokens) - len(continuation), variant)
+    def _truncate(self, context: list[int], continuation: list[int]) -> tuple[list[int], list[int]]:
+        """A context and its continuation in the tokens that VLLM leaves of them: it runs one token behind them."""
+        return context[-(self.max_length - 1 - len(continuation)) :], continuation
 
     def _loglikelihood_tokens(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """VLLM's scoring of windows of a text, under the steering."""
@@ -340,8 +309,16 @@ class SteeredVLLM(Steered, VLLM):
             self._refuse_unscorable(continuation)
         if not self._steers:
             return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm)
-        rows = [self._scored(context, continuation, 0) for _, context, continuation in requests]
-        return collect(len(rows), lambda take: self._score(rows, take))
+        jobs = [
+            Job(place, 0, pairs=(self._truncate(context, continuation),))
+            for place, (_, context, continuation) in enumerate(requests)
+        ]
+
+        def run(take: Callable[[int, tuple[float, bool]], None]) -> None:
+            for done in self._score(jobs):
+                take(done.job.key, (done.scores or [])[0])
+
+        return collect(len(jobs), run)
 
     def _model_generate(self, requests: Any, generate: bool = False, sampling_params: Any = None) -> Any:
         """VLLM's, with no more rows at once than `SCORED` allows where all of their log-probabilities are asked for."""
@@ -388,10 +365,12 @@ class SteeredVLLM(Steered, VLLM):
     # What the common part asks for
 
     def _measured(self) -> list[dict[str, dict[str, Any]]]:
-        return self._rows.doses()
+        doses = self._engine.measured().doses
+        return [report_one(doses.get(one.fingerprint, {}), one) for one in self._interventions]
 
     def _application(self) -> dict[str, Any] | None:
-        return self._rows.application()
+        found = self._engine.measured()
+        return {"steered": found.steered, "implied": found.implied} if self._steers else None
 
     def _dtype(self) -> str:
         return str(config_of(self.model).model_config.dtype).removeprefix("torch.")
@@ -418,7 +397,3 @@ def _settings(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """What else of VLLM's arguments changes a response; dtype and penalty are known later."""
     named = {key: str(value) for key, value in kwargs.items() if key not in NEUTRAL | {"dtype", "revision"}}
     return named | {"engine": "vllm", "pretrained": name, "revision": str(kwargs.get("revision"))}
-
-
-def _placed(places: list[T], finish: Callable[[T, Any], None]) -> Callable[[int, Any], None]:
-    return lambda number, came: finish(places[number], came)

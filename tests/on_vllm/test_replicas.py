@@ -11,12 +11,12 @@ from lm_eval.api.instance import Instance
 from test_vllm import ALPHAS, CONTEXTS, SHARED, TOKENS, choices, compare, plan, requests, save, start, start_hf, stop
 
 from lm_eval_steer.axis.record import Line
-from lm_eval_steer.engines.vllm.replicas import deal, take_turns
+from lm_eval_steer.engines.vllm.engine import deal, take_turns
 from lm_eval_steer.engines.vllm.rows import Steps, VllmRow
 
 
-def test_rows_are_dealt_out_by_strength() -> None:
-    rows = [VllmRow([1], 1, strength) for strength in (2, 0, 1, 0, 2, 1, 0)]
+def test_rows_are_dealt_out_by_intervention() -> None:
+    rows = [VllmRow([1], 1, number) for number in (2, 0, 1, 0, 2, 1, 0)]
     assert deal(rows, 1) == [[1, 3, 6, 2, 5, 0, 4]]
     assert deal(rows, 3) == [[1, 3], [6, 2], [5, 0, 4]]
     assert deal(rows[:1], 3) == [[], [], [0]]
@@ -25,21 +25,21 @@ def test_rows_are_dealt_out_by_strength() -> None:
 def test_runs_take_turns_and_end_together() -> None:
     told: list[str] = []
 
-    def run(name: str, steps: int) -> Steps:
+    def run(name: str, steps: int) -> Steps[str]:
         try:
             for step in range(steps):
                 told.append(f"{name}{step}")
-                yield
+                yield [(step, name)] if step else []
             if steps == 2:
                 raise RuntimeError(name)
         finally:
             told.append(f"end {name}")
 
-    take_turns([run("a", 1), run("b", 3)])
+    assert list(take_turns([run("a", 1), run("b", 3)])) == [(1, "b"), (2, "b")]
     assert told == ["a0", "b0", "end a", "b1", "b2", "end b"]
     told.clear()
     with pytest.raises(RuntimeError, match="c"):
-        take_turns([run("a", 9), run("c", 2), run("b", 9)])
+        list(take_turns([run("a", 9), run("c", 2), run("b", 9)]))
     assert told[-3:] == ["end c", "end b", "end a"]
 
 
@@ -55,7 +55,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.mark.parametrize("tokens", TOKENS)
 def test_two_engines_share_the_rows_of_a_set(shared: Any, tokens: str, tmp_path: Path) -> None:
     compare(*shared, tmp_path, {"alpha": ALPHAS, "tokens": tokens}, CONTEXTS, SHARED)
-    first, second = (engine.application()["implied"] for engine in shared[0]._rows.engines)
+    first, second = (runner.measured().implied for runner in shared[0]._engine.runners)
     assert sum(first.values()) > 0 < sum(second.values())
 
 
@@ -102,5 +102,5 @@ def test_a_run_that_fails_leaves_nothing_in_any_engine(shared: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
         lm.generate_until(requests())
     lm.watch = None
-    assert not any(engine.llm.llm_engine.has_unfinished_requests() for engine in lm._rows.engines)
+    assert not any(engine.llm.llm_engine.has_unfinished_requests() for engine in lm._engine.runners)
     assert lm.generate_until(requests()) == texts

@@ -88,7 +88,7 @@ def test_rows_that_do_not_come_back_end_the_run(came: list[tuple[str, str]]) -> 
     )
     llm: Any = SimpleNamespace(llm_engine=engine, enqueue=lambda *args, **kwargs: ["0-a", "1-b"])
     with pytest.raises(SteeringError, match=r"vLLM gave (back 0 of 2 rows|up a row .abort.)"):
-        list(RowRunner(llm).run_plainly([VllmRow([1], 1, 0)] * 2, lambda number, output: None))
+        list(RowRunner(llm).run_plainly([VllmRow([1], 1, 0)] * 2))
     assert aborted == ["0", "1"]
 
 

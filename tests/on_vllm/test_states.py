@@ -18,6 +18,7 @@ from lm_eval_steer.engines.vllm.rows import Steps
 from lm_eval_steer.engines.vllm.states import compare_states, settle_states
 from lm_eval_steer.engines.vllm.trial import Trial
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.intervention import Edit, intervene
 
 TOKENS = list(range(12))
 
@@ -52,11 +53,8 @@ class Runner:
         reads = [{"sum": add, "first": first, "twice": lambda a, b: a + 2 * b}.get(kind, first) for kind in gives]
         self._reads = [add, *reads]
         self.layers = [Block(kind, read) for kind, read in zip(gives, self._reads, strict=False)]
-        directions = {block: np.ones(WIDTH, dtype=np.float32) for block in range(1, len(gives))}
-        table = np.ones((1, len(directions)), dtype=np.float32)
-        self.blocks = BlockSteering(
-            list(self.layers), directions, table, normalize=False, share=False, device=torch.device("cpu")
-        )
+        edits = (Edit(block, "add", np.ones(WIDTH, dtype=np.float32), 1.0) for block in range(1, len(gives)))
+        self.blocks = BlockSteering(list(self.layers), [intervene(edits)], device=torch.device("cpu"))
 
     def begin_trial(self, move: str, blocks: list[int]) -> None:
         self.blocks.trial = Trial(move, blocks, range(COMPARED), self.blocks.stale)
@@ -69,16 +67,16 @@ class Runner:
     def mark_stale(self, blocks: list[int]) -> None:
         self.blocks.stale = set(blocks)
 
-    def score(self, rows: Any, finish: Any) -> Steps:
+    def score(self, rows: Any) -> Steps[Any]:
         tokens = torch.randn(len(TOKENS), WIDTH, generator=torch.Generator().manual_seed(0))
-        self.blocks.begin(torch.ones(len(TOKENS), dtype=torch.int64), {0})
+        self.blocks.begin(torch.ones(len(TOKENS), dtype=torch.int64), frozenset({0}))
         given: Any = (tokens, torch.zeros_like(tokens))
         for layer in self.layers:
             given = layer(*given) if isinstance(given, tuple) else given
         if isinstance(given, tuple) and self.blocks.trial is not None:
             self.blocks.trial.end(self._reads[len(self.layers)](*given))
         self.blocks.end()
-        yield
+        yield []
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ import models
 import templates
 from conftest import make_vector
 from lm_eval_steer.axis.record import Line, read_lines
+from lm_eval_steer.engines.measured import Measured
 from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.engines.vllm import check as vllm_check
 from lm_eval_steer.engines.vllm.rows import Steps
@@ -89,7 +90,7 @@ def start(folder: str, **arguments: Any) -> SteeredVLLM:
 
 
 def stop(lm: SteeredVLLM) -> None:
-    for engine in lm._rows.engines:
+    for engine in lm._engine.runners:
         engine.llm.llm_engine.engine_core.shutdown()
 
 
@@ -189,7 +190,7 @@ def test_shared_beginnings_come_from_the_cache(pair: Any, tokens: str, tmp_path:
     """Also where a prompt is the beginning of another one, whose steering ends or begins elsewhere."""
     contexts = [SHARED + text for text in CONTEXTS] + [SHARED, SHARED + SHARED]
     compare(*pair, tmp_path, {"alpha": ALPHAS, "tokens": tokens}, contexts, SHARED)
-    assert pair[0]._rows.engines[0]._corrections.sum() > 0 or tokens in ("generated", "last")
+    assert pair[0]._engine.runners[0]._corrections.sum() > 0 or tokens in ("generated", "last")
 
 
 def test_nothing_is_shared_between_steerings(pair: Any) -> None:
@@ -318,7 +319,7 @@ def test_a_continuation_that_vllm_cannot_score_is_one_sentence(pair: Any, alpha:
 def test_positions_that_nobody_asked_to_steer_end_the_run(pair: Any) -> None:
     pair[0].steer(plan(alpha=1.5))
     pair[0].generate_until(requests(CONTEXTS[:1]))
-    pair[0]._rows.engines[0]._implied += 1
+    pair[0]._engine.runners[0]._implied += 1
     with pytest.raises(
         SteeringError, match=r"block 0 was steered at \d+ positions, where prompts and responses imply "
     ):
@@ -511,8 +512,6 @@ GOOD = {"norm": 1.0, "shift": 1.0, "error": 0.5, "untouched": True, "passed_on":
 class Faulty:
     """Stands for a `RowRunner` whose worker sees something else than it should."""
 
-    salts: tuple[None, ...] = (None,)
-
     def __init__(self, scores: list[float], steered: int = 10, **seen: Any) -> None:
         self.compiled = len(scores) > 3
         self._scores, self._seen = iter(scores), GOOD | seen
@@ -520,15 +519,13 @@ class Faulty:
         self._probes = 0
         self._tries = False
 
-    def load_strengths(self, strengths: np.ndarray, salts: Any) -> None: ...
+    def load(self, interventions: Any, path: Any) -> None: ...
 
-    def score(self, rows: Any, finish: Any) -> Steps:
-        if not self._tries:
-            finish(0, (next(self._scores), True))
-        yield
+    def score(self, rows: Any) -> Steps[tuple[float, bool]]:
+        yield [] if self._tries else [(0, (next(self._scores), True))]
 
-    def generate(self, rows: Any, finish: Any) -> Steps:
-        yield
+    def generate(self, rows: Any) -> Steps[Any]:
+        yield []
 
     def run_uncompiled(self, on: bool) -> None: ...
 
@@ -541,8 +538,8 @@ class Faulty:
 
     def mark_stale(self, blocks: list[int]) -> None: ...
 
-    def application(self) -> dict[str, dict[int, int]]:
-        return {"steered": {0: self._steered}, "implied": {0: 10}}
+    def measured(self) -> Measured:
+        return Measured({}, {0: self._steered}, {0: 10})
 
     def probe(self, on: bool) -> list[dict[int, dict[str, Any]]]:
         self._probes += 1
@@ -566,6 +563,4 @@ class Faulty:
 def test_the_self_check_refuses(scores: list[float], seen: dict[str, Any], words: str) -> None:
     rows: Any = Faulty(scores, **seen)
     with pytest.raises(SteeringError, match=words):
-        vllm_check.check_steering(
-            rows, {0: np.ones(4)}, np.ones((1, 1), dtype=np.float32), [1, 2], share=False, normalize=False
-        )
+        vllm_check.check_steering(rows, {0: np.ones(4, dtype=np.float32)}, "add", "length", list(range(12)))

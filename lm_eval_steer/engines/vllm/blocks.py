@@ -1,4 +1,4 @@
-"""Steering of the blocks of a vLLM model in this process: every token's output gets α·v, α its own.
+"""Steering of the blocks of a vLLM model in this process: every token's output under an intervention of its own.
 
 A block of vLLM takes and gives the tokens of all requests one behind the other, [tokens, hidden], mostly as the pair
 (hidden, residual) whose sum is the block's output: adding to the first adds to the sum. Where the first is the output
@@ -8,22 +8,21 @@ steered by forward hooks, compiled ones by an operator in their graph (vllm_comp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lm_eval_steer.engines.doses import Doses
+from lm_eval_steer.engines.vllm.sites import Sites, Turn
 from lm_eval_steer.engines.vllm.trial import Trial, parts
 from lm_eval_steer.engines.vllm.versions import STAND_IN
-from lm_eval_steer.interventions.operators import add, add_keep_norm
-from lm_eval_steer.interventions.units import share_of_norm
+from lm_eval_steer.interventions.intervention import Intervention
 
 MEASURED = 16
-"""Doses are measured on every so many passes, and on the first of each strength."""
+"""Doses are measured on every so many passes, and on the first of each intervention."""
 SAMPLED = 256
 """Of the tokens that such a pass steers so many at most are measured, evenly spread: those of a prompt are many."""
 
@@ -72,9 +71,9 @@ class Probe:
 
     Attributes:
         norm: mean ‖h‖ over the tokens, before steering.
-        shift: largest |Δ|, where a strength is not 0.
+        shift: largest |Δ| of the tokens that are steered.
         error: largest deviation from what the operator says, in rounding steps of the dtype.
-        untouched: whether the tokens of strength 0 left as they came, bit for bit.
+        untouched: whether the tokens that are not steered left as they came, bit for bit.
         passed_on: whether the next block received what was given; None where it is not on this rank.
     """
 
@@ -90,14 +89,11 @@ class BlockSteering:
 
     Args:
         layers: of the model.
-        directions: block -> [hidden], float32.
-        strengths: float32 [rows, blocks].
-        normalize: keep the length of each block output.
-        share: strengths are shares of each token's ‖h‖ instead of lengths.
+        interventions: by number.
+        device: of the model.
         traced: the blocks call `steer_in_place` themselves, so they get no hooks.
 
     Attributes:
-        applied: block -> tokens that were steered there, by a strength other than 0.
         doses: what was measured.
         probes: block -> what was seen there last, while `probing`.
         stale: blocks that give their output as the first of two tensors, the second being none of it.
@@ -107,26 +103,25 @@ class BlockSteering:
     def __init__(
         self,
         layers: list[nn.Module],
-        directions: Mapping[int, np.ndarray],
-        strengths: np.ndarray,
+        interventions: Sequence[Intervention],
         *,
-        normalize: bool,
-        share: bool,
         device: torch.device,
         traced: bool = False,
     ) -> None:
-        self._column = {block: column for column, block in enumerate(directions)}
-        here = [block for block in directions if not is_missing(layers[block])]
-        self._directions = {block: torch.from_numpy(directions[block]).to(device) for block in here}
-        self._applied = torch.zeros(len(directions), dtype=torch.int64, device=device)
-        self._normalize, self._share = normalize, share
+        self.sites = Sites(interventions, device, [not is_missing(layer) for layer in layers])
+        self._column = {block: column for column, block in enumerate(self.sites.blocks)}
+        here = [block for block in self.sites.blocks if not is_missing(layers[block])]
+        self._here = set(here)
+        self._applied = torch.zeros(len(self._column), dtype=torch.int64, device=device)
         self._now: _Pass | None = None
         self.probing = False
         self.probes: dict[int, Probe] = {}
         self.stale: set[int] = set()
         self.trial: Trial | None = None
         self._given: dict[int, Tensor] = {}
-        self.load(strengths, device)
+        self.doses = Doses(len(interventions), here)
+        self._unmeasured = set(range(len(interventions)))
+        self._passes = 0
         first = [block for block in range(min(COMPARED, len(layers))) if not is_missing(layers[block])]
         looked_at = [] if traced else sorted({*here, *first})
         self._handles = [layers[block].register_forward_hook(self._hook(block)) for block in looked_at]
@@ -135,49 +130,44 @@ class BlockSteering:
                 watch = layers[block + 1].register_forward_pre_hook(self._watch(block), with_kwargs=True)
                 self._handles.append(watch)
 
-    def load(self, strengths: np.ndarray, device: torch.device) -> None:
-        """Take another table of strengths [rows, blocks], and begin to count and measure anew."""
-        empty = np.zeros((1, strengths.shape[1]), dtype=np.float32)
-        self._table = torch.from_numpy(np.concatenate([empty, strengths]).T.copy()).to(device)
-        self.doses = Doses(len(strengths), list(self._directions), pure=not self._normalize)
-        self._unmeasured = set(range(len(strengths)))
-        self._applied.zero_()
-        self._passes = 0
-
     @property
     def applied(self) -> dict[int, int]:
+        """Block -> tokens that were steered there."""
         counts = self._applied.tolist()
-        return {block: counts[self._column[block]] for block in self._directions}
+        return {block: counts[self._column[block]] for block in sorted(self._here)}
 
     def remove(self) -> None:
         """Take the hooks off."""
         while self._handles:
             self._handles.pop().remove()
 
-    def begin(self, index: Tensor, rows: set[int]) -> None:
+    def begin(self, index: Tensor, numbers: frozenset[int]) -> None:
         """Announce a pass.
 
         Args:
-            index: 1 + row of the table of each token, 0 where nothing is steered [tokens].
-            rows: those that occur in it.
+            index: 1 + number of the intervention of each token, 0 where nothing is steered [tokens].
+            numbers: those that occur in it.
         """
         global announced
-        strengths = self._table[:, index]
+        acts = self.sites.acts[:, index]
         self._passes += 1
         announced = self
         measured = None
-        if self._passes % MEASURED == 1 or not rows.isdisjoint(self._unmeasured):
-            self._unmeasured -= rows
+        if self._passes % MEASURED == 1 or not numbers.isdisjoint(self._unmeasured):
+            self._unmeasured -= numbers
             steered = (index > 0).nonzero()[:, 0]
             measured = steered[:: max(1, -(-len(steered) // SAMPLED))]
-        runs = [0] * len(strengths)
-        self._now = _Pass(strengths[..., None].unbind(0), index, (strengths != 0).sum(1), runs, measured)
+        runs = [0] * len(acts)
+        strengths = self.sites.strengths[:, index]
+        self._now = _Pass(
+            strengths[..., None].unbind(0), acts[..., None].unbind(0), index, numbers, acts.sum(1), runs, measured
+        )
 
     def end(self) -> None:
         """The pass is over: what was steered in the blocks that it went through is counted."""
         global announced
         if self._now is not None:
-            self._applied += self._now.counts * torch.tensor(self._now.runs).to(self._applied.device)
+            self._applied += self._now.counts * torch.tensor(self._now.runs, dtype=torch.int64).to(self._applied.device)
         announced = self._now = None
         self._given.clear()
 
@@ -188,7 +178,7 @@ class BlockSteering:
             if self.trial is not None:
                 moved = self.trial.at(block, output, len(self._now.index))
                 return output if moved is None else (*moved, *output[2:])
-            if block not in self._directions:
+            if block not in self._here:
                 return None
             hidden, residual = self._summands(block, *parts(output))
             after, rest = self._shift(block, self._now, hidden, residual)
@@ -196,7 +186,7 @@ class BlockSteering:
                 self._given[block] = after
             if not isinstance(output, tuple):
                 return after
-            if residual is None or rest is None or not self._normalize:
+            if residual is None or rest is residual:
                 return (after, *output[1:])
             return (after, rest, *output[2:])
 
@@ -213,12 +203,12 @@ class BlockSteering:
                 hidden.copy_(first)
                 residual.copy_(second)
             return
-        if block not in self._directions:
+        if block not in self._here:
             return
         hidden, residual = self._summands(block, hidden, residual)
         after, rest = self._shift(block, self._now, hidden, residual)
         hidden.copy_(after)
-        if self._normalize and residual is not None and rest is not None:
+        if residual is not None and rest is not None and rest is not residual:
             residual.copy_(rest)
         if self.probing:
             self._given[block] = hidden
@@ -231,62 +221,57 @@ class BlockSteering:
         """The two summands of the block's output as they leave it, in their shapes; notes that it was steered."""
         if hidden.shape[:-1].numel() != len(now.index):
             raise RuntimeError(f"block {block} gives {list(hidden.shape)} for {len(now.index)} tokens")
-        after, rest = self._steer(block, now, _flat(hidden), None if residual is None else _flat(residual))
+        flat = None if residual is None else _flat(residual)
+        after, rest = self._steer(block, now, _flat(hidden), flat)
         now.runs[self._column[block]] += 1
+        if residual is not None and rest is flat:
+            return after.view(hidden.shape), residual
         return after.view(hidden.shape), None if rest is None else rest.view(hidden.shape)
 
     def _steer(self, block: int, now: _Pass, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The same of [tokens, hidden], measured where it is time for that."""
-        direction = self._directions[block]
-        strength = now.strengths[self._column[block]]
+        column = self._column[block]
+        turn = self.sites.turn(column, now.numbers)
+        direction = turn.direction(now.index)
+        strength, steered = now.strengths[column], now.steered[column]
         whole = hidden
-        if residual is not None and (self._share or self._normalize):  # else nothing reads the sum, which takes time
+        if residual is not None and turn.reads_sum:  # else nothing reads it, and it takes time
             whole = hidden.float() + residual.float()
-        if self._share:
-            strength = share_of_norm(whole, strength, direction)
-        after, rest = self._apply(hidden, residual, whole, strength, direction)
+        length = turn.lengths(whole, strength, direction, now.index)
+        after, rest = turn.apply(hidden, residual, whole, length, steered, direction, now.index)
         if self.probing:
-            self.probes[block] = self._probe(hidden, residual, after, rest, strength, direction)
+            self.probes[block] = self._probe(turn, now, hidden, residual, after, rest, length, steered, direction)
         elif now.measured is not None:
             # As rows of one position.
-            before, steered = (_whole_at(now.measured, *both)[:, None] for both in ((hidden, residual), (after, rest)))
-            index, strength = now.index[now.measured] - 1, strength[now.measured, None]
-            self.doses.add(block, index, strength, before, steered, direction)
+            at = now.measured
+            before, changed = (_whole_at(at, *both)[:, None] for both in ((hidden, residual), (after, rest)))
+            own = direction if direction.dim() == 1 else direction[at, None]
+            self.doses.add(block, now.index[at] - 1, length[at, None], before, changed, own, steered[at, None])
         return after, rest
-
-    def _apply(
-        self, hidden: Tensor, residual: Tensor | None, whole: Tensor, strength: Tensor, direction: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        if not self._normalize:
-            return add(hidden, strength, direction), residual
-        kept = add_keep_norm(whole, strength, direction).to(hidden.dtype)
-        if residual is None:
-            return kept, None
-        # A sum has no length of its parts: the steered sum is handed on whole, beside a residual of nothing.
-        steered = strength != 0
-        return torch.where(steered, kept, hidden), torch.where(steered, torch.zeros_like(residual), residual)
 
     def _probe(
         self,
+        turn: Turn,
+        now: _Pass,
         hidden: Tensor,
         residual: Tensor | None,
         after: Tensor,
         rest: Tensor | None,
-        strength: Tensor,
+        length: Tensor,
+        steered: Tensor,
         direction: Tensor,
     ) -> Probe:
-        """Compare what is done with the operator in float64."""
+        """Compare what is done with the operators in float64."""
         before = hidden.double() + (0 if residual is None else residual.double())
         got = after.double() + (0 if rest is None else rest.double())
-        operator = add_keep_norm if self._normalize else add
-        wanted = operator(before, strength.double(), direction.double())
+        wanted = turn.in_doubles(before, length, steered, direction, now.index)
         size = torch.stack([value.double().abs() for value in (hidden, after, wanted - before)]).amax(0)
         step = torch.finfo(hidden.dtype).eps * size + torch.finfo(torch.float32).tiny
-        zero = strength[:, 0] == 0
-        same = torch.equal(after[zero], hidden[zero])
+        rows = ~steered[:, 0]
+        same = torch.equal(after[rows], hidden[rows])
         if rest is not None and residual is not None:
-            same = same and torch.equal(rest[zero], residual[zero])
-        moved = (got - before)[~zero]
+            same = same and torch.equal(rest[rows], residual[rows])
+        moved = (got - before)[~rows]
         return Probe(
             norm=float(before.norm(dim=-1).mean()),
             shift=float(moved.abs().max()) if len(moved) else 0.0,
@@ -308,8 +293,10 @@ class _Pass:
     """The forward pass under way."""
 
     strengths: tuple[Tensor, ...]  # of each block [tokens, 1]
+    steered: tuple[Tensor, ...]  # of each block, which tokens are, bool [tokens, 1]
     index: Tensor  # [tokens]
-    counts: Tensor  # tokens of a strength other than 0 [blocks]
+    numbers: frozenset[int]  # interventions that occur
+    counts: Tensor  # tokens that are steered [blocks]
     runs: list[int]  # how often each block was steered: once, where nothing went wrong
     measured: Tensor | None  # the tokens whose doses are measured; None where it is not time for that
 

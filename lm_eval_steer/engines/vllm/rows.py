@@ -1,42 +1,46 @@
-"""Rows of a run on vLLM: what `steered-vllm` asks of it, each row under its own strength, all in the same batches.
+"""Rows of a run on one vLLM engine: each under an intervention of its own, all in the same batches.
 
-The strength of a row travels in its sampling parameters to the worker (vllm_worker.py). `cache_salt` keeps the prefix
-cache's keys and values of different steerings apart.
+The number of a row's intervention travels in its sampling parameters to the worker (worker.py). `cache_salt` keeps the
+prefix cache's keys and values of different interventions apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from vllm import LLM, RequestOutput, SamplingParams, TokensPrompt
 
-from lm_eval_steer.engines.doses import Sums
+from lm_eval_steer.engines.doses import Sums, by_fingerprint
+from lm_eval_steer.engines.measured import Measured
 from lm_eval_steer.engines.vllm.spans import FOREVER
-from lm_eval_steer.engines.vllm.versions import EngineDeadError, Requests, VLLMClientError
-from lm_eval_steer.engines.vllm.worker import ARGUMENT
+from lm_eval_steer.engines.vllm.versions import EngineDeadError, Requests, VLLMClientError, config_of
+from lm_eval_steer.engines.vllm.worker import ARGUMENT, pack
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.tokens import TOKENS
+from lm_eval_steer.interventions.intervention import Intervention
+from lm_eval_steer.interventions.tokens import TOKENS, TokenRule
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class VllmRow:
-    """One prompt, or one context with its continuation, at one strength.
+    """One prompt, or one context with its continuation, under one intervention.
 
     Attributes:
         tokens: token ids of the prompt, or of context and continuation.
         prompt: how many of them are the prompt, or the context.
-        strength: number of the strength.
+        intervention: its number.
         params: of the generation; None for a row that is scored.
     """
 
     tokens: list[int]
     prompt: int
-    strength: int
+    intervention: int
     params: SamplingParams | None = None
 
 
@@ -57,59 +61,57 @@ class Finished:
     text: str
 
 
-Steps = Generator[None, None, None]
-"""A run in pieces: it begins when the first is asked for, and waits for vLLM once in each."""
+Steps = Iterator[list[tuple[int, T]]]
+"""A run in pieces: it begins when the first is asked for, and waits for vLLM once in each; rows that got done, and what
+came of them."""
 
 
 class RowRunner:
-    """Runs rows on one vLLM engine, under the steering that was loaded last.
+    """Runs rows on one vLLM engine, under the interventions that were loaded last.
 
     Args:
-        llm: vLLM's engine, started with `vllm_worker.SteeringWorker`.
+        llm: vLLM's engine, started with `worker.SteeringWorker`.
         lora: adapter of every request.
         compiled: the model was compiled.
 
     Attributes:
         llm, compiled: as given.
-        tokens, salts: of the steering that was loaded last (`load`).
+        interventions: that are loaded.
     """
 
     def __init__(self, llm: LLM, lora: Any = None, compiled: bool = False) -> None:
         self.llm, self.compiled = llm, compiled
+        self.interventions: tuple[Intervention, ...] = ()
         self._lora = lora
-        self._steers = False
         self._stale: list[int] = []
-
-    def load(self, settings: dict[str, Any], tokens: str, salts: Sequence[str | None]) -> None:
-        """Steer from now on.
-
-        Args:
-            settings: for the worker (`vllm_worker.pack`).
-            tokens: which positions (interventions/tokens.py).
-            salts: of each row of the table of strengths; None for one that steers nothing.
-
-        Raises:
-            SteeringError: where the blocks of the model cannot be found.
-        """
-        for wrong in self.llm.collective_rpc("steer_load", args=(settings,)):
-            if wrong:
-                raise SteeringError(wrong)
-        self.mark_stale(self._stale)
-        self.tokens, self.salts = tokens, list(salts)
-        self._strengths = np.asarray(settings["strengths"], dtype=np.float32).reshape(len(salts), -1)
-        self._blocks = list(settings["blocks"])
-        self._steers = True
+        self._blocks: tuple[int, ...] = ()
         self._forget()
 
-    def unload(self) -> None:
-        """Steer nothing."""
-        self.llm.collective_rpc("steer_unload")
-        self._steers = False
+    @property
+    def _steers(self) -> bool:
+        return bool(self._blocks)
 
-    def load_strengths(self, strengths: np.ndarray, salts: Sequence[str | None]) -> None:
-        """Take another table of strengths [rows, blocks], and begin to count anew."""
-        self.llm.collective_rpc("steer_strengths", args=(strengths.tolist(),))
-        self.salts, self._strengths = list(salts), strengths
+    def load(self, interventions: Sequence[Intervention], path: str | None = None) -> None:
+        """Take these from now on, and count from nothing.
+
+        Args:
+            interventions: in the order of their numbers.
+            path: of the list of blocks, where they cannot be found by shape.
+
+        Raises:
+            SteeringError: where they do not fit the model.
+        """
+        if any(one.acts for one in interventions):
+            depth = int(config_of(self.llm).model_config.hf_text_config.num_hidden_layers)
+            for wrong in self.llm.collective_rpc("steer_load", args=(pack(interventions, depth, path),)):
+                if wrong:
+                    raise SteeringError(wrong)
+            self._blocks = tuple(sorted({block for one in interventions for block in one.blocks}))
+            self.mark_stale(self._stale)
+        elif self._blocks:
+            self.llm.collective_rpc("steer_unload")
+            self._blocks = ()
+        self.interventions = tuple(interventions)
         self._forget()
 
     def run_uncompiled(self, on: bool) -> None:
@@ -117,11 +119,11 @@ class RowRunner:
         self.llm.collective_rpc("steer_uncompiled", args=(on,))
 
     def probe(self, on: bool) -> list[dict[int, dict[str, Any]]]:
-        """Begin or end to look closely (`vllm_worker.SteeringWorker.steer_probe`), per worker."""
+        """Begin or end to look closely (`worker.SteeringWorker.steer_probe`), per worker."""
         return self.llm.collective_rpc("steer_probe", args=(on,))
 
     def begin_trial(self, move: str, blocks: Sequence[int]) -> None:
-        """Look at what blocks give, steering nothing (`vllm_worker.SteeringWorker.steer_trial`)."""
+        """Look at what blocks give, steering nothing (`worker.SteeringWorker.steer_trial`)."""
         self.llm.collective_rpc("steer_trial", args=(move, list(blocks)))
 
     def end_trial(self, tokens: int) -> list[dict[str, Any]]:
@@ -133,53 +135,53 @@ class RowRunner:
         self._stale = list(blocks)
         self.llm.collective_rpc("steer_stale", args=(list(blocks),))
 
-    def doses(self) -> Sums:
-        """What was measured; of pipeline stages each its blocks."""
-        found: Sums = {}
-        for worker in self.llm.collective_rpc("steer_doses"):
-            found |= {int(block): sums for block, sums in worker.items()}
-        return found
+    def measured(self) -> Measured:
+        """What was measured since `load`.
 
-    def application(self) -> dict[str, dict[int, int]]:
-        """Proof that the steering was applied: rows and positions per steered block.
-
-        Returns:
-            steered: block -> what its hook counted, of every row once: what vLLM ran again or without need is left
-                out, what its cache held is added.
-            implied: block -> what lengths of prompts and responses, and `tokens`, say.
+        `steered` is what hooks counted, of every row once: what vLLM ran again or without need is left out, what its
+        cache held is added. Doses are those of the rows that were run; of pipeline stages each has its blocks.
         """
-        steers = self._strengths != 0
-        steered = {block: count + int(self._corrections @ steers[:, column]) for block, count, column in self._counts()}
-        implied = {block: int(self._implied @ steers[:, column]) for block, _, column in self._counts()}
-        return {"steered": steered, "implied": implied}
+        if not self._steers:
+            return Measured()
+        sums: Sums = {}
+        for worker in self.llm.collective_rpc("steer_doses"):
+            sums |= {int(block): found for block, found in worker.items()}
+        steered, implied = {}, {}
+        for column, block in enumerate(self._blocks):
+            acts = self._acts[:, column]
+            steered[block] = self._applied[block] + int(self._corrections @ acts)
+            implied[block] = int(self._implied @ acts)
+        return Measured(by_fingerprint(sums, self.interventions), steered, implied)
 
     # Rows
 
-    def generate(self, rows: Sequence[VllmRow], finish: Callable[[int, Finished], None]) -> Steps:
-        """Continue every row; `finish` is called with its number as soon as it is done."""
+    def generate(self, rows: Sequence[VllmRow]) -> Steps[Finished]:
+        """Continue every row."""
         needed = [0] * len(rows)
-
-        def done(number: int, output: RequestOutput) -> None:
-            row, came = rows[number], output.outputs[0]
-            tokens = list(came.token_ids)
-            needed[number] = row.prompt + len(tokens) - 1
-            self._count(row, row.prompt, len(tokens), output)
-            stop = (
-                "length" if came.finish_reason == "length" else "stop" if isinstance(came.stop_reason, str) else "eos"
-            )
-            finish(number, Finished(tokens, came.cumulative_logprob, stop, came.text))
-
         params = [row.params or SamplingParams() for row in rows]
-        return self._run(rows, params, [FOREVER] * len(rows), done, needed)
+        for outputs in self._run(rows, params, [FOREVER] * len(rows), needed):
+            finished = []
+            for number, output in outputs:
+                row, came = rows[number], output.outputs[0]
+                tokens = list(came.token_ids)
+                needed[number] = row.prompt + len(tokens) - 1
+                self._count(row, row.prompt, len(tokens), output)
+                stop = (
+                    "length"
+                    if came.finish_reason == "length"
+                    else "stop"
+                    if isinstance(came.stop_reason, str)
+                    else "eos"
+                )
+                finished.append((number, Finished(tokens, came.cumulative_logprob, stop, came.text)))
+            yield finished
 
-    def run_plainly(self, rows: Sequence[VllmRow], finish: Callable[[int, RequestOutput], None]) -> Steps:
+    def run_plainly(self, rows: Sequence[VllmRow]) -> Steps[RequestOutput]:
         """Hand on what vLLM makes of every row, while nothing is steered."""
         params = [row.params or SamplingParams() for row in rows]
-        return self._run(rows, params, [FOREVER] * len(rows), finish, [])
+        yield from self._run(rows, params, [FOREVER] * len(rows), [])
 
-    def score(
-        self, rows: Sequence[VllmRow], finish: Callable[[int, tuple[float, bool]], None], cached: bool = True
-    ) -> Steps:
+    def score(self, rows: Sequence[VllmRow], cached: bool = True) -> Steps[tuple[float, bool]]:
         """Log-probability of every continuation, and whether greedy decoding would have written it.
 
         The beginnings that contexts share are read from the prefix cache, which vLLM does not do by itself here, since
@@ -188,57 +190,46 @@ class RowRunner:
 
         Args:
             rows: with their continuations.
-            finish: called with the number of each that is done.
             cached: whether the prefix cache may be read.
         """
-        again = yield from self._score(rows, list(range(len(rows))), finish, cached)
-        yield from self._score(rows, again, finish, cached=False)
+        again = yield from self._score(rows, list(range(len(rows))), cached)
+        yield from self._score(rows, again, cached=False)
 
     def _score(
-        self,
-        rows: Sequence[VllmRow],
-        numbers: list[int],
-        finish: Callable[[int, tuple[float, bool]], None],
-        cached: bool,
-    ) -> Generator[None, None, list[int]]:
+        self, rows: Sequence[VllmRow], numbers: list[int], cached: bool
+    ) -> Generator[list[tuple[int, tuple[float, bool]]], None, list[int]]:
         """Score some rows; gives those that have to be run again."""
         again: list[int] = []
         needed = [0] * len(numbers)
-
-        def done(place: int, output: RequestOutput) -> None:
-            row = rows[numbers[place]]
-            if (output.num_cached_tokens or 0) >= row.prompt:
-                again.append(numbers[place])
-                return
-            needed[place] = len(row.tokens) - 1
-            self._count(row, row.prompt, len(row.tokens) - row.prompt, output)
-            finish(numbers[place], _read_score(row, output))
-
         params = SamplingParams(
             temperature=0, prompt_logprobs=1, max_tokens=1, detokenize=False, skip_reading_prefix_cache=not cached
         )
         chosen = [rows[number] for number in numbers]
         # The last token predicts nothing that is asked for: no engine steers it.
         ends = [len(row.tokens) - 1 for row in chosen]
-        yield from self._run(chosen, [params] * len(chosen), ends, done, needed)
+        for outputs in self._run(chosen, [params] * len(chosen), ends, needed):
+            scores = []
+            for place, output in outputs:
+                row = chosen[place]
+                if (output.num_cached_tokens or 0) >= row.prompt:
+                    again.append(numbers[place])
+                    continue
+                needed[place] = len(row.tokens) - 1
+                self._count(row, row.prompt, len(row.tokens) - row.prompt, output)
+                scores.append((numbers[place], _read_score(row, output)))
+            yield scores
         return again
 
     def _run(
-        self,
-        rows: Sequence[VllmRow],
-        params: Sequence[SamplingParams],
-        ends: Sequence[int],
-        done: Callable[[int, RequestOutput], None],
-        needed: list[int],
-    ) -> Steps:
-        """Run rows in their order: those of one strength follow each other (`vllm_replicas.deal`), to share beginnings.
+        self, rows: Sequence[VllmRow], params: Sequence[SamplingParams], ends: Sequence[int], needed: list[int]
+    ) -> Steps[RequestOutput]:
+        """Run rows in their order: those of one intervention follow each other, to share beginnings (`replicas.deal`).
 
         Args:
             rows: with their parameters.
             params: of each.
             ends: where the steering of each ends at the latest.
-            done: called with each that is done.
-            needed: filled by `done`: how many positions of each were needed.
+            needed: how many positions of each were needed, filled by the caller as rows get done.
         """
         if not rows:
             return
@@ -249,11 +240,12 @@ class RowRunner:
         for number, row in enumerate(rows):
             prompt = TokensPrompt(prompt_token_ids=row.tokens)
             one = copy(params[number])
-            if salts[number] is not None:
-                first, end = TOKENS[self.tokens].interval(row.prompt)
+            salt = salts[number]
+            if salt is not None:
+                first, end = self._rule(row).interval(row.prompt)
                 end = ends[number] if end is None else min(end, ends[number])
-                one.extra_args = {ARGUMENT: [number, row.strength, first, end]}
-                prompt["cache_salt"] = str(salts[number])
+                one.extra_args = {ARGUMENT: [number, row.intervention, first, end]}
+                prompt["cache_salt"] = salt
             prompts.append(prompt)
             asked.append(one)
         requests = Requests(self.llm)
@@ -264,11 +256,11 @@ class RowRunner:
         numbers = {name: number for number, name in enumerate(names)}
         try:
             while requests.under_way:
-                yield
-                for output in _step(requests):
-                    if output.finished:
-                        _refuse_failed(output)
-                        done(numbers.pop(output.request_id), output)
+                yield []
+                finished = [output for output in _step(requests) if output.finished]
+                for output in finished:
+                    _refuse_failed(output)
+                yield [(numbers.pop(output.request_id), output) for output in finished]
             if numbers:
                 raise SteeringError(
                     f"vLLM gave back {len(rows) - len(numbers)} of {len(rows)} rows: the results of this run are void; "
@@ -280,45 +272,55 @@ class RowRunner:
         if self._steers:
             self._end(needed)
 
+    def _rule(self, row: VllmRow) -> TokenRule:
+        return TOKENS[self.interventions[row.intervention].tokens]
+
     def _row_salts(self, rows: Sequence[VllmRow]) -> list[str | None]:
         """The salt of each row; None where nothing is steered.
 
-        Under `all` the keys and values of a text's beginning depend on the strength alone. Otherwise they depend on
-        where the prompt ends, too, if the beginning reaches so far: a row whose prompt is the beginning of another
-        one's gets a salt of its own length, and earlier calls are forgotten.
+        Where a rule steers everything, the keys and values of a text's beginning depend on the intervention alone.
+        Otherwise they depend on where the prompt ends, too, if the beginning reaches so far: a row whose prompt is the
+        beginning of another one's gets a salt of its own length, and earlier calls are forgotten. Interventions that
+        leave beginnings alone have salts of their own, too: vLLM keeps whole pages of keys and values by their tokens
+        and salt, and the page that holds the end of a prompt is steered.
         """
         if not self._steers:
             return [None] * len(rows)
-        salts = [self.salts[row.strength] for row in rows]
-        if self.tokens == "all":
+        steered = [self.interventions[row.intervention].acts for row in rows]
+        salts = [
+            self.interventions[row.intervention].fingerprint if acts else None
+            for row, acts in zip(rows, steered, strict=True)
+        ]
+        ending = [acts and self._rule(row).needs_prompt for row, acts in zip(rows, steered, strict=True)]
+        if not any(ending):
             return salts
         self.llm.reset_prefix_cache()
         prompts = sorted({tuple(row.tokens[: row.prompt]) for row in rows})
         inner = {short for short, longer in pairwise(prompts) if longer[: len(short)] == short}
         return [
-            f"{salt}:{row.prompt}" if salt is not None and tuple(row.tokens[: row.prompt]) in inner else salt
-            for salt, row in zip(salts, rows, strict=True)
+            f"{salt}:{row.prompt}" if ends and tuple(row.tokens[: row.prompt]) in inner else salt
+            for salt, row, ends in zip(salts, rows, ending, strict=True)
         ]
 
     # Counting
 
     def _forget(self) -> None:
-        self._implied = np.zeros(len(self.salts), dtype=np.int64)
-        self._corrections = np.zeros(len(self.salts), dtype=np.int64)
+        count = len(self.interventions)
+        self._implied = np.zeros(count, dtype=np.int64)
+        self._corrections = np.zeros(count, dtype=np.int64)
         self._applied = dict.fromkeys(self._blocks, 0)
-
-    def _counts(self) -> list[tuple[int, int, int]]:
-        return [(block, self._applied[block], column) for column, block in enumerate(self._blocks)]
+        self._acts = np.zeros((count, len(self._blocks)), dtype=np.int64)
+        for number, one in enumerate(self.interventions):
+            for edit in one.edits:
+                self._acts[number, self._blocks.index(edit.block)] = edit.acts
 
     def _count(self, row: VllmRow, prompt: int, new: int, output: RequestOutput) -> None:
         """Count what a row implies (the last of its new tokens is never run), and what the cache spared of it."""
-        if not self._steers or self.salts[row.strength] is None:
+        if not self._steers or not self.interventions[row.intervention].acts:
             return
-        positions = TOKENS[self.tokens].count(prompt, prompt + new - 1)
-        self._implied[row.strength] += positions
-        first, end = TOKENS[self.tokens].interval(prompt)
-        cached = output.num_cached_tokens or 0
-        self._corrections[row.strength] += max(0, min(cached, cached if end is None else end) - first)
+        rule = self._rule(row)
+        self._implied[row.intervention] += rule.count(prompt, prompt + new - 1)
+        self._corrections[row.intervention] += rule.count(prompt, output.num_cached_tokens or 0)
 
     def _end(self, needed: list[int]) -> None:
         reports = self.llm.collective_rpc("steer_end", args=(needed,))

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-FIELDS = ("serial", "row", "first", "end")
-"""What a steered request carries: its number within a call, its row of the table of strengths, and the half-open
-interval of steered positions."""
+FIELDS = ("serial", "intervention", "first", "end")
+"""What a steered request carries: its number within a call, that of its intervention, and the half-open interval of
+steered positions."""
 NOTHING = (-1, -1, 0, 0)
 """Of a request that is not steered."""
 FOREVER = 2**31 - 1
@@ -25,13 +25,13 @@ class Spans:
 
     Args:
         requests: how many there are.
-        rows: how many strengths the table has.
+        interventions: how many are loaded.
     """
 
-    def __init__(self, requests: int, rows: int) -> None:
+    def __init__(self, requests: int, interventions: int) -> None:
         self._high = np.zeros(requests, dtype=np.int64)
         self._asked = np.tile(np.array(NOTHING, dtype=np.int64), (requests, 1))
-        self.again = np.zeros(rows, dtype=np.int64)
+        self.again = np.zeros(interventions, dtype=np.int64)
 
     def add(self, asked: np.ndarray, start: np.ndarray, width: np.ndarray) -> None:
         """Take note of one pass.
@@ -41,22 +41,22 @@ class Spans:
             start: first position that the pass runs [requests].
             width: how many it runs [requests].
         """
-        serial, row, first, end = asked.T
+        serial, number, first, end = asked.T
         stop = start + width
         seen = np.minimum(np.minimum(self._high[serial], stop), end)
-        np.add.at(self.again, row, np.clip(seen - np.maximum(first, start), 0, None))
+        np.add.at(self.again, number, np.clip(seen - np.maximum(first, start), 0, None))
         self._high[serial] = np.maximum(self._high[serial], stop)
         self._asked[serial] = asked
 
     def beyond(self, needed: Sequence[int]) -> np.ndarray:
-        """Steered positions behind the last one that was needed, per row of the table.
+        """Steered positions behind the last one that was needed, per intervention.
 
         Args:
             needed: of each request, how many positions from its first on.
         """
-        _, row, first, end = self._asked.T
+        _, number, first, end = self._asked.T
         over = np.clip(np.minimum(end, self._high) - np.maximum(first, np.asarray(needed, dtype=np.int64)), 0, None)
         found = np.zeros_like(self.again)
-        known = row >= 0
-        np.add.at(found, row[known], over[known])
+        known = number >= 0
+        np.add.at(found, number[known], over[known])
         return found

@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from lm_eval_steer.engines.hf.blocks import find_blocks
-from lm_eval_steer.engines.vllm.replicas import take_turns
 from lm_eval_steer.engines.vllm.rows import RowRunner, VllmRow
 from lm_eval_steer.errors import SteeringError
 
@@ -29,16 +28,16 @@ LARGEST = 2**30
 """So many numbers of a model at most are loaded for the comparison: 4 GiB."""
 
 
-def settle_states(rows: RowRunner, blocks: Sequence[int], row: int, tokens: list[int]) -> dict[int, np.ndarray]:
+def settle_states(runner: RowRunner, blocks: Sequence[int], number: int, tokens: list[int]) -> dict[int, np.ndarray]:
     """Tell which blocks give two tensors of which the first alone is their output, and have them taken so.
 
     Moving the second changes nothing that the model makes of a text then. Where their sum is meant, moving what one of
     them gains to the other changes nothing.
 
     Args:
-        rows: loaded with a steering.
+        runner: that has interventions loaded.
         blocks: that are steered.
-        row: of the table of strengths, one that has a salt.
+        number: of an intervention that has edits.
         tokens: of a text that is run.
 
     Returns:
@@ -49,14 +48,15 @@ def settle_states(rows: RowRunner, blocks: Sequence[int], row: int, tokens: list
     """
 
     def run(move: str, where: Sequence[int]) -> list[dict[str, Any]]:
-        rows.begin_trial(move, where)
-        take_turns([rows.score([VllmRow(tokens, len(tokens) // 2, row)], lambda number, score: None)])
-        return rows.end_trial(len(tokens))
+        runner.begin_trial(move, where)
+        for _ in runner.score([VllmRow(tokens, len(tokens) // 2, number)]):
+            pass
+        return runner.end_trial(len(tokens))
 
     def same(move: str, where: Sequence[int], but_for: float) -> bool:
         return bool(_distance(_final(run(move, where)), plain, axis=None) <= but_for)
 
-    rows.mark_stale([])
+    runner.mark_stale([])
     seen = run("nothing", [])
     for worker in seen:
         for block, what in worker["odd"].items():
@@ -82,7 +82,7 @@ def settle_states(rows: RowRunner, blocks: Sequence[int], row: int, tokens: list
                         f"block {block} gives two tensors in vLLM, and the model goes on with neither their sum nor "
                         "the first alone: steered-vllm cannot steer this model; use --model steered-hf"
                     )
-    rows.mark_stale(stale)
+    runner.mark_stale(stale)
     return _states(run("nothing", []), len(tokens))
 
 

@@ -1,12 +1,12 @@
 """What runs inside vLLM's workers: `SteeringWorker` is given to vLLM as `worker_extension_cls`.
 
 vLLM mixes it into its worker class, whose `model_runner` it reads through `versions.Runner`. The sampling parameters of
-each request carry its strength (`ARGUMENT` in `extra_args`).
+each request carry the number of its intervention (`ARGUMENT` in `extra_args`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +19,7 @@ from lm_eval_steer.engines.vllm.compiled import is_traced
 from lm_eval_steer.engines.vllm.spans import NOTHING, Spans
 from lm_eval_steer.engines.vllm.trial import Trial
 from lm_eval_steer.engines.vllm.versions import Runner
+from lm_eval_steer.interventions.intervention import Edit, Intervention
 
 ARGUMENT = "lm_eval_steer"
 """Key in `SamplingParams.extra_args` of a request's `spans.FIELDS`."""
@@ -49,11 +50,6 @@ class SteeringWorker:
             self.__steered.close()
         self.__steered = None
 
-    def steer_strengths(self, rows: list[list[float]]) -> None:
-        """Take another table of strengths [rows, blocks], counting from nothing."""
-        assert self.__steered is not None
-        self.__steered.load(np.asarray(rows, dtype=np.float32))
-
     def steer_begin(self, requests: int) -> None:
         """A call with so many requests begins, whose numbers run from 0."""
         assert self.__steered is not None
@@ -64,7 +60,7 @@ class SteeringWorker:
 
         Returns:
             applied: block -> tokens that were steered since `steer_load`.
-            again, beyond: how many of this call's, per row, were run again or without need.
+            again, beyond: how many of this call's, per intervention, were run again or without need.
         """
         assert self.__steered is not None
         return self.__steered.end(needed)
@@ -113,41 +109,27 @@ class _SteeredRunner:
 
     def __init__(self, runner: Runner, settings: dict[str, Any]) -> None:
         self._runner = runner
-        directions, strengths = unpack(settings)
+        interventions = unpack(settings)
         layers = find_layers(runner.model, settings["depth"], settings["path"])
         if runner.compiled and not is_traced(layers):
             raise ValueError(
                 "these blocks are not those that were found when the compiled model was loaded: give blocks= as then"
             )
         device = next(runner.model.parameters()).device
-        self._device = device
-        self.blocks = BlockSteering(
-            layers,
-            directions,
-            strengths,
-            normalize=settings["normalize"],
-            share=settings["share"],
-            device=device,
-            traced=runner.compiled,
-        )
+        self.blocks = BlockSteering(layers, interventions, device=device, traced=runner.compiled)
         self.uncompiled = False
-        self._rows = len(strengths)
+        self._count = len(interventions)
         self._known: dict[str, tuple[int, ...]] = {}
-        self._spans = Spans(0, self._rows)
+        self._spans = Spans(0, self._count)
         runner.replace_forward(self._steered_forward)
 
     def close(self) -> None:
         self.blocks.remove()
         self._runner.restore_forward()
 
-    def load(self, strengths: np.ndarray) -> None:
-        self.blocks.load(strengths, self._device)
-        self._rows = len(strengths)
-        self.begin(0)
-
     def begin(self, requests: int) -> None:
         self._known.clear()
-        self._spans = Spans(requests, self._rows)
+        self._spans = Spans(requests, self._count)
 
     def end(self, needed: Sequence[int]) -> dict[str, Any]:
         beyond = self._spans.beyond(needed)
@@ -181,8 +163,8 @@ class _SteeredRunner:
         finally:
             self.blocks.end()
 
-    def _index(self, positions: torch.Tensor) -> tuple[torch.Tensor, set[int]] | None:
-        """1 + row of the table of each token of this batch, 0 where nothing is steered, and the rows that occur.
+    def _index(self, positions: torch.Tensor) -> tuple[torch.Tensor, frozenset[int]] | None:
+        """1 + number of the intervention of each token of this batch, 0 where none is, and those that occur.
 
         Args:
             positions: of the tokens in their texts [tokens], with padding at the end.
@@ -200,9 +182,9 @@ class _SteeredRunner:
         occurs = steered & (asked[:, 2] < start + width) & (asked[:, 3] > start)
         tokens = np.zeros((3, len(positions)), dtype=np.int64)
         tokens[:, : int(width.sum())] = np.repeat(asked[:, 1:], width, axis=0).T
-        row, first, end = torch.from_numpy(tokens).to(positions.device, non_blocking=True)
-        index = torch.where((positions >= first) & (positions < end), row + 1, 0)
-        return index, set(asked[occurs, 1].tolist())
+        number, first, end = torch.from_numpy(tokens).to(positions.device, non_blocking=True)
+        index = torch.where((positions >= first) & (positions < end), number + 1, 0)
+        return index, frozenset(asked[occurs, 1].tolist())
 
     def _asked(self, name: str) -> tuple[int, ...]:
         found = self._known.get(name)
@@ -211,38 +193,37 @@ class _SteeredRunner:
         return found
 
 
-def pack(
-    directions: dict[int, np.ndarray],
-    strengths: np.ndarray,
-    *,
-    depth: int,
-    path: str | None,
-    normalize: bool,
-    share: bool,
-) -> dict[str, Any]:
-    """A steering as plain values and bytes, which vLLM's transport takes: the argument of `steer_load`.
+def pack(interventions: Sequence[Intervention], depth: int, path: str | None) -> dict[str, Any]:
+    """Interventions as plain values and bytes, which vLLM's transport takes: the argument of `steer_load`.
 
     Args:
-        directions: block -> [hidden], float32.
-        strengths: float32 [rows, blocks].
+        interventions: in the order of their numbers.
         depth, path: as for `find_layers`.
-        normalize, share: as for `BlockSteering`.
     """
-    return {
-        "blocks": list(directions),
-        "directions": [
-            np.ascontiguousarray(direction, dtype=np.float32).tobytes() for direction in directions.values()
-        ],
-        "strengths": strengths.tolist(),
-        "depth": depth,
-        "path": path,
-        "normalize": normalize,
-        "share": share,
-    }
+    directions: dict[str, bytes] = {}
+    for one in interventions:
+        for edit in one.edits:
+            if edit.sha not in directions:
+                directions[edit.sha] = np.ascontiguousarray(edit.direction, dtype=np.float32).tobytes()
+    packed = [
+        {
+            "edits": [[edit.block, edit.operator, edit.sha, edit.strength] for edit in one.edits],
+            "unit": one.unit,
+            "tokens": one.tokens,
+        }
+        for one in interventions
+    ]
+    return {"interventions": packed, "directions": directions, "depth": depth, "path": path}
 
 
-def unpack(settings: dict[str, Any]) -> tuple[dict[int, np.ndarray], np.ndarray]:
-    """The directions and strengths of `pack`."""
-    arrays = [np.frombuffer(raw, dtype=np.float32).copy() for raw in settings["directions"]]
-    directions = dict(zip(settings["blocks"], arrays, strict=True))
-    return directions, np.asarray(settings["strengths"], dtype=np.float32).reshape(-1, len(directions))
+def unpack(settings: Mapping[str, Any]) -> list[Intervention]:
+    """The interventions of `pack`, as far as a worker needs them."""
+    arrays = {sha: np.frombuffer(raw, dtype=np.float32).copy() for sha, raw in settings["directions"].items()}
+    return [
+        Intervention(
+            tuple(Edit(block, operator, arrays[sha], strength) for block, operator, sha, strength in packed["edits"]),
+            packed["unit"],
+            packed["tokens"],
+        )
+        for packed in settings["interventions"]
+    ]
