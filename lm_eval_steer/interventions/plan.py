@@ -178,21 +178,6 @@ class SteeringPlan(Arguments):
         )
         return child
 
-    def strengths(self, blocks: int, steered: list[int]) -> np.ndarray:
-        """Strength of each variant in each steered block: float32 [variants, steered blocks].
-
-        Args:
-            blocks: how many blocks the child has.
-            steered: the blocks that are steered, ascending.
-        """
-        common = None if self.alpha_per_layer is None else read_profile(self.alpha_per_layer, blocks)
-        rows = []
-        for variant in self.variants:
-            profile = variant.profile or common or (1.0,) * blocks
-            rows.append([variant.alpha * profile[block] for block in steered])
-        with np.errstate(over="ignore"):  # to infinity, which `refuse_overflow` tells of
-            return np.asarray(rows, dtype=np.float32).reshape(len(rows), len(steered))
-
     def interventions(self, blocks: int, child: ChildVector | None) -> tuple[Intervention, ...]:
         """What each variant does to a child, in their order.
 
@@ -266,11 +251,6 @@ class SteeringPlan(Arguments):
     def with_changes(self, **changes: Any) -> SteeringPlan:
         """The plan with some attributes replaced by checked values."""
         return replace(self, **changes)
-
-    def response_settings(self) -> dict[str, Any]:
-        """Every argument that changes the response of a steered variant, except its strength; JSON-ready."""
-        apart = ("alpha", "seed")
-        return self._settings(one for one in ARGUMENTS if one.changes == "response" and one.name not in apart)
 
     def settings(self) -> dict[str, Any]:
         """Every argument that a result file records, JSON-ready; those of the vote where there is one."""
