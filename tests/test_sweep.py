@@ -24,10 +24,11 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.sweep import run_sweep
 from lm_eval_steer.sweep.arms import Member
+from lm_eval_steer.sweep.harness import HarnessArgs
 from lm_eval_steer.sweep.replay import write_arm
 from lm_eval_steer.sweep.score import choose
 from lm_eval_steer.sweep.tasks import build, find_twins
-from sweeps import ALPHAS, CONTROLS, make_args, responses, single, sweep, texts
+from sweeps import ALPHAS, CONTROLS, SMALL, make_args, responses, single, sweep, texts
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +214,28 @@ def test_a_replay_never_runs_the_model(child: dict[str, Any], tmp_path: Path) ->
         write_arm(lm, member, lm.plan, tmp_path / "best", args, test, sweeps.manager(), None)
     assert not (tmp_path / "best").exists()
     assert lm.write.__func__ is SteeredHF.write  # given back
+
+
+def test_tasks_and_facts_are_looked_up_once(
+    child: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """And git is not heard to say that the folder is no repository."""
+    read, asked, load = [], [], HarnessArgs.load
+
+    def count(harness: HarnessArgs, name: str, manager: Any) -> Any:
+        read.append(name)
+        return load(harness, name, manager)
+
+    monkeypatch.setattr(HarnessArgs, "load", count)
+    monkeypatch.setattr("torch.utils.collect_env.get_pretty_env_info", lambda: asked.append("machine") or "a machine")
+    monkeypatch.chdir(tmp_path)
+    sweep(child, tmp_path / "out", **SMALL, controls="negated")
+    assert sorted(read) == ["parity_steer", "parity_steer_val"]
+    assert asked == ["machine"]
+    assert "repository" not in capfd.readouterr().err
+    for path in (tmp_path / "out").rglob("results_*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        assert (content["pretty_env_info"], content["git_hash"]) == ("a machine", None)
 
 
 @pytest.mark.parametrize(

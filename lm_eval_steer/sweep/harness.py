@@ -17,6 +17,8 @@ LAST_SEED = 2**32 - 1
 """The last that numpy takes."""
 
 Seeds = int | Sequence[int | None] | None
+RandomState = tuple[Any, Any, Any]
+"""Of the generators of python, numpy and torch."""
 
 
 @dataclass(frozen=True)
@@ -122,3 +124,21 @@ def read_seeds(seed: Seeds) -> tuple[int | None, ...]:
             "torch and few-shot samplers, None for one that stays unset"
         )
     return seeds
+
+
+def random_state() -> RandomState:
+    """The state of the generators that this process has."""
+    import numpy as np
+    import torch
+
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def restore(state: RandomState) -> None:
+    """Go back to a state of the generators."""
+    import numpy as np
+    import torch
+
+    random.setstate(state[0])
+    np.random.set_state(state[1])
+    torch.set_rng_state(state[2])

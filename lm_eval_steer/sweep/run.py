@@ -29,7 +29,7 @@ from lm_eval_steer.sweep.passes import Asked, Pass, add_logs, run_pass
 from lm_eval_steer.sweep.replay import write_arm
 from lm_eval_steer.sweep.score import choose
 from lm_eval_steer.sweep.state import read_state
-from lm_eval_steer.sweep.tasks import Requests, build, find_twins, first_line
+from lm_eval_steer.sweep.tasks import Read, Requests, build, find_twins, first_line
 
 _NO_TEXTS = "control=self-consistency draws texts, and multiple choice has none"
 
@@ -61,11 +61,12 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
         datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = True  # as the harness's command does
     manager = manager or _make_manager(args)
     asked: dict[str, str] = {}
+    known: dict[str, Read] = {}
 
     def look(requests: Requests) -> None:
         asked[requests.name] = examine(args, plans, requests)
 
-    twins = find_twins(args.tasks, args.val_task, manager, args.harness, look)
+    twins = find_twins(args.tasks, args.val_task, manager, args.harness, look, known)
     settings = args.settings(plans, twins, asked)
     state = read_state(args.folder, settings)
     if is_finished(args, state):
@@ -88,7 +89,7 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
         lm = model.create_from_arg_obj(args.arguments | args.contenders[0].arguments | args.strengths(), place)
         state["settings"]["weights"] = args.weights()  # a hub's model may have come only now
         with looked_up_once():
-            _Sweep(args, manager, console, plans, lm, state).run(twins)
+            _Sweep(args, manager, console, plans, lm, state).run(twins, known)
     return state
 
 
@@ -129,7 +130,7 @@ class _Sweep:
         self.plans = plans
         self.searched = [one for one in args.contenders if one.is_searched]
 
-    def run(self, twins: dict[str, str]) -> None:
+    def run(self, twins: dict[str, str], known: dict[str, Read]) -> None:
         """All tasks; first of all, whatever could be refused."""
         args = self.args
         if self.lm.world_size > 1:
@@ -147,7 +148,7 @@ class _Sweep:
         asked = {}
         for name, twin in twins.items():
             asked[name] = tuple(
-                build(one, self.manager, self.lm, limit, args.apply_chat_template, args.harness)
+                build(one, self.manager, self.lm, limit, args.apply_chat_template, args.harness, known)
                 for one, limit in ((twin, args.val_limit), (name, args.limit))
             )
         for name, (validation, test) in asked.items():

@@ -13,13 +13,26 @@ from lm_eval.tasks import TaskManager
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.plugin.known_tasks import remember
-from lm_eval_steer.sweep.harness import HarnessArgs
+from lm_eval_steer.sweep.harness import HarnessArgs, RandomState, random_state, restore
 
 KINDS = {"generate_until": "generate_until", "multiple_choice": "loglikelihood"}
 """Output types on which a set can vote -> the model's method that answers them."""
 
 _TWINS = {"math500_steer": "math_steer_val"}
 _PLAIN = HarnessArgs()
+
+
+@dataclass(frozen=True)
+class Read:
+    """A task with its data, from which requests can be built again and again.
+
+    Attributes:
+        task: of the harness.
+        state: of the random generators once it was loaded, which a run of its own would build requests in.
+    """
+
+    task: Any
+    state: RandomState
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,7 @@ def find_twins(
     manager: TaskManager,
     harness: HarnessArgs = _PLAIN,
     examine: Callable[[Requests], object] = id,
+    known: dict[str, Read] | None = None,
 ) -> dict[str, str]:
     """Test task -> validation task.
 
@@ -66,6 +80,7 @@ def find_twins(
         manager: of the tasks.
         harness: how they are asked.
         examine: is called with every task and the requests of its first document, which have no chat template.
+        known: takes the tasks that are read, by name.
 
     Raises:
         SteeringError: for a task that is missing, is a group, has no twin, that a set cannot vote on, or that cannot be
@@ -73,14 +88,14 @@ def find_twins(
     """
     twins = {}
     for place, name in enumerate(tasks):
-        _check(name, "--tasks", manager, harness, examine)
+        _check(name, "--tasks", manager, harness, examine, known)
         twin = val_tasks[place] if val_tasks else _TWINS.get(name, f"{name}_val")
         if not val_tasks and twin not in manager.all_subtasks:
             raise SteeringError(
                 f"the task {name} has no validation task {twin}, on whose rows a strength could be chosen: name one "
                 "with --val_task"
             )
-        _check(twin, "--val_task", manager, harness, examine)
+        _check(twin, "--val_task", manager, harness, examine, known)
         if twin == name:
             raise SteeringError(
                 f"--val_task {twin} is the test task itself: a strength that is chosen on the test rows proves "
@@ -91,7 +106,12 @@ def find_twins(
 
 
 def _check(
-    name: str, option: str, manager: TaskManager, harness: HarnessArgs, examine: Callable[[Requests], object]
+    name: str,
+    option: str,
+    manager: TaskManager,
+    harness: HarnessArgs,
+    examine: Callable[[Requests], object],
+    known: dict[str, Read] | None,
 ) -> None:
     if name not in manager.all_subtasks:
         kind = (
@@ -101,7 +121,7 @@ def _check(
             f"passes over a file there that is no whole YAML with task: {name})"
         )
         raise SteeringError(f"{option} {name} {kind}")
-    requests = build(name, manager, None, 1, False, harness)
+    requests = build(name, manager, None, 1, False, harness, known)
     if getattr(requests.task, "UNSAFE_CODE", False) and not harness.confirm_run_unsafe_code:
         raise SteeringError(
             f"{option} {name} executes what the model writes: add --confirm_run_unsafe_code if that may be"
@@ -142,6 +162,7 @@ def build(
     limit: float | None,
     template: bool | str,
     harness: HarnessArgs = _PLAIN,
+    known: dict[str, Read] | None = None,
 ) -> Requests:
     """The requests that `simple_evaluate` would build for this model.
 
@@ -152,11 +173,17 @@ def build(
         limit: documents, or a share of them below 1; None for all.
         template: whether the model's chat template is applied, or its name.
         harness: how else the task is asked.
+        known: tasks that were read before, to which this one is added; None reads it for itself.
 
     Raises:
         SteeringError: as `load`, and for prompts that cannot be built, as where shots are fewer than asked for.
     """
-    task = load(name, manager, harness)
+    known = {} if known is None else known
+    if name not in known:
+        known[name] = Read(load(name, manager, harness), random_state())
+    task = known[name].task
+    restore(known[name].state)
+    task.set_fewshot_seed(seed=harness.seeds[3])
     try:
         task.build_all_requests(
             limit=get_sample_size(task, limit), rank=0, world_size=1, **harness.building(lm if template else None)
@@ -184,7 +211,8 @@ def unanswered(requests: Requests, metadata: Mapping[str, Any]) -> Any:
     task = copy.copy(requests.task)
     task._config = copy.copy(task._config)
     task.config.metadata = {**(task.config.metadata or {}), **metadata} or task.config.metadata
-    task._instances = [copy.copy(instance) for instance in requests.task.instances]
+    # A request that repeats is several times in the list; the task may have been built anew since, as another's twin.
+    task._instances = [copy.copy(instance) for instance in {id(one): one for one in requests.instances}.values()]
     for instance in task._instances:
         instance.resps, instance.filtered_resps = [], {}
     task.build_all_requests = lambda **_: None
