@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from lm_eval.models.huggingface import HFLM
 import models
 from conftest import make_vector
 from lm_eval_steer.axis.axis import Axis
-from lm_eval_steer.axis.jobs import Asked, Written
 from lm_eval_steer.axis.record import Record, read_lines
 from lm_eval_steer.engines.hf.blocks import find_blocks
 from lm_eval_steer.engines.protocol import Done, Generation, Job
@@ -29,6 +29,8 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.controls import read_control
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.models.questions import Choices, make_texts, vote_keys
+from lm_eval_steer.models.requests import Prepared
 from steerings import steering
 from test_hf import GREEDY, make
 from test_vote_key import FIRST, REGEX, toy
@@ -181,6 +183,48 @@ def test_arms_share_a_pass_and_each_is_as_it_would_be_alone(tmp_path: Path) -> N
         lm.steer(build(alpha=1.0), build(alpha=2.0, seed=1))
 
 
+def test_a_replay_has_only_the_record(tmp_path: Path) -> None:
+    """Arms of a pass are told again as if each were run alone, and what was never run is refused."""
+    lm = a_set(tmp_path)
+    build = partial(SteeringPlan.build, vectors=make_vector(), vote_answer=KEY, record=str(tmp_path / "record"))
+    plans = [build(alpha=ALPHAS), build(alpha=0), build(alpha=1.5, control="negated")]
+    lm.steer(*plans)
+    voted = lm.generate_until(requests()), lm.loglikelihood(choices())
+    doses = lm.arm_info()["doses"]
+    without_engine(lm)
+    lm.engine.load = None  # type: ignore[assignment,method-assign]
+    lm.replay(plans[0])
+    assert (lm.generate_until(requests()), lm.loglikelihood(choices())) == voted
+    assert lm.arm_info()["responses"] == {"run": 0, "from_record": 5 * (len(CONTEXTS) + 5)}
+    assert lm.arm_info()["doses"] == doses
+    lm.replay(plans[1])
+    assert lm.generate_until(requests()) == make(HFLM).generate_until(requests())
+    with pytest.raises(SteeringError, match=rf"^the record {tmp_path}/record lacks 8 of the responses that are asked"):
+        lm.generate_until(requests(max_gen_toks=3))
+    lm.replay(build(alpha=2.5))
+    with pytest.raises(SteeringError, match="lacks 5 of the responses"):
+        lm.loglikelihood(choices())
+
+
+def test_a_plain_run_is_recorded_response_by_response(tmp_path: Path) -> None:
+    lm = make(alpha=0, record=str(tmp_path / "record"), batch_size=2)
+    heard: list[str | None] = []
+
+    def interrupt(line: Any, new: bool) -> None:
+        heard.append(line.response)
+        if len(heard) == 4:
+            raise KeyboardInterrupt
+
+    lm.watch = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        lm.generate_until(requests())
+    assert len(list(read_lines(tmp_path / "record"))) == 3  # the fourth was being told
+    again = make(alpha=0, record=str(tmp_path / "record"), batch_size=2)
+    assert again.generate_until(requests()) == make(HFLM, batch_size=2).generate_until(requests())
+    assert again.get_model_info()["steering"]["responses"] == {"run": 5, "from_record": 3}
+    assert type(lm.cache_hook) is type(make(HFLM).cache_hook)  # as before
+
+
 def test_a_seed_belongs_to_text_that_is_drawn(tmp_path: Path) -> None:
     record = str(tmp_path / "record")
     for seed, run in ((0, 8), (1, 0)):
@@ -321,27 +365,38 @@ def test_the_log_probability_is_that_of_the_model() -> None:
 
 
 class Told:
-    """Says something per variant: a text, or the scores of a document's requests.
+    """Says something per intervention: a text, or the scores of a document's requests.
 
     Attributes:
         asked: what it was asked.
     """
 
+    max_length = 100
+
     def __init__(self, *says: Any, lost: int = 0, waits: float = 0.0) -> None:
         self.says, self.lost, self.waits = says, lost, waits
-        self.asked: list[Asked] = []
+        self.asked: list[Job] = []
 
-    def write(self, requests: Any, asked: Any, finish: Any) -> None:
-        self.score(requests, asked, lambda place, text: finish(place, Written(text, 2, -1.0)))
-
-    def score(self, documents: Any, asked: Any, finish: Any) -> None:
-        self.asked += asked
-        for place, one in enumerate(asked[: len(asked) - self.lost]):
+    def run(self, jobs: Sequence[Job]) -> Iterator[Done]:
+        self.asked += jobs
+        for job in jobs[: len(jobs) - self.lost]:
             time.sleep(self.waits)
-            finish(place, self.says[one.variant])
+            said = self.says[job.intervention]
+            yield Done(job, scores=said) if job.pairs else Done(job, tokens=[ord(said), 0], logprob=-1.0)
 
-    def length(self, request: Instance) -> int:
-        return len(request.args[1])
+    # What it is told, and reads
+
+    def prepare(self, told: Any, intervention: Any) -> Prepared:
+        return Prepared(Generation((), 1), [], draws=False)
+
+    def read(self, done: Done, stop: list[str]) -> str:
+        return chr((done.tokens or [])[0])
+
+    def _encode(self, prompt: str, new_tokens: int) -> list[int]:
+        return [1]
+
+    def _encode_choice(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        return [1], [1] * len(continuation)
 
 
 def told(tmp_path: Path, engine: Told, asked: list[Instance], **arguments: Any) -> tuple[list[Any], Axis]:
@@ -350,8 +405,14 @@ def told(tmp_path: Path, engine: Told, asked: list[Instance], **arguments: Any) 
     plan = SteeringPlan.build(**(given | arguments))  # type: ignore[arg-type]
     every = plan.interventions(models.DEPTH, plan.fit(models.DEPTH, models.WIDTH))
     axis = Axis([(plan, every)], Record(plan.record) if plan.record else None, {})
-    with_axis = axis.write if asked[0].request_type == "generate_until" else lambda r, *rest: axis.score([r], *rest)
-    return with_axis(asked, engine, lambda request, came: None, True), axis  # type: ignore[operator]
+    lm: Any = engine
+    questions: list[Any]
+    if asked[0].request_type == "generate_until":
+        questions = list(make_texts(asked, lm, vote_keys(asked, plan, axis.votes), axis.interventions))
+    else:
+        questions = [Choices(asked, lm, plan.vote_metric, plainly=False)]
+    lines = axis.run(questions, lm, lambda question, line: None, asked[0].request_type, True)
+    return [list(line.scores) if line.scores else line.response for line in lines], axis
 
 
 def test_a_vote_is_the_same_with_a_record_as_without(tmp_path: Path) -> None:
@@ -379,8 +440,8 @@ def test_an_engine_that_brings_fewer_back_is_an_error(tmp_path: Path, alpha: Any
 @pytest.mark.parametrize("record", [True, False])
 def test_an_engine_that_brings_one_back_twice_is_an_error(tmp_path: Path, record: bool) -> None:
     class Twice(Told):
-        def score(self, documents: Any, asked: Any, finish: Any) -> None:
-            super().score(documents, asked[:1] * 2, lambda place, came: finish(0, came))
+        def run(self, jobs: Sequence[Job]) -> Iterator[Done]:
+            return super().run(list(jobs[:1]) * 2)
 
     changes = {} if record else {"record": None, "alpha": 1.0}
     with pytest.raises(SteeringError, match=r"^the engine brought two responses to one of \d generate_until requests"):

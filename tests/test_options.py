@@ -11,9 +11,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask, MultipleChoiceTask
 from lm_eval.config.task import TaskConfig
 
-from lm_eval_steer.axis.options import Options
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.arguments import METRICS
+from lm_eval_steer.models.options import Options
 from lm_eval_steer.plugin.known_tasks import remember
 
 WORDS = ["no", " maybe, who knows", "schön", "日本語", "a very long option that says little"]

@@ -66,7 +66,7 @@ from lm_eval_steer.interventions.argument import table
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.operators import OPERATORS, Operator
 from lm_eval_steer.interventions.plan import SteeringPlan
-from lm_eval_steer.models.base import take_plan
+from lm_eval_steer.models.arms import take_plan
 from lm_eval_steer.sweep.args import SweepArgs
 
 given = {"alpha": 0, "echo": True, "dtype": "float32"}

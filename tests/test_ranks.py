@@ -61,9 +61,17 @@ def run(
     (result,) = folder.rglob("results_*.json")
     (samples,) = folder.rglob("samples_*.jsonl")
     rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").split("\n") if line]
+    content = json.loads(result.read_text())
+    steering = content["config"]["steering"]
     return {
-        "scores": json.loads(result.read_text())["results"]["arith_steer"]["exact_match,answer"],
+        "scores": content["results"]["arith_steer"]["exact_match,answer"],
         "responses": {row["doc_id"]: row["resps"][0][0] for row in rows},
+        "steering": {key: steering[key] for key in ("votes", "application")} | {"counts": steering["responses"]},
+        "doses": {
+            (name, block): (measured["dose"], measured["positions"])
+            for name, blocks in steering["doses"].items()
+            for block, measured in blocks.items()
+        },
     }
 
 
@@ -71,9 +79,17 @@ def compare(folder: Path, model: Path, ways: list[list[list[str]]], engine: str 
     """Hold runs of two processes, however they are started, against one of one."""
     alone = run(folder / "alone", model, ALONE, engine, **more)
     assert len(list(read_lines(folder / "alone" / "record"))) == 15
+    assert alone["steering"]["votes"]["requests"] == 5
+    assert alone["steering"]["counts"] == {"run": 15, "from_record": 0}
     for number, launches in enumerate(ways):
         together = folder / f"together-{number}"
-        assert run(together, model, launches, engine, **more) == alone
+        found = run(together, model, launches, engine, **more)
+        doses = found.pop("doses")
+        assert found == {key: value for key, value in alone.items() if key != "doses"}
+        assert doses.keys() == alone["doses"].keys()
+        for key, (dose, positions) in doses.items():  # each process runs a beginning that prompts share
+            assert dose == pytest.approx(alone["doses"][key][0], rel=0.05)
+            assert positions > alone["doses"][key][1]
         by_rank = [
             {
                 json.loads(text)["doc_id"]

@@ -93,15 +93,7 @@ def _upwards(module: str, target: str) -> bool:
 
 
 RULES: dict[str, tuple[Callable[[str, str], bool], set[str]]] = {
-    "only the rooms that meet the harness import lm_eval": (
-        _harness,
-        {
-            "lm_eval_steer.axis.axis",
-            "lm_eval_steer.axis.jobs",
-            "lm_eval_steer.axis.options",
-            "lm_eval_steer.axis.vote_key",
-        },
-    ),
+    "only the rooms that meet the harness import lm_eval": (_harness, set()),
     "only engines/vllm imports vllm": (_vllm, set()),
     "only engines/vllm/versions.py imports what is private in vllm": (_private_vllm, set()),
     "engines know interventions and tokens, and no room above them": (_engine, set()),

@@ -210,10 +210,9 @@ def test_a_replay_never_runs_the_model(child: dict[str, Any], tmp_path: Path) ->
     lm = SteeredHF(**child, alpha=0.5, record=str(tmp_path / "record"), device="cpu")
     member = Member(Arm("best"), args.contenders[0], (0.5,))
     test = build("parity_steer", sweeps.manager(), lm, 8, False)
-    with pytest.raises(SteeringError, match="the record lacks responses of best"):
+    with pytest.raises(SteeringError, match=r"^the record .*record lacks \d+ of the responses that are asked for"):
         write_arm(lm, member, lm.plan, tmp_path / "best", args, test, sweeps.manager(), None)
     assert not (tmp_path / "best").exists()
-    assert lm.write.__func__ is SteeredHF.write  # given back
 
 
 def test_tasks_and_facts_are_looked_up_once(

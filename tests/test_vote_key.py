@@ -25,8 +25,8 @@ from lm_eval.tasks import TaskManager
 from data import manager, provided
 from lm_eval_steer import plugin
 from lm_eval_steer.answers import NO_ANSWER, math_answer, math_equal
-from lm_eval_steer.axis.vote_key import VoteKey
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.vote_key import VoteKey
 from lm_eval_steer.plugin import known_tasks
 from lm_eval_steer.sweep.score import Scorer
 from lm_eval_steer.sweep.tasks import Requests

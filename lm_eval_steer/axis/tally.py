@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from lm_eval_steer.axis.voting import Vote
@@ -29,6 +29,11 @@ class Tally:
     responses: int = 0
     skipped: int = 0
     unfinished: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        """What two processes came to, of which each voted on requests of its own."""
+        names = [field.name for field in fields(self) if field.name != "keys"]
+        return Tally(self.keys | other.keys, **{name: getattr(self, name) + getattr(other, name) for name in names})
 
     def add(self, vote: Vote, voted: int, variants: int) -> None:
         """Count a vote over the first `voted` of `variants` strengths."""

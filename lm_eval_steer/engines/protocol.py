@@ -75,8 +75,12 @@ class Done:
 class Engine(Protocol):
     """A program that runs one model."""
 
-    def load(self, interventions: Sequence[Intervention]) -> None:
+    def load(self, interventions: Sequence[Intervention], blocks: str | None = None, /) -> None:
         """Take these from now on, and count from nothing: all of them or, where one is refused, those before.
+
+        Args:
+            interventions: in the order of their numbers.
+            blocks: where the blocks are, if they cannot be found by shape.
 
         Raises:
             SteeringError: for an intervention that does not fit the model.

@@ -33,6 +33,11 @@ def check_generation(told: Mapping[str, Any]) -> None:
         )
 
 
+def draws_tokens(told: Mapping[str, Any]) -> bool:
+    """Whether generation arguments ask for tokens to be drawn; rather yes, where they cannot be read."""
+    return bool(told.get("do_sample")) or str(told.get("temperature") or 0).strip("0.") != ""
+
+
 def _read(told: Mapping[str, Any], name: str, kind: type[int] | type[float], what: str) -> float:
     """A number as the harness reads it."""
     try:

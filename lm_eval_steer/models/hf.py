@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
-from lm_eval_steer.axis.jobs import Asked, Scores, Written
 from lm_eval_steer.axis.record import digest
-from lm_eval_steer.engines.application import report
-from lm_eval_steer.engines.doses import report_one
 from lm_eval_steer.engines.hf.arguments import refuse_several, understand
 from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, hidden_size
 from lm_eval_steer.engines.hf.causal import CausalEngine
 from lm_eval_steer.engines.hf.child import Child
 from lm_eval_steer.engines.hf.encoder_decoder import EncoderDecoderEngine
-from lm_eval_steer.engines.protocol import Done, Generation, Job
+from lm_eval_steer.engines.protocol import Done, Engine
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
-from lm_eval_steer.models.base import Arm, Steered, gather, take_plan
+from lm_eval_steer.models.arms import take_plan
+from lm_eval_steer.models.base import Steered
 from lm_eval_steer.models.batches import chosen_batch_size
 from lm_eval_steer.models.chat import Messages
 from lm_eval_steer.models.checkpoint import checkpoint_digest
-from lm_eval_steer.models.generation import check_generation
 from lm_eval_steer.models.load import loading
 from lm_eval_steer.models.loaded import model_digest, tokenizer_digest
 from lm_eval_steer.models.neutral import NEUTRAL
+from lm_eval_steer.models.plain import PlainEngine, Tell
 from lm_eval_steer.models.slow_dtype import warn_of_slow_dtype
+from lm_eval_steer.models.windows import score_pairs
 
 
 class SteeredHF(Steered, HFLM):
@@ -52,6 +50,7 @@ class SteeredHF(Steered, HFLM):
 
     batch_size_per_gpu: Any  # HFLM sets it and says no type
     _rolls = False
+    _plainly_unprepared = True
     engine: CausalEngine | EncoderDecoderEngine
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
@@ -81,8 +80,8 @@ class SteeredHF(Steered, HFLM):
     def _shape(self, blocks: str | None) -> tuple[int, int]:
         return len(find_blocks(self.model, blocks)), hidden_size(self.model)
 
-    def _load(self, arms: list[Arm], interventions: tuple[Intervention, ...]) -> None:
-        self.engine.load(interventions, arms[0].plan.blocks)
+    def _load(self, interventions: tuple[Intervention, ...], blocks: str | None) -> None:
+        self.engine.load(interventions, blocks)
         if self._default_size:  # HFLM's own where nothing is done, so that its results are the same
             self.batch_size_per_gpu = 1 if all(one.is_plain for one in interventions) else "auto"
 
@@ -108,18 +107,16 @@ class SteeredHF(Steered, HFLM):
             self._refuse_unscorable(continuation)
         if not self._steers:
             return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
-        jobs = [Job(place, 0, pairs=((context, end),)) for place, (_, context, end) in enumerate(requests)]
-        found: dict[int, tuple[float, bool]] = {}
-        self._run(jobs, lambda done: found.update({done.job.key: (done.scores or [])[0]}), override_bs)
-        return [found[place] for place in range(len(jobs))]
+        self.engine.batch_size = override_bs or self._batch_rows()
+        return score_pairs(self.engine, [(context, end) for _, context, end in requests])
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         for told in {repr(request.args[1]): request.args[1] for request in requests}.values():
             refuse_several(self.engine.child, told)
             if not self._is_plain:
                 for one in {one.temperature: one for one in self._interventions}.values():
-                    _, new_tokens, arguments = self._generation(told, one)
-                    understand(self.engine.child, arguments, new_tokens, self._steers)
+                    asked = self.prepare(told, one).generation
+                    understand(self.engine.child, asked.arguments, asked.new_tokens, self._steers)
         return super().generate_until(requests, disable_tqdm=disable_tqdm)
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **generation_kwargs: Any) -> Any:
@@ -128,73 +125,14 @@ class SteeredHF(Steered, HFLM):
             generation_kwargs["tokenizer"] = self.tokenizer
         return super()._model_generate(context, max_length, stop, **generation_kwargs)
 
-    # What the axis asks for
+    # How HFLM prepares and reads requests
 
-    def write(
-        self, requests: Sequence[Instance], asked: Sequence[Asked], finish: Callable[[int, Written], None]
-    ) -> None:
-        """Continue prompts (asked.Engine)."""
-        if self._is_plain:
-            self._write_plainly(requests, asked, finish)
-            return
-        groups: dict[str, list[int]] = {}
-        for place, one in enumerate(asked):
-            temperature = self._interventions[one.variant].temperature
-            groups.setdefault(repr((requests[one.item].args[1], temperature)), []).append(place)
-        for places in groups.values():
-            self._write_group(requests, asked, places, finish)
+    def _read_arguments(self, told: dict[str, Any]) -> tuple[dict[str, Any], list[str], int]:
+        arguments: dict[str, Any] = dict(normalize_gen_kwargs(told, self.max_gen_toks))
+        end = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
+        return arguments, handle_stop_sequences(arguments.pop("until", None), eos=end), arguments.pop("max_gen_toks")
 
-    def _write_group(
-        self,
-        requests: Sequence[Instance],
-        asked: Sequence[Asked],
-        places: list[int],
-        finish: Callable[[int, Written], None],
-    ) -> None:
-        """Continue prompts that have the same generation arguments, as HFLM prepares and reads them."""
-        first = asked[places[0]]
-        intervention = self._interventions[first.variant]
-        stop, new_tokens, arguments = self._generation(requests[first.item].args[1], intervention)
-        draws = bool(arguments.get("do_sample"))
-        limit = self.max_length - new_tokens if self.backend == "causal" else self.max_length  # an encoder's is its own
-        generation = Generation(tuple(stop), new_tokens, arguments)
-        prompts: dict[int, list[int]] = {}
-        jobs = []
-        for place in places:
-            one = asked[place]
-            if one.item not in prompts:
-                prompts[one.item] = self._encode(requests[one.item].args[0], limit)
-            seed = one.seed if draws else None
-            jobs.append(Job(place, one.variant, prompts[one.item], generation, seed=seed))
-
-        def finish_job(done: Done) -> None:
-            tokens = done.tokens or []
-            told = (len(tokens), done.logprob, done.stop, done.seconds)
-            finish(done.job.key, Written(self._read(tokens, stop), *told))
-
-        self._run(jobs, finish_job)
-
-    def _generation(self, told: dict[str, Any], intervention: Intervention) -> tuple[list[str], int, dict[str, Any]]:
-        """Stop strings, limit of new tokens and further arguments of `generate` in a request's, as HFLM reads them.
-
-        Args:
-            told: arguments of the request.
-            intervention: a control may draw the text, from all tokens.
-
-        Raises:
-            SteeringError: for what the harness cannot read, and a limit that leaves no room for a prompt.
-        """
-        check_generation(told)
-        arguments = normalize_gen_kwargs(told, self.max_gen_toks)
-        stop = handle_stop_sequences(
-            arguments.pop("until", None), eos=self.tok_decode(self.eot_token_id, skip_special_tokens=False)
-        )
-        new_tokens = arguments.pop("max_gen_toks")
-        if new_tokens >= self.max_length:
-            raise SteeringError(
-                f"max_gen_toks={new_tokens} leaves no room for a prompt in the {self.max_length} tokens of the model: "
-                "lower it with --gen_kwargs, or set max_length"
-            )
+    def _for_engine(self, arguments: dict[str, Any], intervention: Intervention) -> tuple[dict[str, Any], bool]:
         if intervention.sample is not None:
             # From all tokens, whatever the generation config or transformers (top_k=50) would leave out.
             arguments = {"top_k": 0, "top_p": 1.0} | arguments
@@ -202,51 +140,29 @@ class SteeredHF(Steered, HFLM):
         elif arguments.get("temperature") == 0.0 and not arguments.get("do_sample"):
             arguments |= {"do_sample": False}
             arguments.pop("temperature")
-        return stop, new_tokens, arguments
+        return arguments, bool(arguments.get("do_sample"))
 
-    def _encode(self, prompt: str, limit: int) -> list[int]:
-        """The tokens that HFLM gives a prompt, the last `limit` of them."""
+    def _encode(self, prompt: str, new_tokens: int) -> list[int]:
+        limit = self.max_length - new_tokens if self.backend == "causal" else self.max_length  # an encoder's is its own
         ids, _ = self.tok_batch_encode([prompt], left_truncate_len=limit, truncation=self.truncation)
         return ids[0].tolist()
 
-    def _read(self, tokens: list[int], stop: list[str]) -> str:
-        """The response in new tokens, as HFLM reads it."""
-        end = self.think_end_token
-        if isinstance(end, int) and end in tokens:
+    def _text(self, done: Done, stop: Sequence[str]) -> str:
+        tokens, end = done.tokens or [], self.think_end_token
+        if not isinstance(end, int):
+            return str(self.tok_decode(tokens))
+        if end in tokens:
             tokens = tokens[len(tokens) - tokens[::-1].index(end) :]
-        text = self.tok_decode(tokens)
-        if isinstance(end, int):
-            text = text.lstrip()
-        return postprocess_generated_text(text, stop=stop, think_end_token=end if isinstance(end, str) else None)
-
-    def score(
-        self,
-        documents: Sequence[Sequence[Instance]],
-        asked: Sequence[Asked],
-        finish: Callable[[int, Scores], None],
-    ) -> None:
-        """Score continuations (asked.Engine)."""
-        if self._is_plain:
-            self._score_plainly(documents, asked, finish)
-            return
-        pairs: dict[int, tuple[tuple[list[int], list[int]], ...]] = {}
-        jobs = []
-        for place, one in enumerate(asked):
-            if one.item not in pairs:
-                pairs[one.item] = tuple(self._encode_choice(*request.args) for request in documents[one.item])
-            jobs.append(Job(place, one.variant, pairs=pairs[one.item]))
-        self._run(jobs, lambda done: finish(done.job.key, done.scores or []))
-
-    def _run(self, jobs: Sequence[Job], finish: Callable[[Done], None], batch_size: int | None = None) -> None:
-        """Have the engine do jobs; whatever happens, no hooks are left."""
-        self.engine.batch_size = batch_size or self._batch_rows()
-        with closing(self.engine.run(jobs)) as work:
-            for done in work:
-                finish(done)
+        return str(self.tok_decode(tokens)).lstrip()
 
     def _batch_rows(self) -> int | None:
         """Rows of a batch; None for `auto`."""
         return None if self.batch_size == "auto" else int(self.batch_size)
+
+    @property
+    def _runner(self) -> Engine:
+        self.engine.batch_size = self._batch_rows()
+        return super()._runner
 
     # alpha=0 on HFLM's own path
 
@@ -262,48 +178,26 @@ class SteeredHF(Steered, HFLM):
             self.batch_size_per_gpu = before
 
     @contextmanager
-    def _collecting(self, collect: Callable[[tuple[Any, ...], Any], None]) -> Iterator[None]:
+    def _collecting(self, tell: Tell) -> Iterator[None]:
         """Hear of every response as HFLM tells its cache of it."""
         hook = self.cache_hook
-        self.cache_hook = _Collector(collect)
+        self.cache_hook = _Collector(tell)
         try:
             with self._identity():
                 yield
         finally:
             self.cache_hook = hook
 
-    def _write_plainly(
-        self, requests: Sequence[Instance], asked: Sequence[Asked], finish: Callable[[int, Written], None]
-    ) -> None:
-        waiting: dict[str, list[int]] = {}
-        for place, one in enumerate(asked):
-            waiting.setdefault(repr(requests[one.item].args), []).append(place)
-        with self._collecting(lambda args, text: finish(waiting[repr(args)].pop(0), Written(text))):
-            HFLM.generate_until(self, [requests[one.item] for one in asked], disable_tqdm=True)
+    def _plain_engine(self) -> Engine:
+        def write(requests: list[Any], tell: Tell) -> None:
+            with self._collecting(tell):
+                HFLM.generate_until(self, requests, disable_tqdm=True)
 
-    def _score_plainly(
-        self,
-        documents: Sequence[Sequence[Instance]],
-        asked: Sequence[Asked],
-        finish: Callable[[int, Scores], None],
-    ) -> None:
-        waiting: dict[tuple[str, str], list[tuple[int, int]]] = {}
-        for place, one in enumerate(asked):
-            for choice, request in enumerate(documents[one.item]):
-                waiting.setdefault(request.args, []).append((place, choice))
-        take = gather([len(documents[one.item]) for one in asked], finish)
-        with self._collecting(lambda args, score: take(waiting[args].pop(0), score)):
-            requests = [request for one in asked for request in documents[one.item]]
-            HFLM.loglikelihood(self, requests, disable_tqdm=True)
+        def score(requests: list[Any], tell: Tell) -> None:
+            with self._collecting(tell):
+                HFLM.loglikelihood(self, requests, disable_tqdm=True)
 
-    # What the common part asks for
-
-    def _measured(self) -> list[dict[str, dict[str, Any]]]:
-        doses = self.engine.measured().doses
-        return [report_one(doses.get(one.fingerprint, {}), one) for one in self._interventions]
-
-    def _application(self) -> dict[str, Any] | None:
-        return report(self.engine.measured()) if self._steers else None
+        return PlainEngine(write, score)
 
     def _dtype(self) -> str:
         return str(self.model.dtype).removeprefix("torch.")
@@ -315,11 +209,11 @@ class SteeredHF(Steered, HFLM):
 class _Collector:
     """Takes the place of the harness's cache hook."""
 
-    def __init__(self, collect: Callable[[tuple[Any, ...], Any], None]) -> None:
-        self._collect = collect
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
 
     def add_partial(self, attr: str, req: tuple[Any, ...], res: Any) -> None:
-        self._collect(req, res)
+        self._tell(req, res)
 
 
 def _child(lm: HFLM) -> Child:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-from lm_eval.api.instance import Instance
 from torch import Tensor
 
 from lm_eval_steer.engines.vllm.support import compiled_arguments, load_plugin, require_vllm
@@ -18,12 +17,10 @@ from lm_eval_steer.errors import SteeringError
 VERSION = require_vllm()
 ON_CPU = "cpu" in VERSION
 
-from lm_eval.models.utils import maybe_truncate, postprocess_generated_text  # noqa: E402
+from lm_eval.models.utils import maybe_truncate  # noqa: E402
 from lm_eval.models.vllm_causallms import VLLM  # noqa: E402
 
-from lm_eval_steer.axis.jobs import Asked, Scores, Written  # noqa: E402
-from lm_eval_steer.engines.doses import report_one  # noqa: E402
-from lm_eval_steer.engines.protocol import Done, Generation, Job  # noqa: E402
+from lm_eval_steer.engines.protocol import Done, Engine  # noqa: E402
 from lm_eval_steer.engines.vllm.arguments import settle_arguments  # noqa: E402
 from lm_eval_steer.engines.vllm.check import Checks  # noqa: E402
 from lm_eval_steer.engines.vllm.engine import Together, VllmEngine  # noqa: E402
@@ -33,14 +30,15 @@ from lm_eval_steer.engines.vllm.start import auto_dtype, is_hybrid, start, start
 from lm_eval_steer.engines.vllm.states import compare_states  # noqa: E402
 from lm_eval_steer.engines.vllm.versions import config_of  # noqa: E402
 from lm_eval_steer.interventions.intervention import Intervention  # noqa: E402
-from lm_eval_steer.models.base import Arm, Steered, collect, gather, take_plan  # noqa: E402
+from lm_eval_steer.models.arms import take_plan  # noqa: E402
+from lm_eval_steer.models.base import Steered  # noqa: E402
 from lm_eval_steer.models.batches import bounded, chosen_batch_size  # noqa: E402
 from lm_eval_steer.models.chat import Messages  # noqa: E402
 from lm_eval_steer.models.checkpoint import checkpoint_digest  # noqa: E402
 from lm_eval_steer.models.generation import check_generation  # noqa: E402
 from lm_eval_steer.models.neutral import NEUTRAL  # noqa: E402
-
-T = TypeVar("T")
+from lm_eval_steer.models.vllm_batches import InBatches  # noqa: E402
+from lm_eval_steer.models.windows import score_pairs  # noqa: E402
 
 SCORED = 2**32
 """Log-probabilities of so many bytes at most are asked for at once: rows x positions x vocabulary, in float32."""
@@ -68,6 +66,7 @@ class SteeredVLLM(Steered, VLLM):
     """
 
     model: Any  # VLLM's engine, or what stands for several
+    engine: VllmEngine
 
     def __init__(self, pretrained: str, **kwargs: Any) -> None:
         plan = take_plan(kwargs)
@@ -119,15 +118,15 @@ class SteeredVLLM(Steered, VLLM):
             self._model_settings["repetition_penalty"] = self._penalty
         text = self.tok_encode("The sum of two and three is five, and the sun rises in the east.")
         runners = [RowRunner(model, self.lora_request, compiled) for model in models]
-        self._engine = VllmEngine(runners, Checks(text, self._compare))
+        self.engine = VllmEngine(runners, Checks(text, self._compare))
         if engines > 1:
-            self.model = Together(self._engine)
+            self.model = Together(self.engine)
         self.steer(plan)
 
     def _shape(self, blocks: str | None) -> tuple[int, int]:
         return self._depth, self._width
 
-    def _load(self, arms: list[Arm], interventions: tuple[Intervention, ...]) -> None:
+    def _load(self, interventions: tuple[Intervention, ...], blocks: str | None) -> None:
         """As `Steered._load`.
 
         Raises:
@@ -135,8 +134,8 @@ class SteeredVLLM(Steered, VLLM):
         """
         if any(one.sample is not None for one in interventions):
             self._refuse_to_draw()
-        self._engine.load(interventions, arms[0].plan.blocks)
-        self._engine.cached = not all(one.is_plain for one in interventions)
+        self.engine.load(interventions, blocks)
+        self.engine.cached = not all(one.is_plain for one in interventions)
 
     def _compare(self, text: list[int], states: dict[int, np.ndarray]) -> None:
         """Hold blocks' states against those in transformers, once for a model."""
@@ -172,7 +171,7 @@ class SteeredVLLM(Steered, VLLM):
     def barrier(self) -> None:
         self._ranks.barrier()
 
-    # What the axis asks for
+    # How VLLM prepares and reads requests
 
     def modify_gen_kwargs(
         self, gen_kwargs: dict[str, Any], *args: Any, **kwargs: Any
@@ -189,49 +188,35 @@ class SteeredVLLM(Steered, VLLM):
             arguments = {"repetition_penalty": self._penalty} | arguments
         return arguments, until, new_tokens
 
-    def write(
-        self, requests: Sequence[Instance], asked: Sequence[Asked], finish: Callable[[int, Written], None]
-    ) -> None:
-        """Continue prompts (asked.Engine), as VLLM prepares and reads them."""
-        eos = self.tokenizer.decode(self.eot_token_id) or getattr(self.tokenizer, "eos_token", None)
-        prompts: dict[int, tuple[list[int], int]] = {}
-        stops: list[list[str]] = []
-        jobs = []
-        for place, one in enumerate(asked):
-            arguments, stop, new_tokens = self.modify_gen_kwargs(
-                requests[one.item].args[1], eos=eos, default_max_gen_toks=self.max_gen_toks
-            )
-            if new_tokens >= self.max_length:
-                raise SteeringError(
-                    f"max_gen_toks={new_tokens} leaves no room for a prompt in the {self.max_length} tokens of the "
-                    "model: lower it with --gen_kwargs, or set max_length"
-                )
-            if one.item not in prompts:
-                tokens = self.tok_encode([requests[one.item].args[0]])[0]
-                side: Any = self.truncation_side
-                prompts[one.item] = maybe_truncate(
-                    tokens, max_gen_toks=new_tokens, max_model_len=self.max_length, side=side, verbose=True
-                )
-            prompt, new_tokens = prompts[one.item]
-            intervention, seed = self._interventions[one.variant], None
-            if intervention.sample is not None:
-                arguments["temperature"] = intervention.temperature
-            if arguments.get("temperature") and not self._is_plain:
-                self._refuse_to_draw()
-                seed = one.seed
-            # Of a text with thoughts only the end of the whole is looked for: stop strings may occur in the thoughts.
-            shown = [word for word in stop if word == eos] if self.think_end_token else stop
-            stops.append(stop)
-            told = Generation(tuple(shown), new_tokens, arguments)
-            jobs.append(Job(place, one.variant, prompt=prompt, generation=told, seed=seed))
-        order = list(range(len(jobs)))
-        if self._is_plain:  # as VLLM orders them, so that its batches and texts are the same
-            order.sort(key=lambda place: (-len(jobs[place].prompt), requests[asked[place].item].args[0]))
-        for batch in self._batches([0] * len(jobs)):
-            for done in self._engine.run([jobs[order[number]] for number in batch]):
-                stop, tokens = stops[done.job.key], done.tokens or []
-                text = postprocess_generated_text(self._text(done, stop), stop, self.think_end_token)
-                finish(done.job.key, Written(text, len(tokens), done.logprob, done.stop))
+    def _read_arguments(self, told: dict[str, Any]) -> tuple[dict[str, Any], list[str], int]:
+        return self.modify_gen_kwargs(told, eos=self._end_of_text, default_max_gen_toks=self.max_gen_toks)
+
+    @property
+    def _end_of_text(self) -> str | None:
+        return self.tokenizer.decode(self.eot_token_id) or getattr(self.tokenizer, "eos_token", None)
+
+    def _for_engine(self, arguments: dict[str, Any], intervention: Intervention) -> tuple[dict[str, Any], bool]:
+        if intervention.sample is not None:
+            arguments = arguments | {"temperature": intervention.temperature}
+        draws = bool(arguments.get("temperature")) and not self._is_plain
+        if draws:
+            self._refuse_to_draw()
+        return arguments, draws
+
+    def _looked_for(self, stop: list[str]) -> list[str]:
+        """Of a text with thoughts only the end of the whole: stop strings may occur in the thoughts."""
+        return [word for word in stop if word == self._end_of_text] if self.think_end_token else stop
+
+    def _encode(self, prompt: str, new_tokens: int) -> list[int]:
+        side: Any = self.truncation_side
+        tokens, _ = maybe_truncate(
+            self.tok_encode([prompt])[0],
+            max_gen_toks=new_tokens,
+            max_model_len=self.max_length,
+            side=side,
+            verbose=True,
+        )
+        return tokens
 
     def _text(self, done: Done, stop: Sequence[str]) -> str:
         """A response before it is cut: VLLM's own where it is asked, else as HFLM reads tokens.
@@ -268,36 +253,18 @@ class SteeredVLLM(Steered, VLLM):
                 "and enable_chunked_prefill (and enable_prefix_caching for a hybrid model)"
             )
 
-    def score(
-        self,
-        documents: Sequence[Sequence[Instance]],
-        asked: Sequence[Asked],
-        finish: Callable[[int, Scores], None],
-    ) -> None:
-        """Score continuations (asked.Engine)."""
-        if self.enable_thinking:
-            raise SteeringError("enable_thinking=True has no meaning for multiple choice: leave it out here")
-        jobs = [
-            Job((place, choice), one.variant, pairs=(self._truncate(*self._encode_choice(*request.args)),))
-            for place, one in enumerate(asked)
-            for choice, request in enumerate(documents[one.item])
-        ]
-        take = gather([len(documents[one.item]) for one in asked], finish)
-        for done in self._score(jobs):
-            take(done.job.key, (done.scores or [])[0])
-
-    def _score(self, jobs: Sequence[Job]) -> Iterator[Done]:
-        """Score single continuations; where nothing is steered, in VLLM's order and without the cache, as it does."""
-        tokens = [context + continuation for ((context, continuation),) in (job.pairs for job in jobs)]
-        order = list(range(len(jobs)))
-        if self._is_plain:
-            order.sort(key=lambda place: (-len(tokens[place]), tokens[place]))
-        for batch in self._batches([len(tokens[place]) for place in order]):
-            yield from self._engine.run([jobs[order[number]] for number in batch])
+    @property
+    def _runner(self) -> Engine:
+        return InBatches(self.engine, self._batches, self._is_plain) if self._replays is None else self._replays
 
     @property
     def _longest(self) -> int:
         return int(self.max_length) - 2  # a token of the context before it, and one that vLLM runs behind it
+
+    def _encode_choice(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        if self.enable_thinking:
+            raise SteeringError("enable_thinking=True has no meaning for multiple choice: leave it out here")
+        return self._truncate(*super()._encode_choice(context, continuation))
 
     def _truncate(self, context: list[int], continuation: list[int]) -> tuple[list[int], list[int]]:
         """A context and its continuation in the tokens that VLLM leaves of them: it runs one token behind them."""
@@ -309,16 +276,7 @@ class SteeredVLLM(Steered, VLLM):
             self._refuse_unscorable(continuation)
         if not self._steers:
             return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm)
-        jobs = [
-            Job(place, 0, pairs=(self._truncate(context, continuation),))
-            for place, (_, context, continuation) in enumerate(requests)
-        ]
-
-        def run(take: Callable[[int, tuple[float, bool]], None]) -> None:
-            for done in self._score(jobs):
-                take(done.job.key, (done.scores or [])[0])
-
-        return collect(len(jobs), run)
+        return score_pairs(self._runner, [self._truncate(context, end) for _, context, end in requests])
 
     def _model_generate(self, requests: Any, generate: bool = False, sampling_params: Any = None) -> Any:
         """VLLM's, with no more rows at once than `SCORED` allows where all of their log-probabilities are asked for."""
@@ -363,14 +321,6 @@ class SteeredVLLM(Steered, VLLM):
         return bounded(lengths, self._bytes, SCORED, most)
 
     # What the common part asks for
-
-    def _measured(self) -> list[dict[str, dict[str, Any]]]:
-        doses = self._engine.measured().doses
-        return [report_one(doses.get(one.fingerprint, {}), one) for one in self._interventions]
-
-    def _application(self) -> dict[str, Any] | None:
-        found = self._engine.measured()
-        return {"steered": found.steered, "implied": found.implied} if self._steers else None
 
     def _dtype(self) -> str:
         return str(config_of(self.model).model_config.dtype).removeprefix("torch.")

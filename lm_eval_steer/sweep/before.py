@@ -10,12 +10,12 @@ from typing import Any
 
 from lm_eval.evaluator_utils import get_sample_size
 
-from lm_eval_steer.axis.vote_key import VoteKey
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models import load
 from lm_eval_steer.models.generation import check_generation
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
+from lm_eval_steer.models.vote_key import VoteKey
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.score import check_scoring
 from lm_eval_steer.sweep.tasks import Requests

@@ -56,20 +56,19 @@ def write_arm(
     model_args = arguments(args, member.changes(args.unit))
     # The harness's command hands the arguments of a model to its tasks; a caller's own manager hands on nothing.
     metadata = {} if manager.metadata is None else model_args | dict(args.metadata or {})
-    lm.steer(plan)
-    with _replaying(lm, member.name):
-        results: Any = simple_evaluate(
-            model=lm,
-            model_args=model_args,
-            tasks=[unanswered(test, metadata)],
-            batch_size=args.batch_size,
-            device=args.device,
-            limit=args.limit,
-            log_samples=True,
-            evaluation_tracker=tracker,
-            task_manager=manager,
-            **args.harness.evaluating(),
-        )
+    lm.replay(plan)
+    results: Any = simple_evaluate(
+        model=lm,
+        model_args=model_args,
+        tasks=[unanswered(test, metadata)],
+        batch_size=args.batch_size,
+        device=args.device,
+        limit=args.limit,
+        log_samples=True,
+        evaluation_tracker=tracker,
+        task_manager=manager,
+        **args.harness.evaluating(),
+    )
     results["config"]["model"] = tracker.general_config_tracker.model_source = args.model
     if measured and "steering" in results["config"]:
         results["config"]["steering"] |= _measured(member, plan, measured)
@@ -121,17 +120,3 @@ def _hearing() -> Iterator[list[Exception]]:
         yield errors
     finally:
         teller.removeHandler(listener)
-
-
-@contextmanager
-def _replaying(lm: Any, name: str) -> Iterator[None]:
-    """Let the model answer from its record alone."""
-
-    def refuse(*_: Any) -> None:
-        raise SteeringError(f"the record lacks responses of {name} that this sweep asked for before: start it again")
-
-    lm.write = lm.score = refuse  # what axis/axis.py asks an engine for
-    try:
-        yield
-    finally:
-        del lm.write, lm.score

@@ -214,7 +214,7 @@ class _Sweep:
         name = contender.name
         best = found["validation"]["best"][name]
         plan = self.plans[name].with_changes(alphas=(best,), vote_early_stop=False)
-        self.lm.steer(plan)
+        self.lm.replay(plan)
         transfer = self.lm.get_model_info()["steering"]["transfer"]
 
         def run(plan: SteeringPlan, step: int) -> Pass:

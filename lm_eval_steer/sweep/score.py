@@ -11,9 +11,9 @@ from typing import Any
 from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask
 
-from lm_eval_steer.axis.options import group_documents
 from lm_eval_steer.axis.record import Line, digest
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.options import group_documents
 from lm_eval_steer.sweep.tasks import Requests
 
 

@@ -55,7 +55,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.mark.parametrize("tokens", TOKENS)
 def test_two_engines_share_the_rows_of_a_set(shared: Any, tokens: str, tmp_path: Path) -> None:
     compare(*shared, tmp_path, {"alpha": ALPHAS, "tokens": tokens}, CONTEXTS, SHARED)
-    first, second = (runner.measured().implied for runner in shared[0]._engine.runners)
+    first, second = (runner.measured().implied for runner in shared[0].engine.runners)
     assert sum(first.values()) > 0 < sum(second.values())
 
 
@@ -102,5 +102,5 @@ def test_a_run_that_fails_leaves_nothing_in_any_engine(shared: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
         lm.generate_until(requests())
     lm.watch = None
-    assert not any(engine.llm.llm_engine.has_unfinished_requests() for engine in lm._engine.runners)
+    assert not any(engine.llm.llm_engine.has_unfinished_requests() for engine in lm.engine.runners)
     assert lm.generate_until(requests()) == texts

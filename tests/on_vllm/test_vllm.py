@@ -90,7 +90,7 @@ def start(folder: str, **arguments: Any) -> SteeredVLLM:
 
 
 def stop(lm: SteeredVLLM) -> None:
-    for engine in lm._engine.runners:
+    for engine in lm.engine.runners:
         engine.llm.llm_engine.engine_core.shutdown()
 
 
@@ -190,7 +190,7 @@ def test_shared_beginnings_come_from_the_cache(pair: Any, tokens: str, tmp_path:
     """Also where a prompt is the beginning of another one, whose steering ends or begins elsewhere."""
     contexts = [SHARED + text for text in CONTEXTS] + [SHARED, SHARED + SHARED]
     compare(*pair, tmp_path, {"alpha": ALPHAS, "tokens": tokens}, contexts, SHARED)
-    assert pair[0]._engine.runners[0]._corrections.sum() > 0 or tokens in ("generated", "last")
+    assert pair[0].engine.runners[0]._corrections.sum() > 0 or tokens in ("generated", "last")
 
 
 def test_nothing_is_shared_between_steerings(pair: Any) -> None:
@@ -319,7 +319,7 @@ def test_a_continuation_that_vllm_cannot_score_is_one_sentence(pair: Any, alpha:
 def test_positions_that_nobody_asked_to_steer_end_the_run(pair: Any) -> None:
     pair[0].steer(plan(alpha=1.5))
     pair[0].generate_until(requests(CONTEXTS[:1]))
-    pair[0]._engine.runners[0]._implied += 1
+    pair[0].engine.runners[0]._implied += 1
     with pytest.raises(
         SteeringError, match=r"block 0 was steered at \d+ positions, where prompts and responses imply "
     ):

@@ -1,0 +1,130 @@
+"""Requests of the harness, prepared once for all model classes: arguments, stop strings, limits, tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lm_eval.models.utils import postprocess_generated_text
+
+from lm_eval_steer.engines.protocol import Done, Generation
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.intervention import Intervention
+from lm_eval_steer.models.generation import check_generation
+from lm_eval_steer.models.prompts import Prompts
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """How a request's text is written and read.
+
+    Attributes:
+        generation: what the engine is told.
+        stop: strings behind which nothing counts; the engine may look for fewer of them.
+        draws: whether tokens are drawn.
+    """
+
+    generation: Generation
+    stop: list[str]
+    draws: bool
+
+
+class Requests(Prompts):
+    """What both model classes do with requests; a subclass brings what its class of the harness does in its own way."""
+
+    think_end_token: str | int | None
+
+    # What a subclass brings
+
+    def _read_arguments(self, told: dict[str, Any]) -> tuple[dict[str, Any], list[str], int]:
+        """Arguments, stop strings and limit of new tokens, as the harness's class reads those of a request."""
+        raise NotImplementedError
+
+    def _for_engine(self, arguments: dict[str, Any], intervention: Intervention) -> tuple[dict[str, Any], bool]:
+        """The arguments as the engine's library takes them, and whether tokens are drawn.
+
+        Raises:
+            SteeringError: for arguments that it does not take.
+        """
+        raise NotImplementedError
+
+    def _looked_for(self, stop: list[str]) -> list[str]:
+        """The stop strings at which the engine ends a text."""
+        return stop
+
+    def _encode(self, prompt: str, new_tokens: int) -> list[int]:
+        """The tokens of a prompt, cut as the harness's class does where they and the new ones are too many."""
+        raise NotImplementedError
+
+    def _text(self, done: Done, stop: Sequence[str]) -> str:
+        """The text of new tokens, before it is cut at a stop string."""
+        raise NotImplementedError
+
+    # What is common
+
+    def prepare(self, told: Mapping[str, Any], intervention: Intervention) -> Prepared:
+        """How the text of a request is written under an intervention.
+
+        Args:
+            told: the request's generation arguments.
+            intervention: a control may draw the text.
+
+        Raises:
+            SteeringError: for what cannot be understood, and a limit that leaves no room for a prompt.
+        """
+        check_generation(told)
+        arguments, stop, new_tokens = self._read_arguments(dict(told))
+        if new_tokens >= self.max_length:
+            raise SteeringError(
+                f"max_gen_toks={new_tokens} leaves no room for a prompt in the {self.max_length} tokens of the model: "
+                "lower it with --gen_kwargs, or set max_length"
+            )
+        arguments, draws = self._for_engine(arguments, intervention)
+        return Prepared(Generation(tuple(self._looked_for(stop)), new_tokens, arguments), stop, draws)
+
+    def read(self, done: Done, stop: list[str]) -> str:
+        """The response in what an engine wrote, as the harness's class reads it.
+
+        Args:
+            done: without tokens, its text is the response.
+            stop: strings behind which nothing counts.
+        """
+        if done.tokens is None:
+            return done.text or ""
+        end = self.think_end_token if isinstance(self.think_end_token, str) else None
+        return postprocess_generated_text(self._text(done, stop), stop=stop, think_end_token=end)
+
+    def _encode_choice(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Tokens of a context and its continuation, one of each at least.
+
+        Raises:
+            SteeringError: for a continuation that the model cannot score.
+        """
+        pair = self._encode_pair(context, continuation) if context else self._encode_alone(continuation)
+        self._refuse_unscorable(pair[1])
+        return pair
+
+    def _encode_alone(self, continuation: str) -> tuple[list[int], list[int]]:
+        """As the harness's TemplateLM does: no context is the prefix token, and a continuation may begin with it."""
+        tokens = self.tok_encode(continuation, add_special_tokens=False)
+        begins = bool(tokens) and tokens[0] == self.prefix_token_id
+        return ([tokens[0]], tokens[1:]) if begins and len(tokens) > 1 else ([self.prefix_token_id], tokens)
+
+    @property
+    def _longest(self) -> int:
+        """Tokens of the longest continuation that can be scored: each must be predicted from the token before it."""
+        return int(self.max_length)
+
+    def _refuse_unscorable(self, continuation: Sequence[int]) -> None:
+        """Refuse what `hf` ends at in an AssertionError, and `vllm` scores in part."""
+        if not continuation:
+            raise SteeringError(
+                "a continuation of 0 tokens has no log-likelihood: leave this task out, or its documents with an empty "
+                "option"
+            )
+        if len(continuation) > self._longest:
+            raise SteeringError(
+                f"a continuation of {len(continuation)} tokens cannot be scored, since the model takes {self._longest} "
+                "of them at most: set a larger max_length, or leave this task out"
+            )
