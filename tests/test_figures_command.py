@@ -36,7 +36,7 @@ NAMES = [
 
 def found(*folders: Path) -> tuple[dict[str, Picture], list[str]]:
     board: Leaderboard = read_leaderboard(list(folders))
-    drawn, missing = find_pictures(board, read_responses(board.rows))
+    drawn, missing = find_pictures(board, read_responses(board.rows, board.records))
     return {picture.name: picture for picture in drawn}, missing
 
 
@@ -97,7 +97,7 @@ def test_the_curves_are_those_of_validation_and_of_test(sweep: Path) -> None:
 
 def test_agreement_counts_the_answers_like_the_votes(sweep: Path) -> None:
     board = read_leaderboard([sweep])
-    (responses,) = read_responses(board.rows)
+    (responses,) = read_responses(board.rows, board.records)
     points = agreements(responses.views[0])
     assert [point.correct for point in points] == [i % 4 == 0 for i in range(12)]
     assert [round(3 * point.share) for point in points[:4]] == [3, 3, 2, 2]  # strengths that say what the vote says

@@ -255,6 +255,110 @@ def test_votes_over_one_set_are_compared_with_their_controls(tmp_path: Path) -> 
     assert (one["vote_size"], one["best"], other["vote"]) == (2, None, 0.25)
 
 
+def test_controls_of_another_folder_join_their_vector(tmp_path: Path) -> None:
+    """Runs are joined by what they are: model, vector, strengths; what differs in one of them is a row apart."""
+
+    def run(folder: str, scores: list[int], control: str | None, alpha: Any, vector: str = "5ha") -> None:
+        given = {"control": control} if control else {}
+        steering = {"control": control, "vector": vector, "unit": "alpha"}
+        write_run(tmp_path / folder, floats(scores), alpha=alpha, steering=steering, **given)  # type: ignore[arg-type]
+
+    arms = {name: ARMS[name] for name in ("baseline", "best", "vote")} | {"random:1 vote": (VOTE, floats(RANDOM[0]))}
+    write_sweep(tmp_path / "sweep", arms)
+    run("elsewhere", RANDOM[1], "random:2", VOTE)
+    run("elsewhere", RANDOM[2], "random:1", VOTE)  # is in the sweep already
+    run("elsewhere", RANDOM[2], "random:3", 0.5)  # was not searched like the best
+    run("elsewhere", RANDOM[2], "random:4", [0.5, 1.0])
+    run("elsewhere", RANDOM[2], "random:5", VOTE, vector="other")
+    rows = entries(tmp_path)
+    assert [set(row["changes"]) for row in rows if row["sweep"]] == [
+        {"best", "vote", "random:1 vote", "random:2 vote", "random:3 0.5"}
+    ]
+    assert rows[0]["random"]["vote"]["seeds"] == 2
+    assert "best" not in rows[0]["random"]
+    apart = [list(row["changes"]) for row in rows if not row["sweep"]]
+    assert sorted(apart) == [["random:1 vote"], ["random:4 vote"], ["random:5 vote"]]
+
+
+def test_one_strength_is_compared_with_random_vectors_of_that_strength(tmp_path: Path) -> None:
+    write_run(tmp_path / "base", floats(BASE))
+    write_run(tmp_path / "own", floats(BEST), alpha=0.5, steering={"vector": "5ha"})
+    for seed in (1, 2):
+        control = f"random:{seed}"
+        steering = {"vector": "5ha", "control": control}
+        write_run(tmp_path / control, floats(RANDOM[seed]), alpha=0.5, control=control, steering=steering)
+    (row,) = entries(tmp_path)
+    assert set(row["changes"]) == {"0.5", "random:1 0.5", "random:2 0.5"}
+    assert row["random"]["0.5"]["seeds"] == 2
+    assert [line["arm"] for line in lines(read(tmp_path))] == [
+        "baseline",
+        "α = 0.5",
+        "random 0.5, 2 seeds",
+        "0.5 - random",
+    ]
+
+
+def test_a_model_is_its_weights_wherever_it_lies(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", [0.0, 1.0], child="here/tiny", alpha=0, steering={"weights": "1" * 64})
+    write_run(tmp_path / "b", [1.0, 1.0], child="/there/tiny", alpha=1, steering={"weights": "1" * 64})
+    (row,) = entries(tmp_path)
+    assert (row["child"], row["baseline"], list(row["changes"])) == ("tiny", 0.5, ["1"])
+
+
+def test_other_weights_of_the_same_name_are_not_compared(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", [0.0, 1.0], alpha=0, steering={"weights": "1" * 64})
+    write_run(tmp_path / "b", [1.0, 1.0], alpha=1, steering={"weights": "2" * 64})
+    board = read(tmp_path)
+    assert not any(row["changes"] for row in board.entries())
+    assert [group.differs for group in board.groups] == [{"weights": "11111111"}, {"weights": "22222222"}]
+
+
+def test_a_baseline_that_tells_no_weights_goes_by_name_where_that_is_one_model(tmp_path: Path) -> None:
+    write_run(tmp_path / "plain", [0.0, 1.0])
+    write_run(tmp_path / "a", [1.0, 1.0], alpha=1, steering={"weights": "1" * 64}, log_samples=False)
+    (row,) = entries(tmp_path)
+    assert (row["baseline"], list(row["changes"])) == (0.5, ["1"])
+    write_run(tmp_path / "b", [1.0, 1.0], alpha=2, steering={"weights": "2" * 64})
+    assert not any(row["changes"] for row in entries(tmp_path))  # it may be of either
+
+
+def test_vectors_of_one_sweep_are_rows_that_share_baseline_controls_and_family(tmp_path: Path) -> None:
+    write_sweep(tmp_path, {"baseline": (0, floats(BASE))})
+    state = json.loads((tmp_path / "sweep.json").read_text())
+    arms = {("own", "5ha"): BEST, ("mapped", "7ha"): VOTED, "random:1": RANDOM[0], "random:2": RANDOM[1]}
+    for who, scores in arms.items():
+        name, vector = who if isinstance(who, tuple) else (who, "5ha")
+        control = None if isinstance(who, tuple) else who
+        steering = {"vector": vector, "control": control}
+        path = write_run(tmp_path / "arms" / "toy" / name.replace(":", "-"), floats(scores), alpha=1, steering=steering)
+        state["tasks"]["toy"]["test"][f"{name} best"] = {
+            "role": "best",
+            "vector": None if control else name,
+            "control": "random" if control else None,
+            "seed": int(name[-1]) if control else None,
+            "alpha": 1,
+            "result": path.relative_to(tmp_path).as_posix(),
+            **{"n": 20, "responses": 20, "skipped": 0},
+        }
+    (tmp_path / "sweep.json").write_text(json.dumps(state | {"settings": {"vectors": {"own": "5ha", "mapped": "7ha"}}}))
+    board = read(tmp_path)
+    own, mapped = sorted(board.entries(), key=lambda row: -row["best"])
+    assert (own["vector"], mapped["vector"]) == ("own: v", "mapped: v")
+    assert own["baseline"] == mapped["baseline"] == 0.3
+    assert set(own["changes"]) == {"best", "random:1 best", "random:2 best"}
+    assert set(mapped["changes"]) == {"best"}
+    for row, scores in ((own, BEST), (mapped, VOTED)):
+        expected = compare_with_random(floats(scores), [floats(scores) for scores in RANDOM[:2]])
+        assert row["random"]["best"]["p"] == expected.p
+    (family,) = board.families
+    assert set(family.tests) == {
+        "best [own: v]",
+        "best [mapped: v]",
+        "random:1 best [own: v]",
+        "random:2 best [own: v]",
+    }
+
+
 def test_a_single_control_run_is_named(tmp_path: Path) -> None:
     write_run(tmp_path, [0.0, 1.0])
     write_run(tmp_path, [1.0, 1.0], alpha=0.5, control="random:3", steering={"control": "random:3"})

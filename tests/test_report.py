@@ -40,7 +40,8 @@ def board_of(*folders: Path) -> Leaderboard:
 
 
 def responses_of(*folders: Path) -> Responses:
-    (responses,) = read_responses(board_of(*folders).rows)
+    board = board_of(*folders)
+    (responses,) = read_responses(board.rows, board.records)
     return responses
 
 
@@ -84,7 +85,8 @@ def test_without_a_record_only_what_was_run_is_there(tmp_path: Path) -> None:
 
 def test_a_row_without_samples_has_no_responses(tmp_path: Path) -> None:
     write_run(tmp_path, [0.0, 1.0], log_samples=False)
-    assert read_responses(board_of(tmp_path).rows) == []
+    board = board_of(tmp_path)
+    assert read_responses(board.rows, board.records) == []
 
 
 def test_documents_are_joined_by_what_they_are_not_by_place(tmp_path: Path) -> None:
@@ -296,7 +298,7 @@ def test_texts_are_stored_once_and_come_back_as_they_were(tmp_path: Path) -> Non
     lines = {("", 0.25): [(same, "2"), (HOSTILE, None)] + [("again", "2")] * 10}
     write_record(tmp_path / "record", lines)
     board = board_of(tmp_path)
-    index, blocks = make_blocks(read_responses(board.rows), board.names)
+    index, blocks = make_blocks(read_responses(board.rows, board.records), board.names)
     (row,) = index["rows"]
     content = unpack(blocks[row["views"][0]["block"]])
     assert content["cells"][0][0][0] == BASELINE
@@ -308,7 +310,7 @@ def test_texts_are_stored_once_and_come_back_as_they_were(tmp_path: Path) -> Non
 
 def test_a_prompt_is_stored_without_what_all_begin_with(sweep: Path) -> None:
     board = board_of(sweep)
-    index, blocks = make_blocks(read_responses(board.rows), board.names)
+    index, blocks = make_blocks(read_responses(board.rows, board.records), board.names)
     content = unpack(blocks[index["rows"][0]["block"]])
     assert content["shared"] == ""
     assert [one["prompt"] for one in content["documents"]][:2] == ["0+1=", "1+1="]
@@ -395,7 +397,7 @@ def test_without_the_record_of_a_vote_the_page_has_what_the_results_hold(harm: s
         shutil.rmtree(record)
         (record if harm == "empty" else tmp_path).mkdir(exist_ok=True)
     board = board_of(tmp_path)
-    (view,) = read_responses(board.rows)[0].views
+    (view,) = read_responses(board.rows, board.records)[0].views
     assert (view.names, view.voters) == ([], [])
     page = make_page(board)
     assert "no agreement of votes, for that takes" in page

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lm_eval_steer.engines.doses import by_fingerprint, report_one
 from lm_eval_steer.engines.vllm import blocks as vllm_blocks
 from lm_eval_steer.engines.vllm.blocks import BlockSteering, find_layers
 from lm_eval_steer.engines.vllm.trial import parts
@@ -91,13 +90,6 @@ def hold(model: Model, interventions: list[Intervention], traced: bool = False) 
     steering = BlockSteering(list(model.layers), interventions, device=torch.device("cpu"), traced=traced)
     steering.stale = {block for block, layer in enumerate(model.layers) if isinstance(layer, Stale)}
     return steering
-
-
-def doses_of(steering: BlockSteering) -> list[dict[str, dict[str, Any]]]:
-    """What was measured, of each intervention of `steer`."""
-    ones = [intervention(row, False, False) for row in range(2)]
-    found = by_fingerprint(steering.doses.sums(), ones)
-    return [report_one(found.get(one.fingerprint, {}), one) for one in ones]
 
 
 def by_hand(model: Model, hidden: Tensor, normalize: bool, share: bool) -> list[Tensor]:
@@ -211,7 +203,7 @@ def test_doses_are_told_apart_by_row() -> None:
     steering = steer(model)
     steering.begin(INDEX, frozenset({0, 1}))
     model(torch.randn(TOKENS, WIDTH))
-    first, second = doses_of(steering)
+    first, second = steering.doses.report()
     assert {block: seen["positions"] for block, seen in first.items()} == {"0": 2, "1": 2}
     assert {block: seen["positions"] for block, seen in second.items()} == {"0": 1, "1": 1, "2": 1}
     assert all(seen["survival"] == pytest.approx(1.0, abs=1e-3) for row in (first, second) for seen in row.values())
@@ -224,7 +216,7 @@ def test_every_strength_is_measured_when_it_first_occurs_and_seldom_from_then_on
     for row in (0, 0, 1, *[0] * 12, 1, 0, 0):
         steering.begin(torch.full((TOKENS,), row + 1), frozenset({row}))
         model(torch.randn(TOKENS, WIDTH))
-        counts.append([seen["1"]["positions"] if seen else 0 for seen in doses_of(steering)])
+        counts.append([seen["1"]["positions"] if seen else 0 for seen in steering.doses.report()])
     assert [counts[passed] for passed in (0, 1, 2, 15, 16, 17)] == [[5, 0], [5, 0], [5, 5], [5, 5], [10, 5], [10, 5]]
 
 
@@ -236,7 +228,7 @@ def test_doses_of_a_long_prompt_are_measured_on_a_sample(monkeypatch: pytest.Mon
     steering.begin(torch.tensor([0, *[1] * 10]), frozenset({0}))
     model(hidden)
     plain = torch.tanh(hidden) * 2 + hidden
-    (seen,) = (row["0"] for row in doses_of(steering) if row)
+    (seen,) = (row["0"] for row in steering.doses.report() if row)
     taken = [1, 4, 7, 10]  # of the tokens 1 to 10 every third
     assert seen["positions"] == len(taken)
     length = np.linalg.norm(DIRECTIONS[0]) * STRENGTHS[0, 0]

@@ -1,16 +1,21 @@
-"""Arms of a sweep as data: what a model was steered with, and in which role that was tested."""
+"""Arms as data: what a model was steered with, and in which role that was tested."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.interventions.controls import Control
 
 VECTOR = "vector"
 """What a sweep's only vector is called among its contenders."""
 
 ROLES = ("baseline", "best", "vote", "per-layer")
-"""Without steering; the strength that validation rows chose; the vote over all; a strength for each block."""
+"""Of a sweep's arms: without steering; the strength that validation rows chose; the vote over all; a strength for each
+block."""
+
+ONE = "one"
+"""The role of a run outside a sweep at one strength, which nobody chose on validation rows."""
 
 
 @dataclass(frozen=True)
@@ -18,17 +23,19 @@ class Arm:
     """One way in which the test documents were answered.
 
     Attributes:
-        role: one of `ROLES`. The control `identity` is a baseline, and `self-consistency` a vote.
+        role: one of `ROLES`, or `ONE`. The control `identity` is a baseline, and `self-consistency` a vote.
         vector: name of the vector where the sweep was given several; None for its only one, for controls and for the
             baseline.
         control: kind of the control; None for a vector and the baseline.
         seed: of the control `random`; None for all others.
+        strength: of the role `ONE`; None for all others.
     """
 
     role: str
     vector: str | None = None
     control: str | None = None
     seed: int | None = None
+    strength: float | None = None
 
     @property
     def contender(self) -> str:
@@ -37,12 +44,37 @@ class Arm:
 
     @property
     def name(self) -> str:
-        """As tables show it and sweep.json has it: `baseline`, `best`, `mapped vote`, `random:1 best`, `identity`."""
+        """As tables and files say it: `baseline`, `best`, `mapped vote`, `random:1 best`, `identity`, `negated 1`."""
         if self._control and not self._control.steers:
             return self.contender  # which has one arm
-        alone = self.contender == VECTOR or (self.role == "baseline" and self.control is None)
-        return self.role if alone else f"{self.contender} {self.role}"
+        role = self.role if self.strength is None else alpha_name(self.strength)
+        alone = self.contender == VECTOR or self == BASELINE
+        return role if alone else f"{self.contender} {role}"
+
+    @property
+    def steers(self) -> bool:
+        """Whether it steers at all."""
+        return self._control.steers if self._control else self != BASELINE
 
     @property
     def _control(self) -> Control | None:
         return None if self.control is None else Control(self.control, self.seed)
+
+
+BASELINE = Arm("baseline")
+"""The model as it is."""
+
+
+def arm_alone(alphas: tuple[float, ...], control: Control | None) -> Arm:
+    """The arm of a run outside a sweep.
+
+    Args:
+        alphas: its strengths, over which it voted where they are several.
+        control: what took the vector's place.
+    """
+    kind, seed = (control.kind, control.seed) if control else (None, None)
+    if (control and control.is_plain) or (control is None and not any(alphas)):
+        return Arm(BASELINE.role, None, kind)
+    if len(alphas) > 1 or (control and not control.steers):
+        return Arm("vote", None, kind, seed)
+    return Arm(ONE, None, kind, seed, alphas[0])

@@ -1,4 +1,4 @@
-"""What a run took, and its responses, from the record that it names, where that is still there."""
+"""What runs took, and their responses, from the records that they name, where those are still there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lm_eval_steer.axis.record import Line, read_lines
+from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.sweeps import Part
 from lm_eval_steer.errors import SteeringError
@@ -53,7 +54,13 @@ class Records:
         return [line for settings in run.settings for line in self._found[key].get(settings, ())]
 
 
-def recorded_tokens(run: Run, records: Records) -> int | None:
+def count_tokens(row: Row, records: Records) -> None:
+    """Fill in `tokens`: what a sweep counted of its arms, or what the record of another run says."""
+    for arm, run in row.all_runs.items():
+        row.tokens[arm] = row.parts[arm].tokens if arm in row.parts else _recorded_tokens(run, records)
+
+
+def _recorded_tokens(run: Run, records: Records) -> int | None:
     """Generated tokens of all of a run's responses; None without a record, or where it lacks a response or a count."""
     if not run.samples:
         return None

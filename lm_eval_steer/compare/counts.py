@@ -66,7 +66,7 @@ def on_validation_rows(row: Row) -> list[tuple[str, dict[float, Count]]] | None:
         (kind of control, strength -> count) of the vector, whose kind is empty, and of each control; None where nothing
         was searched.
     """
-    validation = next(iter(row.parts.values())).validation if row.runs and row.parts else {}
+    validation = row.any_part.validation if row.runs and row.any_part else {}
     scores, n = validation.get("scores"), validation.get("n") or 0
     if not scores:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.text import printable
@@ -23,6 +23,7 @@ _FOLLOWS = {
 }
 """Conditions that differ because of others, which are named in their place."""
 
+_UNKNOWN = {"weights": "not recorded"}
 NOT_LOGGED = "unknown without --log_samples"
 
 
@@ -46,6 +47,26 @@ class Group:
     def name(self) -> str:
         """The task's, with the letter."""
         return printable(f"{self.task} ({self.letter})" if self.letter else self.task)
+
+
+def name_models(runs: list[Run]) -> list[Run]:
+    """The runs, with one name for a model that lay in several places: weights of one digest are one child.
+
+    Runs that tell no digest go by name, like those of that name that do.
+    """
+    first: dict[str, str] = {}
+    names: dict[str, set[str]] = {}
+    for run in runs:
+        if run.weights:
+            names.setdefault(run.child, set()).add(first.setdefault(run.weights, run.child))
+    return [
+        replace(run, child=first[run.weights] if run.weights else _only(names.get(run.child, set()), run.child))
+        for run in runs
+    ]
+
+
+def _only(names: set[str], name: str) -> str:
+    return next(iter(names)) if len(names) == 1 else name
 
 
 def group_runs(runs: list[Run]) -> list[Group]:
@@ -83,23 +104,30 @@ def _shared(run: Run) -> Key:
 
 
 def _own(run: Run) -> Key:
-    return {**run.own_conditions, "prompts": run.prompts}
+    return {**run.own_conditions, "weights": run.weights, "prompts": run.prompts}
 
 
 def _partition(runs: list[Run], key: Callable[[Run], Key]) -> list[tuple[Key, list[Run]]]:
-    """Runs by equal keys. A run that leaves something open joins where all that it says holds, if that is one place."""
+    """Runs by equal keys. One that leaves something open joins where nothing that it says is denied, if only there."""
     found: list[tuple[Key, list[Run]]] = []
-    for run in sorted(runs, key=lambda run: None in key(run).values()):
+    for run in sorted(runs, key=lambda run: list(key(run).values()).count(None)):
         wanted = key(run)
-        known = {name: value for name, value in wanted.items() if value is not None}
-        same = [members for other, members in found if other == wanted]
-        if not same and len(known) < len(wanted):
-            same = [m for other, m in found if other.keys() == wanted.keys() and known.items() <= other.items()]
+        same = [place for place, (other, _) in enumerate(found) if other == wanted]
+        if not same and None in wanted.values():
+            same = [place for place, (other, _) in enumerate(found) if _agree(other, wanted)]
         if len(same) == 1:
-            same[0].append(run)
+            other, members = found[same[0]]
+            told = {name: wanted[name] if value is None else value for name, value in other.items()}
+            found[same[0]] = (told, [*members, run])
         else:
             found.append((wanted, [run]))
     return [(wanted, sorted(members, key=lambda run: run.path)) for wanted, members in found]
+
+
+def _agree(one: Key, other: Key) -> bool:
+    return one.keys() == other.keys() and all(
+        None in (one[name], other[name]) or one[name] == other[name] for name in one
+    )
 
 
 def _differences(conditions: Key, own: Mapping[str, Key], parts: list[Part]) -> dict[str, str]:
@@ -107,18 +135,19 @@ def _differences(conditions: Key, own: Mapping[str, Key], parts: list[Part]) -> 
     shared = [other for other, _, _ in parts]
     for name in dict.fromkeys(name for other in shared for name in other):
         if len({other.get(name, "none") for other in shared}) > 1:
-            found[name] = _show(conditions.get(name, "none"))
+            found[name] = _show(name, conditions.get(name, "none"))
     for child, mine in own.items():
         others = [keys[child] for _, keys, _ in parts if child in keys]
         for name in dict.fromkeys(name for other in others for name in other):
             if len({other.get(name, "none") for other in others}) > 1:
-                value = _show(mine.get(name, "none"))
+                value = _show(name, mine.get(name, "none"))
                 found[name] = value if found.get(name, value) == value else f"{found[name]}; {value}"
     return {name: value for name, value in found.items() if not any(cause in found for cause in _FOLLOWS.get(name, ()))}
 
 
-def _show(value: str | None) -> str:
-    return NOT_LOGGED if value is None else value
+def _show(name: str, value: str | None) -> str:
+    shown = value[:8] if value and name == "weights" else value
+    return _UNKNOWN.get(name, NOT_LOGGED) if shown is None else shown
 
 
 def _letters(place: int) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from tqdm import tqdm
 
-from lm_eval_steer.compare.pairs import in_order_of, pair_runs
-from lm_eval_steer.compare.rows import KINDS, Change, Row, steers
-from lm_eval_steer.compare.stats import Pair, compare_with_random, verdict, verdicts
+from lm_eval_steer.compare.arms import ONE, Arm
+from lm_eval_steer.compare.pairs import pair_runs
+from lm_eval_steer.compare.rows import Change, Row, steers
+from lm_eval_steer.compare.stats import Pair, RandomComparison, compare_with_random, verdict, verdicts
 
 ALPHA = 0.05
 
@@ -31,44 +33,35 @@ class Family:
 
 def judge(rows: list[Row]) -> list[Family]:
     """Fill in `changes` and `random` of all rows; returns the families."""
-    pairs: dict[tuple[str, str], dict[tuple[int, str], Pair]] = defaultdict(dict)
+    pairs: dict[tuple[str, str], dict[tuple[int, Arm], Pair]] = defaultdict(dict)
     for number, row in enumerate(rows):
-        for arm, run in row.runs.items():
-            if row.baseline is None:
-                continue
-            change = run.score - row.baseline.score
-            paired = pair_runs(row.baseline, run)
-            if paired is None:
-                row.changes[arm] = Change(change)
-                continue
-            pair = paired.pair(run.higher_is_better)
-            alone = None
-            if steers(run):
-                pairs[row.child, row.group.task][number, arm] = pair
-            else:
-                alone = verdict(pair.before, pair.after, pair.clusters, ALPHA)
-            row.changes[arm] = Change(
-                change, paired.gained, paired.lost, paired.texts_changed, alone, steers(run), paired.repeats
-            )
+        for arm, run in row.runs.items() if row.baseline else ():
+            assert row.baseline
+            change = Change(run.score - row.baseline.score)
+            if paired := pair_runs(row.baseline, run):
+                pair, steered = paired.pair(run.higher_is_better), steers(run)
+                alone = None if steered else verdict(pair.before, pair.after, pair.clusters, ALPHA)
+                told = (paired.gained, paired.lost, paired.texts_changed)
+                change = Change(change.change, *told, alone, steered, paired.repeats)
+                if steered:
+                    pairs[row.child, row.group.task][number, arm] = pair
+            row.changes[arm] = change
     families = []
     shown = tqdm(sorted(pairs.items()), desc="tests", unit="family", delay=2, leave=False, disable=None)
     for (child, task), members in shown:
         names = _names(rows, members)
         found = verdicts({names[key]: pair for key, pair in members.items()}, ALPHA)
         for (number, arm), name in names.items():
-            old = rows[number].changes[arm]
-            rows[number].changes[arm] = Change(
-                old.change, old.gained, old.lost, old.texts_changed, found[name], True, old.repeats
-            )
+            rows[number].changes[arm] = replace(rows[number].changes[arm], verdict=found[name])
         families.append(Family(child, task, list(found)))
     for row in rows:
-        _against_random(row)
+        row.random = {arm: random for arm in row.of_vector if (random := _against_random(row, arm))}
     return families
 
 
-def _names(rows: list[Row], members: dict[tuple[int, str], Pair]) -> dict[tuple[int, str], str]:
+def _names(rows: list[Row], members: Iterable[tuple[int, Arm]]) -> dict[tuple[int, Arm], str]:
     """The arm's name, with as much of vector, group and number as tells it from the others."""
-    names = {key: f"alpha {key[1]}" if key[1][-1].isdigit() and " " not in key[1] else key[1] for key in members}
+    names = {(n, arm): f"alpha {arm.name}" if arm.role == ONE and not arm.control else arm.name for n, arm in members}
     for more in (
         lambda row: row.vector,
         lambda row: row.parent,
@@ -84,19 +77,12 @@ def _names(rows: list[Row], members: dict[tuple[int, str], Pair]) -> dict[tuple[
     return names
 
 
-def _against_random(row: Row) -> None:
-    for arm in KINDS:
-        run = row.runs.get(arm)
-        if run is None or not run.samples:
-            continue
-        sign = 1 if run.higher_is_better else -1
-        scores = [in_order_of(run, other) for other in row.of_control("random:", arm).values()]
-        seeds = [[sign * score for score in one] for one in scores if one is not None]
-        if len(seeds) < 2:
-            continue
-        documents = [sample.key[0] for sample in run.samples]
-        clusters = documents if len(set(documents)) < len(documents) else None
-        paired = pair_runs(run, run)
-        assert paired is not None
-        own = [sign * sample.score for sample in paired.before]
-        row.random[arm] = compare_with_random(own, seeds, clusters, ALPHA)
+def _against_random(row: Row, arm: Arm) -> RandomComparison | None:
+    run = row.runs.get(arm)
+    if run is None or not run.samples:
+        return None
+    found = [paired for other in row.randoms(arm).values() if (paired := pair_runs(run, other))]
+    if len(found) < 2:
+        return None
+    pairs = [one.pair(run.higher_is_better) for one in found]
+    return compare_with_random(pairs[0].before, [one.after for one in pairs], pairs[0].clusters, ALPHA)

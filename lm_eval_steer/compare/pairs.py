@@ -64,12 +64,6 @@ def pair_runs(baseline: Run | None, run: Run) -> Paired | None:
     return Paired(list(before.values()), [after[key] for key in before], repeats)
 
 
-def in_order_of(run: Run, other: Run) -> list[float] | None:
-    """Scores of `other`, in the order of `run`'s documents."""
-    paired = pair_runs(run, other)
-    return [sample.score for sample in paired.after] if paired else None
-
-
 def is_binary(samples: list[Sample]) -> bool:
     """Whether every document is right or wrong."""
     return bool(samples) and {sample.score for sample in samples} <= {0.0, 1.0}

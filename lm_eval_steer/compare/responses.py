@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from tqdm import tqdm
 
 from lm_eval_steer.axis.record import Line
+from lm_eval_steer.compare.arms import BASELINE, Arm
 from lm_eval_steer.compare.costs import Records
 from lm_eval_steer.compare.pairs import is_binary, keyed
 from lm_eval_steer.compare.rows import Row
@@ -76,19 +77,18 @@ class Responses:
     left_out: list[str] = field(default_factory=list)
 
 
-def read_responses(rows: Iterable[Row]) -> list[Responses]:
+def read_responses(rows: Iterable[Row], records: Records) -> list[Responses]:
     """The documents of every row that has samples.
 
     Raises:
         SteeringError: where samples were cut or changed since the rows were read.
     """
-    records = Records()
     shown = tqdm(list(rows), desc="responses", unit="row", delay=2, leave=False, disable=None)
     return [found for row in shown if (found := _of_row(row, records))]
 
 
 def _of_row(row: Row, records: Records) -> Responses | None:
-    runs = ({"baseline": row.baseline} if row.baseline else {}) | row.runs
+    runs = row.all_runs
     documents = {arm: keyed(read_documents(run)) for arm, run in runs.items()}
     first = next((found for found in documents.values() if found), None)
     if first is None:
@@ -99,11 +99,11 @@ def _of_row(row: Row, records: Records) -> Responses | None:
     given = {arm: _given(documents[arm], recorded[arm]) for arm in runs}
     targets = {key: document.target for key, document in first.items()}
     scores = Scores([(key, one) for found in given.values() for key, one in found.items()], targets, binary)
-    baseline = [given.get("baseline", {}).get(key) for key in order]
+    baseline = [given.get(BASELINE, {}).get(key) for key in order]
     responses = Responses(row, list(first.values()), baseline, [], any(recorded.values()), list(records.left_out))
-    arms: dict[str, list[str]] = {}
-    for arm, run in row.runs.items():
-        arms.setdefault(str(run.steering.get("control") or ""), []).append(arm)
+    arms: dict[str, list[Arm]] = {}
+    for arm in row.runs:
+        arms.setdefault(arm.contender if arm.control else "", []).append(arm)
     for control, names in arms.items():
         cells: dict[str, dict[Key, Response]] = {}
         for arm in names:
@@ -115,7 +115,7 @@ def _of_row(row: Row, records: Records) -> Responses | None:
         for arm in names:
             if label := _label(row.runs[arm], arm):
                 cells[label] = cells.get(label, {}) | given[arm]
-                if best is None or arm.endswith("best"):
+                if best is None or arm.role == "best":
                     best = label
         vote = next((arm for arm in names if len(row.runs[arm].alphas) > 1), None)
         labels = sorted(cells, key=_order)
@@ -170,11 +170,11 @@ def _text(line: Line, document: Document) -> str:
     return (line.response or "") if line.scores is None else show_choices(document.choices, line.scores)
 
 
-def _label(run: Run, arm: str) -> str:
+def _label(run: Run, arm: Arm) -> str:
     """Name of a run's one strength; empty for a vote."""
     if len(run.alphas) > 1:
         return ""
-    return "per-layer" if arm.endswith("per-layer") else alpha_name(run.alphas[0])
+    return "per-layer" if arm.role == "per-layer" else alpha_name(run.alphas[0])
 
 
 def _alpha(label: str) -> float | None:

@@ -53,7 +53,7 @@ _STEERING = Parts(
     {
         "settings": Each(TEXT),
         "control": CONTROL,
-        **dict.fromkeys(("vector", "system_prompt", "unit", "date"), TEXT),
+        **dict.fromkeys(("vector", "system_prompt", "unit", "date", "weights"), TEXT),
         "transfer": Parts({}, {"parent": TEXT}),
         **dict.fromkeys(("vote", "votes", "passport", "application"), OBJECT),
         "doses": _DOSES,

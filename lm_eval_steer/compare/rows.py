@@ -1,24 +1,28 @@
-"""One row per child x parent x task x conditions: its baseline, and the arms that are held against it."""
+"""One row per vector x child x task x conditions: its baseline, and the arms that are held against it.
+
+Runs are joined by what they are, not by where they lie: by the model, by the vector with all that makes another one of
+it, and by the strengths. So a control that was run elsewhere stands beside its vector.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lm_eval_steer.compare.arms import BASELINE, ONE, ROLES, Arm, arm_alone
 from lm_eval_steer.compare.groups import Group
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import RandomComparison, Verdict
 from lm_eval_steer.compare.sweeps import Part, part_of
-from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
+from lm_eval_steer.interventions.alphas import alpha_order
 from lm_eval_steer.interventions.arguments import APART
-from lm_eval_steer.interventions.controls import kind_of
+from lm_eval_steer.interventions.controls import KINDS
 from lm_eval_steer.text import printable
 
-KINDS = ("best", "vote", "per-layer")
-"""The arms of a sweep's vector, and of each of its controls."""
+BEST, VOTE, PER_LAYER = Arm("best"), Arm("vote"), Arm("per-layer")
 
 
 @dataclass(frozen=True)
@@ -46,19 +50,21 @@ class Change:
 
 @dataclass
 class Row:
-    """A row of the leaderboard.
+    """A row of the leaderboard: one vector, or a baseline alone.
 
     Attributes:
         child: name or path of the evaluated model.
         parent: of the parent; `-` where nothing was steered.
-        vector: name of the vector file, and what of its use is no default.
+        vector: name of the vector file, and what of its use is no default; behind its name in a sweep of several.
         group: of runs that can be compared.
         baseline: the unsteered run; None where there is none.
-        runs: arm -> run: `best`, `vote`, `0.5`, `random:1 best`, ... without the baseline.
-        parts: arm -> its place in a sweep; empty outside of one.
-        tokens: arm, or `baseline` -> generated tokens; None where unknown.
-        changes: arm -> against the baseline.
-        random: `best` or `vote` -> the vector against its random controls.
+        runs: without the baseline. No arm names its vector, which is the row's.
+        folder: of the sweep; None outside of one.
+        parts: places in a sweep, that of the baseline among them; empty outside of one.
+        tokens: generated, by the baseline too; None where unknown.
+        changes: against the baseline.
+        random: arm of the vector -> against its random controls.
+        controls: random controls of the vector: its own, or those that it shares with another vector of its sweep.
     """
 
     child: str
@@ -66,16 +72,23 @@ class Row:
     vector: str
     group: Group
     baseline: Run | None
-    runs: dict[str, Run]
-    parts: dict[str, Part] = field(default_factory=dict)
-    tokens: dict[str, int | None] = field(default_factory=dict)
-    changes: dict[str, Change] = field(default_factory=dict)
-    random: dict[str, RandomComparison] = field(default_factory=dict)
+    runs: dict[Arm, Run]
+    folder: Path | None = None
+    parts: dict[Arm, Part] = field(default_factory=dict)
+    tokens: dict[Arm, int | None] = field(default_factory=dict)
+    changes: dict[Arm, Change] = field(default_factory=dict)
+    random: dict[Arm, RandomComparison] = field(default_factory=dict)
+    controls: dict[Arm, Run] = field(default_factory=dict)
+
+    @property
+    def all_runs(self) -> dict[Arm, Run]:
+        """The baseline, where there is one, and all others."""
+        return ({BASELINE: self.baseline} if self.baseline else {}) | self.runs
 
     @property
     def any_run(self) -> Run:
         """What says which metric, unit and n the row has."""
-        return self.baseline or next(iter(self.runs.values()))
+        return next(iter(self.all_runs.values()))
 
     @property
     def is_sweep(self) -> bool:
@@ -83,9 +96,14 @@ class Row:
         return bool(self.parts)
 
     @property
+    def any_part(self) -> Part | None:
+        """What says how the vector's strength was chosen, and what it took."""
+        return next(iter(self.parts.values()), None)
+
+    @property
     def best_alpha(self) -> float | None:
         """The strength that a sweep chose."""
-        return self.runs["best"].alphas[0] if "best" in self.runs else None
+        return self.runs[BEST].alphas[0] if BEST in self.runs else None
 
     @property
     def unit(self) -> str:
@@ -93,13 +111,18 @@ class Row:
         return next((str(run.steering["unit"]) for run in self.runs.values() if run.steering.get("unit")), "alpha")
 
     @property
-    def main(self) -> str | None:
+    def main(self) -> Arm | None:
         """The arm that speaks for the row: the best, the vote, or its only one."""
-        return next((arm for arm in ("best", "vote", *self.runs) if arm in self.runs), None)
+        return next((arm for arm in (BEST, VOTE, *self.runs) if arm in self.runs), None)
 
-    def of_control(self, kind: str, arm: str) -> dict[str, Run]:
-        """Arms of the controls of a kind: of_control("random", "best") has `random:1 best`, ..."""
-        return {name: run for name, run in self.runs.items() if name.startswith(kind) and name.endswith(f" {arm}")}
+    @property
+    def of_vector(self) -> list[Arm]:
+        """The arms that the vector has, or would have beside its controls."""
+        return list(dict.fromkeys(replace(arm, control=None, seed=None) for arm in self.runs if arm.steers))
+
+    def randoms(self, arm: Arm) -> dict[Arm, Run]:
+        """The random controls that had the search and the test of an arm of the vector."""
+        return {one: run for one, run in self.controls.items() if replace(one, control=None, seed=None) == arm}
 
 
 def find_rows(groups: Iterable[Group]) -> list[Row]:
@@ -116,51 +139,74 @@ def find_rows(groups: Iterable[Group]) -> list[Row]:
 
 def steers(run: Run) -> bool:
     """Whether the run steered at all; self-consistency samples at α = 0."""
-    return any(run.alphas) and kind_of(run.steering.get("control")).steers
+    return any(run.alphas) and (run.control is None or run.control.steers)
 
 
 def _rows_of(group: Group) -> list[Row]:
-    rows: dict[tuple[Any, ...], Row] = {}
-    baselines: dict[tuple[str, Path | None], Run] = {}
-    places: dict[int, Part | None] = {}
-    arms: list[tuple[Run, Part | None]] = []
+    baselines: dict[tuple[str, Path | None], tuple[Run, Part | None]] = {}
+    others: list[tuple[Arm, Run, Part | None]] = []
     for run in group.runs:
         part = part_of(run.path, run.task)
-        if run.is_baseline:
-            baselines.setdefault((run.child, part.folder if part else None), run)
-            places[id(run)] = part
+        arm = part.arm if part else arm_alone(run.alphas, run.control)
+        if arm == BASELINE:
+            baselines.setdefault((run.child, part.folder if part else None), (run, part))
         else:
-            arms.append((run, part))
-    for run, part in sorted(arms, key=lambda item: _order(item[0])):
-        key: tuple[Any, ...]
-        control = run.steering.get("control")
-        if part:
-            key, arm = ("sweep", run.child, part.folder), part.arm.name
-        elif len(run.alphas) > 1:
-            arm = f"{control} vote" if control and steers(run) else control or "vote"
-            key = ("vote", run.child, _vector_key(run), run.alphas)
+            others.append((arm, run, part))
+    rows: list[Row] = []
+    for arm, run, part in sorted(others, key=_order):
+        row = _row_for(rows, arm, run, part)
+        if row is None:
+            folder = part.folder if part else None
+            first = next((found for (child, _), found in baselines.items() if child == run.child), (None, None))
+            baseline, place = baselines.get((run.child, folder), first)
+            row = Row(run.child, _parent(run), _vector(run, arm), group, baseline, {}, folder)
+            rows.append(row)
         else:
-            strength = () if kind_of(control).is_plain else (alpha_name(run.alphas[0]),)
-            arm = " ".join(filter(None, (control, *strength)))
-            key = ("run", run.path, run.arguments)
-        if key in rows and arm in rows[key].runs:  # the same run again, in another folder
-            key = (*key, run.path)
-        if key not in rows:
-            own = baselines.get((run.child, part.folder if part else None))
-            baseline = own or next((b for (child, _), b in baselines.items() if child == run.child), None)
-            rows[key] = Row(run.child, _parent(run), _vector(run), group, baseline, {})
-        rows[key].runs[arm] = run
-        if part:
-            rows[key].parts[arm] = part
-            if mine := places.get(id(rows[key].baseline)):
-                rows[key].parts["baseline"] = mine
-    used = {id(row.baseline) for row in rows.values()}
-    alone = []
-    for run in baselines.values():
+            place = None
+        own = replace(arm, vector=None)
+        row.runs[own] = run
+        row.parts |= {own: part} if part else {}
+        row.parts |= {BASELINE: place} if part and place else {}
+    for row in rows:
+        beside = [row, *(one for one in rows if row.folder and (one.folder, one.child) == (row.folder, row.child))]
+        row.controls = next((found for one in beside if (found := _random_of(one))), {})
+    used = {id(row.baseline) for row in rows}
+    for run, place in baselines.values():
         if id(run) not in used:
-            mine = places[id(run)]
-            alone.append(Row(run.child, "-", "-", group, run, {}, {"baseline": mine} if mine else {}))
-    return sorted([*alone, *rows.values()], key=lambda row: (row.child, bool(row.runs), row.parent, not row.is_sweep))
+            rows.append(Row(run.child, "-", "-", group, run, {}, None, {BASELINE: place} if place else {}))
+    return sorted(rows, key=lambda row: (row.child, bool(row.runs), row.parent, not row.is_sweep))
+
+
+def _row_for(rows: list[Row], arm: Arm, run: Run, part: Part | None) -> Row | None:
+    """The row that an arm joins, if there is one: that of its sweep, else one of its vector that lacks this arm."""
+    of_child = [row for row in rows if row.child == run.child and replace(arm, vector=None) not in row.runs]
+    if part:
+        beside = [row for row in of_child if row.folder == part.folder]
+        if arm.control is None:
+            return next((row for row in beside if next(iter(row.parts.values())).arm.vector == arm.vector), None)
+        return next((row for row in beside if _same_vector(row, run)), next(iter(beside), None))
+    if arm.control is None:  # the same run again, in another folder, is a row apart
+        return None
+    of_vector = [row for row in of_child if _same_vector(row, run)]
+    if not KINDS[arm.control].steers and not run.vectors and not run.steering.get("vector"):
+        return None
+    if arm.role == BASELINE.role:
+        return next(iter(of_vector), None)
+    beside = [
+        row
+        for row in of_vector
+        for other, found in row.runs.items()
+        if other.role == arm.role and found.alphas == run.alphas
+    ]
+    return next(iter([*beside, *(row for row in of_vector if row.folder and arm.role == ONE)]), None)
+
+
+def _same_vector(row: Row, run: Run) -> bool:
+    return _vector_key(next(iter(row.runs.values()))) == _vector_key(run)
+
+
+def _random_of(row: Row) -> dict[Arm, Run]:
+    return {arm: run for arm, run in row.runs.items() if arm.control == "random"}
 
 
 def _fingerprint(row: Row) -> str:
@@ -168,18 +214,29 @@ def _fingerprint(row: Row) -> str:
     return next((printable(run.steering["vector"][:8]) for run in row.runs.values() if run.steering.get("vector")), "")
 
 
-def _order(run: Run) -> tuple[Any, ...]:
-    """The vector before its controls, so that the row bears its name; then by strength."""
-    control = run.steering.get("control") or ""
-    kind, _, seed = control.partition(":")
-    return run.child, kind, int(seed or 0), len(run.alphas), *map(alpha_order, run.alphas)
+def _order(item: tuple[Arm, Run, Part | None]) -> tuple[Any, ...]:
+    """Sweeps first, and vectors before controls, so that the row bears their name; then by role, and by strength."""
+    arm, run, part = item
+    role = ROLES.index(arm.role) if part else len(run.alphas)
+    return (
+        run.child,
+        bool(arm.control),
+        part is None,
+        arm.control or "",
+        arm.seed or 0,
+        role,
+        *map(alpha_order, run.alphas),
+    )
 
 
 def _vector_key(run: Run) -> str:
-    return json.dumps([run.steering.get(key) for key in ("vector", *APART)], sort_keys=True, default=str)
+    """What makes a vector another one."""
+    told = [run.steering.get("vector") or run.vectors, *(run.steering.get(key, APART[key]) for key in APART)]
+    return json.dumps(told, sort_keys=True, default=str)
 
 
-def _vector(run: Run) -> str:
+def _vector(run: Run, arm: Arm) -> str:
+    named = [f"{arm.vector}:"] if arm.vector else []
     if not steers(run):
         return run.vectors or "-"
     others = [
@@ -187,7 +244,7 @@ def _vector(run: Run) -> str:
         for key, default in APART.items()
         if key not in ("unit", "alpha_per_layer") and run.steering.get(key, default) != default
     ]
-    return printable(" ".join([run.vectors or str(run.steering.get("vector") or "-")[:8], *others]))
+    return printable(" ".join([*named, run.vectors or str(run.steering.get("vector") or "-")[:8], *others]))
 
 
 def _parent(run: Run) -> str:

@@ -27,6 +27,7 @@ from lm_eval_steer.compare.result_files import (
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file
 from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES
+from lm_eval_steer.interventions.controls import Control, read_control
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.text import printable
 
@@ -133,9 +134,14 @@ class Run:
         return list(self.steering.get("settings") or ())
 
     @property
-    def is_baseline(self) -> bool:
-        """Whether nothing was steered, and this is no control either."""
-        return not any(self.alphas) and not self.steering.get("control")
+    def control(self) -> Control | None:
+        """What took the vector's place; None for the vector itself and without steering."""
+        return read_control(self.steering.get("control") or None)
+
+    @property
+    def weights(self) -> str | None:
+        """Digest of the child's checkpoint; None where the file does not say."""
+        return self.steering.get("weights")
 
     @property
     def documents(self) -> str | None:

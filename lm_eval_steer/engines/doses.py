@@ -1,15 +1,16 @@
 """What a run's steering amounted to: the dose per block, how much of it the dtype kept, and how often it was applied.
 
 The shift α·v is small beside a block's output h, and bfloat16 may round it away; this is measured on the run's own
-positions, for each intervention apart.
+positions, for each strength apart.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.operators import OPERATORS
 
 Sums = dict[int, list[list[float]]]
-"""Block -> [4, interventions]: positions, ‖α·v‖ / ‖h‖, ⟨Δ, v⟩ and α·‖v‖² (`report_one`), summed over positions."""
+"""Block -> [4, strengths]: positions, ‖α·v‖ / ‖h‖, ⟨Δ, v⟩ and α·‖v‖² (see `report`), summed over the positions."""
 
 
 def to_double(values: Tensor) -> Tensor:
@@ -27,15 +28,17 @@ def to_double(values: Tensor) -> Tensor:
 
 
 class Doses:
-    """Running sums of one run, per intervention and block.
+    """Running sums of one run, per strength and block.
 
     Args:
-        interventions: how many there are.
+        strengths: how many strengths the run has.
         blocks: the steered blocks.
+        pure: whether nothing but α·v is added.
     """
 
-    def __init__(self, interventions: int, blocks: Sequence[int]) -> None:
-        self._sums = {block: torch.zeros(4, interventions, dtype=torch.float64) for block in blocks}
+    def __init__(self, strengths: int, blocks: Sequence[int], pure: bool = True) -> None:
+        self._strengths, self._pure = strengths, pure
+        self._sums = {block: torch.zeros(4, strengths, dtype=torch.float64) for block in blocks}
 
     def add(
         self,
@@ -45,7 +48,7 @@ class Doses:
         before: Tensor,
         after: Tensor,
         direction: Tensor,
-        steered: Tensor,
+        steered: Tensor | None = None,
     ) -> None:
         """Add one pass.
 
@@ -56,8 +59,9 @@ class Doses:
             before: block output [rows, positions, hidden].
             after: what it became, in the model's dtype [rows, positions, hidden].
             direction: v [hidden], or one per row [rows, 1, hidden], float32.
-            steered: bool [rows, positions, 1].
+            steered: bool [rows, positions, 1]; by default wherever the strength is not 0.
         """
+        steered = strength != 0 if steered is None else steered
         wide = before.float()
         length = direction.norm(dim=-1, keepdim=True)
         norm = wide.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
@@ -72,6 +76,10 @@ class Doses:
     def sums(self) -> Sums:
         """The sums so far."""
         return {block: sums.tolist() for block, sums in self._sums.items()}
+
+    def report(self) -> list[dict[str, dict[str, Any]]]:
+        """What the sums come to (`report`)."""
+        return report(self.sums(), self._strengths, self._pure)
 
 
 def by_fingerprint(sums: Sums, interventions: Sequence[Intervention]) -> dict[str, measured.Sums]:
@@ -105,4 +113,38 @@ def report_one(sums: measured.Sums, one: Intervention) -> dict[str, dict[str, An
         if count and math.isfinite(ratio):
             survival = kept / wanted if wanted and block in shifts and math.isfinite(kept / wanted) else None
             found[str(block)] = {"positions": int(count), "dose": ratio / count, "survival": survival}
+    return found
+
+
+def add(parts: Iterable[Sums]) -> Sums:
+    """The sums of several engines, each of which ran some of the rows."""
+    found: dict[int, np.ndarray] = {}
+    for part in parts:
+        for block, sums in part.items():
+            found[block] = found.get(block, 0) + np.asarray(sums)
+    return {block: sums.tolist() for block, sums in found.items()}
+
+
+def report(sums: Sums, strengths: int, pure: bool) -> list[dict[str, dict[str, Any]]]:
+    """For each strength, block -> means over its measured positions.
+
+    Left out are blocks where nothing was steered, and those whose outputs a shift made infinite.
+
+    Args:
+        sums: per block.
+        strengths: how many there are.
+        pure: whether nothing but α·v is added.
+
+    Returns:
+        positions: how many were measured.
+        dose: mean of ‖α·v‖ / ‖h‖.
+        survival: ⟨Δ, v⟩ / (α·‖v‖²) with Δ what was really added: 1 when the dtype kept all of it. None under
+            `normalize`, where Δ is more than α·v.
+    """
+    found: list[dict[str, dict[str, Any]]] = [{} for _ in range(strengths)]
+    for block, of_block in sums.items():
+        for of_strength, (count, ratio, kept, wanted) in zip(found, zip(*of_block, strict=True), strict=True):
+            if count and math.isfinite(ratio):
+                survival = kept / wanted if wanted and pure and math.isfinite(kept / wanted) else None
+                of_strength[str(block)] = {"positions": int(count), "dose": ratio / count, "survival": survival}
     return found

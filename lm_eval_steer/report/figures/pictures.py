@@ -69,7 +69,7 @@ def write_figures(board: Leaderboard, folder: str | Path) -> tuple[list[Path], l
     Raises:
         SteeringError: where there is none, and for samples and records that cannot be read.
     """
-    pictures, missing = find_pictures(board, read_responses(board.rows))
+    pictures, missing = find_pictures(board, read_responses(board.rows, board.records))
     if not pictures:
         folders = ", ".join(map(str, board.folders))
         raise SteeringError(

@@ -59,9 +59,8 @@ def find(results: Results) -> list[Picture] | str:
     for row, arm, run in paired:
         if row.baseline and is_share(row) and row.baseline.score:
             low, high = bounds(row, arm) or (0.0, 0.0)
-            control = str(run.steering.get("control") or "").partition(":")[0]
             place = (results.child(row), results.parent(row))
-            changes.append(VoteChange(*place, row.baseline.score, run.score, low, high, control))
+            changes.append(VoteChange(*place, row.baseline.score, run.score, low, high, arm.control or ""))
     if not votes:
         return "no change by vote, for that takes a sweep, or a run of a set with its baseline."
     if not paired:

@@ -58,7 +58,7 @@ def write_page(board: Leaderboard, path: str | Path) -> Path:
 
 def make_page(board: Leaderboard) -> str:
     """The page as text."""
-    responses = read_responses(board.rows)
+    responses = read_responses(board.rows, board.records)
     without = missing_matplotlib()
     pictures, missing = ([], [without]) if without else find_pictures(board, responses)
     left_out = dict.fromkeys(f"Left out: {sentence}" for one in responses for sentence in one.left_out)

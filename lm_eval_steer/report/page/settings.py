@@ -36,11 +36,10 @@ def facts_of_row(row: Row) -> list[Facts]:
     widest = max(row.runs.values(), key=lambda one: len(one.alphas), default=run)  # a vote has the doses of its set
     passport = dict(run.steering.get("passport") or {})
     blocks = passport.pop("blocks", None)
-    validation = next(iter(row.parts.values())).validation if row.parts else {}
+    validation = row.any_part.validation if row.any_part else {}
     chosen: dict[str, Any] = {
         key: validation[key] for key in ("task", "n", "metric", "best", "scores") if key in validation
     }
-    files = ({"baseline": row.baseline} if row.baseline else {}) | row.runs
     facts = [
         _pairs("Conditions", run.conditions | run.own_conditions),
         _pairs("Steering", {key: value for key, value in run.steering.items() if key not in _APART}),
@@ -50,7 +49,7 @@ def facts_of_row(row: Row) -> list[Facts]:
         _blocks(blocks),
         _doses(widest.steering.get("doses") or {}),
         _pairs("What the hooks counted", widest.steering.get("application")),
-        _pairs("Result files", {arm: str(one.path) for arm, one in files.items()}),
+        _pairs("Result files", {arm.name: str(one.path) for arm, one in row.all_runs.items()}),
     ]
     return [one for one in facts if one.rows]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lm_eval_steer.compare.rows import Row
+from lm_eval_steer.compare.arms import Arm
+from lm_eval_steer.compare.rows import BEST, PER_LAYER, VOTE, Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import BETTER, HELPS, HURTS, NO_EVIDENCE
 from lm_eval_steer.report.tables.entries import bounds, short, word
@@ -36,7 +37,7 @@ def name_row(row: Row, names: Mapping[str, str]) -> list[str]:
     if row.is_sweep or row.main is None:
         return parts
     run = row.runs[row.main]
-    return [*parts, row.main if len(run.alphas) > 1 else strength(run)]
+    return [*parts, row.main.name if len(run.alphas) > 1 else strength(run)]
 
 
 def tell(row: Row, names: Mapping[str, str]) -> Told:
@@ -51,10 +52,10 @@ def tell(row: Row, names: Mapping[str, str]) -> Told:
         HURTS: f"Steering hurts {place}.",
         NO_EVIDENCE: f"No evidence that steering changes {place}.",
     }.get(said, f"No verdict on {place}: {said}.")
-    more = [_arm(row, one) for one in dict.fromkeys([arm, *(a for a in ("vote", "per-layer") if a in row.runs)])]
-    for kind, found in row.random.items():
+    more = [_arm(row, one) for one in dict.fromkeys([arm, *(a for a in (VOTE, PER_LAYER) if a in row.runs)])]
+    for one, found in row.random.items():
         better = "scores better than" if found.word == BETTER else "cannot be told from"
-        name = {"best": "At its best strength, the vector", "vote": "Voted, the vector"}.get(kind, f"The vector {kind}")
+        name = {BEST: "At its best strength, the vector", VOTE: "Voted, the vector"}.get(one, f"The vector {one.name}")
         more.append(f"{name} {better} random directions of the same length.")
     if row.vector != "-":
         more.append(f"Vector {row.vector} from {short(row.parent, names)}.")
@@ -73,13 +74,13 @@ def sum_up(told: list[Told]) -> str:
     return f"Of {len(judged)} comparisons with the unsteered model, steering {', '.join(parts)}{open_ones}."
 
 
-def _arm(row: Row, arm: str) -> str:
+def _arm(row: Row, arm: Arm) -> str:
     run, change = row.runs[arm], row.changes.get(arm)
     name = {
-        "best": f"With the strength chosen on validation rows ({strength(run)})",
-        "vote": f"The vote over {len(run.alphas)} strengths",
-        "per-layer": "With a strength per block",
-    }.get(arm, f"With {strength(run)}" if len(run.alphas) == 1 else arm)
+        BEST: f"With the strength chosen on validation rows ({strength(run)})",
+        VOTE: f"The vote over {len(run.alphas)} strengths",
+        PER_LAYER: "With a strength per block",
+    }.get(arm, f"With {strength(run)}" if len(run.alphas) == 1 else arm.name)
     score = f"{name}: {_score(run, row)}"
     if row.baseline is None or change is None:
         return f"{score}."

@@ -13,15 +13,15 @@ from typing import Any
 
 from rich.console import Console
 
-from lm_eval_steer.compare.costs import Records
-from lm_eval_steer.compare.groups import Group, group_runs
+from lm_eval_steer.compare.costs import Records, count_tokens
+from lm_eval_steer.compare.groups import Group, group_runs, name_models
 from lm_eval_steer.compare.judge import Family, judge
 from lm_eval_steer.compare.rows import Row, find_rows
 from lm_eval_steer.compare.runs import find_runs, is_scored, refuse_nothing
 from lm_eval_steer.compare.sweeps import leave_out_broken
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.report.tables.blocks import Block
-from lm_eval_steer.report.tables.entries import UNPAIRED, count_tokens, entry, short, short_names, word
+from lm_eval_steer.report.tables.entries import UNPAIRED, entry, short, short_names, word
 from lm_eval_steer.report.tables.flat import flat
 from lm_eval_steer.report.tables.formats import to_csv, to_html, to_latex, to_markdown
 from lm_eval_steer.report.tables.layouts import best_alpha, table1
@@ -48,6 +48,7 @@ class Leaderboard:
         families: of tests, of all rows that were read.
         names: model -> what tables call it.
         notes: what a reader must know.
+        records: that were read so far.
     """
 
     folders: list[Path]
@@ -55,6 +56,7 @@ class Leaderboard:
     families: list[Family]
     names: dict[str, str]
     notes: list[str]
+    records: Records
 
     @property
     def groups(self) -> list[Group]:
@@ -101,6 +103,7 @@ def read_leaderboard(
     runs = [run for run in runs if is_scored(run)]
     if not runs:
         refuse_nothing(left_out)
+    runs = name_models(runs)
     rows = find_rows(group_runs(runs))
     families = judge(rows)
     records = Records()
@@ -124,7 +127,7 @@ def read_leaderboard(
         rows = sorted(rows, key=lambda row: (order[id(row.group)], *_sort_key(row, sort, names)))
     told = [f"Left out: {sentence}" for sentence in dict.fromkeys((*left_out, *records.left_out))]
     told += notes(rows, families, runs, names)
-    return Leaderboard(folders, rows, families, names, [printable(one) for one in told])
+    return Leaderboard(folders, rows, families, names, [printable(one) for one in told], records)
 
 
 def render(board: Leaderboard, form: str = "rich", layout: str = "flat", console: Console | None = None) -> str:
@@ -195,7 +198,7 @@ def _matches(wanted: str, value: str) -> bool:
 def _sort_key(row: Row, sort: str, names: dict[str, str]) -> tuple[bool, Any]:
     found = entry(row, names)
     if sort in ("change", "holm_p", "mde", "verdict"):
-        value = found["changes"].get(row.main or "", {}).get(sort)
+        value = found["changes"].get(row.main.name, {}).get(sort) if row.main else None
     else:
         value = found[sort]
     if value is None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lm_eval_steer.compare.costs import Records, recorded_tokens
+from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.compare.pairs import interval
-from lm_eval_steer.compare.rows import KINDS, Change, Row
+from lm_eval_steer.compare.rows import BEST, VOTE, Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import RandomComparison
 
@@ -31,8 +31,7 @@ def short_names(names: list[str]) -> dict[str, str]:
 
 def entry(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
     """The row's JSON."""
-    vote = row.runs.get("vote")
-    best = row.runs.get("best")
+    vote, best = row.runs.get(VOTE), row.runs.get(BEST)
     return {
         "child": short(row.child, names),
         "parent": short(row.parent, names),
@@ -49,16 +48,16 @@ def entry(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
         "metric": row.any_run.metric,
         "higher_is_better": row.any_run.higher_is_better,
         "sweep": row.is_sweep,
-        "scores": {name: _score(run) for name, run in _scores(row).items()},
-        "changes": {arm: _change(row, change) for arm, change in row.changes.items()},
-        "random": {arm: found for arm in KINDS if (found := _random(row, arm))},
-        "tokens": {name: tokens(row, name) for name in _scores(row)},
+        "scores": {arm.name: _score(run) for arm, run in row.all_runs.items()},
+        "changes": {arm.name: _change(row, arm) for arm in row.changes},
+        "random": {arm.name: found for arm in row.of_vector if (found := _random(row, arm))},
+        "tokens": {arm.name: count for arm, count in row.tokens.items()},
         "seconds": seconds(row),
-        "results": {name: str(run.path) for name, run in _scores(row).items()},
+        "results": {arm.name: str(run.path) for arm, run in row.all_runs.items()},
     }
 
 
-def bounds(row: Row, arm: str) -> tuple[float, float] | None:
+def bounds(row: Row, arm: Arm) -> tuple[float, float] | None:
     """Ends of the change's interval, in the unit and the direction of the metric."""
     found = row.changes[arm].verdict
     if found is None:
@@ -71,7 +70,7 @@ def percent(row: Row, change: float) -> float | None:
     return 100 * change / abs(row.baseline.score) if row.baseline and row.baseline.score else None
 
 
-def word(row: Row, arm: str) -> str:
+def word(row: Row, arm: Arm) -> str:
     """The verdict in words, or why there is none."""
     if row.baseline is None:
         return NO_BASELINE
@@ -83,23 +82,9 @@ def word(row: Row, arm: str) -> str:
 
 def seconds(row: Row) -> dict[str, float]:
     """Spent on a sweep's vector by split, or on a run."""
-    if row.parts:
-        return next(iter(row.parts.values())).seconds
-    return {arm: run.seconds for arm, run in _scores(row).items() if run.seconds is not None}
-
-
-def tokens(row: Row, arm: str) -> int | None:
-    """Generated for an arm, or for `baseline`."""
-    return row.tokens.get(arm)
-
-
-def count_tokens(row: Row, records: Records) -> None:
-    """Fill in `tokens`: what a sweep counted, or what a run's record says."""
-    for arm, run in _scores(row).items():
-        if row.is_sweep:
-            row.tokens[arm] = row.parts[arm].tokens if arm in row.parts else None
-        else:
-            row.tokens[arm] = recorded_tokens(run, records)
+    if row.any_part:
+        return row.any_part.seconds
+    return {arm.name: run.seconds for arm, run in row.all_runs.items() if run.seconds is not None}
 
 
 def difference(row: Row, found: RandomComparison) -> tuple[float, float, float]:
@@ -109,20 +94,15 @@ def difference(row: Row, found: RandomComparison) -> tuple[float, float, float]:
     return -found.difference, -found.high, -found.low
 
 
-def _scores(row: Row) -> dict[str, Run]:
-    return ({"baseline": row.baseline} if row.baseline else {}) | row.runs
-
-
 def _score(run: Run) -> dict[str, Any]:
     ends = interval(run)
     alpha: Any = list(run.alphas) if len(run.alphas) > 1 else run.alphas[0]
     return {"score": run.score, "low": ends[0] if ends else None, "high": ends[1] if ends else None, "alpha": alpha}
 
 
-def _change(row: Row, change: Change) -> dict[str, Any]:
+def _change(row: Row, arm: Arm) -> dict[str, Any]:
+    change, ends = row.changes[arm], bounds(row, arm)
     found = change.verdict
-    arm = next(name for name, one in row.changes.items() if one is change)
-    ends = bounds(row, arm)
     return {
         "change": change.change,
         "percent": percent(row, change.change),
@@ -140,11 +120,10 @@ def _change(row: Row, change: Change) -> dict[str, Any]:
     }
 
 
-def _random(row: Row, arm: str) -> dict[str, Any] | None:
-    runs = row.of_control("random:", arm)
-    if not runs:
+def _random(row: Row, arm: Arm) -> dict[str, Any] | None:
+    scores = [run.score for run in row.randoms(arm).values()]
+    if not scores:
         return None
-    scores = [run.score for run in runs.values()]
     found = row.random.get(arm)
     told: dict[str, Any] = {"mean": fmean(scores), "least": min(scores), "most": max(scores), "seeds": len(scores)}
     if found is None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import fmean
 
+from lm_eval_steer.compare.arms import BASELINE, ONE, Arm
 from lm_eval_steer.compare.groups import Group
 from lm_eval_steer.compare.pairs import interval
-from lm_eval_steer.compare.rows import KINDS, Row
+from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import HELPS, HURTS
 from lm_eval_steer.interventions.alphas import alpha_name
-from lm_eval_steer.interventions.controls import kind_of
 from lm_eval_steer.report.tables.blocks import Block
-from lm_eval_steer.report.tables.entries import bounds, difference, percent, seconds, short, tokens, word
+from lm_eval_steer.report.tables.entries import bounds, difference, percent, seconds, short, word
 
 COLUMNS = ["child", "parent", "vector", "n", "time", "arm", "score", "change", "%", "95 % interval"]
 COLUMNS += ["p", "Holm p", "detectable", "verdict", "tokens"]
@@ -61,7 +61,7 @@ def points(value: float, row: Row, sign: bool = True) -> str:
 
 def is_share(row: Row) -> bool:
     """Whether all scores of a row lie between 0 and 1."""
-    runs = [*row.runs.values(), *([row.baseline] if row.baseline else [])]
+    runs = row.all_runs.values()
     return all(0 <= value <= 1 for run in runs for value in ([s.score for s in run.samples] or [run.score]))
 
 
@@ -80,52 +80,43 @@ def _lines(row: Row) -> list[list[str]]:
     lines = []
     if row.baseline:
         told = _alone(row, row.baseline)
-        lines.append(
-            ["baseline", show(row.baseline.score, row), "-", "-", told, "-", "-", "-", "", _tokens(row, "baseline")]
-        )
-    randoms = {kind: row.of_control("random:", kind) for kind in KINDS}
-    folded = {name for found in randoms.values() if len(found) > 1 for name in found}
-    for arm, run in row.runs.items():
-        if arm in folded:
-            continue
-        lines.append(_line(row, arm, run))
-        if len(randoms.get(arm, {})) > 1:
+        score = show(row.baseline.score, row)
+        lines.append([BASELINE.name, score, "-", "-", told, "-", "-", "-", "", _tokens(row, BASELINE)])
+    randoms = {arm: found for arm in row.of_vector if len(found := row.randoms(arm)) > 1}
+    folded = {arm for found in randoms.values() for arm in found}
+    for arm in dict.fromkeys((*row.runs, *randoms)):  # random vectors may be there without the vector itself
+        if arm in row.runs and arm not in folded:
+            lines.append(_line(row, arm, row.runs[arm]))
+        if arm in randoms:
             lines += _random_lines(row, arm, randoms[arm])
-    for kind in KINDS:  # random vectors without the vector itself
-        if kind not in row.runs and len(randoms[kind]) > 1:
-            lines += _random_lines(row, kind, randoms[kind])
     return lines
 
 
-def _line(row: Row, arm: str, run: Run) -> list[str]:
-    name = arm
-    if arm.split()[-1] in ("best", "per-layer"):
-        name = f"{arm}, {strength(run)}"
-    elif arm.split()[-1] == "vote" or kind_of(arm).draws:
-        name = f"{arm} of {len(run.alphas)}"
-    elif len(run.alphas) == 1 and not kind_of(arm).is_plain:
-        name = arm.removesuffix(alpha_name(run.alphas[0])) + strength(run)
+def _title(arm: Arm, run: Run) -> str:
+    """The arm's name, with what it was tested at."""
+    if arm.role == "vote":
+        return f"{arm.name} of {len(run.alphas)}"
+    if arm.role == ONE:
+        return " ".join(filter(None, (arm.contender if arm.control else "", strength(run))))
+    return arm.name if arm.role == BASELINE.role else f"{arm.name}, {strength(run)}"
+
+
+def _line(row: Row, arm: Arm, run: Run) -> list[str]:
+    cells = [_title(arm, run), show(run.score, row)]
     change = row.changes.get(arm)
-    cells = [name, show(run.score, row)]
-    if change is None:
-        return [*cells, "-", "-", _alone(row, run), "-", "-", "-", word(row, arm), _tokens(row, arm)]
-    share = percent(row, change.change)
-    cells += [points(change.change, row), "-" if share is None else f"{share + 0.0:+.1f}"]
-    found = change.verdict
-    if found is None:
+    share = percent(row, change.change) if change else None
+    cells += [points(change.change, row) if change else "-", "-" if share is None else f"{share + 0.0:+.1f}"]
+    found = change.verdict if change else None
+    if change is None or found is None:
         return [*cells, _alone(row, run), "-", "-", "-", word(row, arm), _tokens(row, arm)]
     low, high = bounds(row, arm) or (0.0, 0.0)
-    mde = NOT_DETECTABLE if found.mde is None else points(found.mde, row, False)
     holm = f"{found.holm_p:.2g}" if change.in_family else f"({found.holm_p:.2g})"
-    return [
-        *cells,
-        f"{points(low, row)} to {points(high, row)}",
-        f"{found.mcnemar_p:.2g}",
-        holm,
-        mde,
-        found.word,
-        _tokens(row, arm),
-    ]
+    cells += [f"{points(low, row)} to {points(high, row)}", f"{found.mcnemar_p:.2g}", holm]
+    return [*cells, _detectable(found.mde, row), found.word, _tokens(row, arm)]
+
+
+def _detectable(mde: float | None, row: Row) -> str:
+    return NOT_DETECTABLE if mde is None else points(mde, row, False)
 
 
 def _alone(row: Row, run: Run) -> str:
@@ -134,41 +125,37 @@ def _alone(row: Row, run: Run) -> str:
     return f"{points(ends[0], row, False)} to {points(ends[1], row, False)}" if ends else "-"
 
 
-def _random_lines(row: Row, arm: str, runs: dict[str, Run]) -> list[list[str]]:
+def _random_lines(row: Row, arm: Arm, runs: dict[Arm, Run]) -> list[list[str]]:
     """Mean and range over the seeds, then the vector against them."""
     scores = [run.score for run in runs.values()]
     mean = fmean(scores)
     change = mean - row.baseline.score if row.baseline else None
     share = None if change is None else percent(row, change)
-    words = [row.changes[name].verdict for name in runs if name in row.changes]
-    count = [sum(found is not None and found.word == one for found in words) for one in (HELPS, HURTS)]
-    known = [part.tokens for name, part in row.parts.items() if name in runs and part.tokens is not None]
+    words = [judged.word for one in runs if one in row.changes and (judged := row.changes[one].verdict)]
+    told = f"{words.count(HELPS)} of {len(runs)} help, {words.count(HURTS)} hurt"
+    known = [count for one in runs if (count := row.tokens.get(one)) is not None]
     lines = [
         [
-            f"random {arm}, {len(runs)} seeds",
+            f"random {arm.name}, {len(runs)} seeds",
             show(mean, row),
             "-" if change is None else points(change, row),
             "-" if share is None else f"{share + 0.0:+.1f}",
             f"seeds {points(min(scores), row, False)} to {points(max(scores), row, False)}",
-            "-",
-            "-",
-            "-",
-            f"{count[0]} of {len(runs)} help, {count[1]} hurt",
+            *("-", "-", "-"),
+            told if runs.keys() <= row.runs.keys() else "of the same sweep",
             f"{round(fmean(known)):,}" if known else "-",
         ]
     ]
     if found := row.random.get(arm):
         middle, low, high = difference(row, found)
-        mde = NOT_DETECTABLE if found.mde is None else points(found.mde, row, False)
         ends = f"90 %: {points(low, row)} to {points(high, row)}"
-        lines.append(
-            [f"{arm} - random", "", points(middle, row), "-", ends, f"{found.p:.2g}", "-", mde, found.word, ""]
-        )
+        cells = [f"{arm.name} - random", "", points(middle, row), "-", ends, f"{found.p:.2g}", "-"]
+        lines.append([*cells, _detectable(found.mde, row), found.word, ""])
     return lines
 
 
-def _tokens(row: Row, arm: str) -> str:
-    count = tokens(row, arm)
+def _tokens(row: Row, arm: Arm) -> str:
+    count = row.tokens.get(arm)
     return "-" if count is None else f"{count:,}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from lm_eval_steer.compare.groups import Group
-from lm_eval_steer.compare.rows import Row
+from lm_eval_steer.compare.rows import BEST, Row
 from lm_eval_steer.compare.stats import HELPS, HURTS
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.report.tables.blocks import Block
@@ -71,9 +71,9 @@ def _cells(rows: list[Row]) -> list[str]:
     if row is None:
         return [NONE, NONE]
     before = show(row.baseline.score, row) if row.baseline else NONE
-    change = row.changes.get("best")
+    change = row.changes.get(BEST)
     mark = MARKS.get(change.verdict.word, "") if change and change.verdict else ""
-    return [before, " ".join(filter(None, [show(row.runs["best"].score, row), mark]))]
+    return [before, " ".join(filter(None, [show(row.runs[BEST].score, row), mark]))]
 
 
 def _parents(rows: list[Row], names: Mapping[str, str]) -> dict[int, str]:
@@ -81,7 +81,7 @@ def _parents(rows: list[Row], names: Mapping[str, str]) -> dict[int, str]:
     more: list[Callable[[Row], str]] = [
         lambda row: short(row.parent, names),
         lambda row: row.vector,
-        lambda row: str(next(iter(row.parts.values())).folder) if row.parts else "",
+        lambda row: str(row.folder or ""),
     ]
     labels = {id(row): "" for row in rows}
     for step in more:

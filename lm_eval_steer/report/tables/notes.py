@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
+from lm_eval_steer.compare.arms import ONE
 from lm_eval_steer.compare.judge import Family
 from lm_eval_steer.compare.pairs import pair_runs
-from lm_eval_steer.compare.rows import Row
+from lm_eval_steer.compare.rows import BEST, VOTE, Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.report.tables.entries import UNPAIRED, short, word
 
@@ -56,7 +57,6 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
     """Sentences under the table, only those that it calls for."""
     changes = [change for row in rows for change in row.changes.values()]
     tested = [change for change in changes if change.verdict]
-    several = [(row, kind) for row in rows for kind in ("best", "vote") if kind in row.runs]
     shown = {(row.child, row.group.task) for row in rows}
     found = [
         f"Family of {short(one.child, names)} x {one.task} (Holm over {len(one.tests)} "
@@ -67,16 +67,20 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
     found += [_CHANGES, _TESTS, _DETECTABLE] if tested else []
     found += [_RANDOM] if any(row.random for row in rows) else []
     found += [_ALONE] if any(not change.in_family for change in tested) else []
-    found += [_BEST] if any("best" in row.runs for row in rows) else []
+    found += [_BEST] if any(BEST in row.runs for row in rows) else []
     found += [_SINGLE] if any(_is_single(row) for row in rows) else []
     found += [_REPEATS] if any(change.repeats for change in changes) else []
     found += [_UNPAIRED] if any(word(row, arm) == UNPAIRED for row in rows for arm in row.changes) else []
-    found += [_ONE_SEED] if any(len(row.of_control("random:", kind)) == 1 for row, kind in several) else []
+    found += (
+        [_ONE_SEED]
+        if any(len(row.randoms(arm)) == 1 for row in rows for arm in (BEST, VOTE) if arm in row.runs)
+        else []
+    )
     return [*found, *_baselines(rows, names), *_sweeps(rows), *_versions(runs)]
 
 
 def _is_single(row: Row) -> bool:
-    return not row.is_sweep and any(len(run.alphas) == 1 for run in row.runs.values())
+    return any(arm.role == ONE for arm in row.runs)
 
 
 def _baselines(rows: list[Row], names: Mapping[str, str]) -> list[str]:
