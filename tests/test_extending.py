@@ -130,7 +130,9 @@ def test_a_method_finds_a_direction_that_odd_pairs_do_not_turn() -> None:
 def test_a_figure_is_drawn_by_the_command(tmp_path: Path) -> None:
     reports.write(tmp_path / "sweep", record=False)
     assert main(["figures", str(tmp_path / "sweep"), "--out", str(tmp_path / "out")]) == 0
-    assert {"score_by_arm-toy.svg", "score_by_arm-toy.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"score_by_vector-toy.svg", "score_by_vector-toy.png"} <= {
+        path.name for path in (tmp_path / "out").iterdir()
+    }
 
 
 def test_an_entry_point_of_an_installed_package_is_found(tmp_path: Path) -> None:
