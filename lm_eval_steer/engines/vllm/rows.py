@@ -159,7 +159,7 @@ class RowRunner:
         """Continue every row."""
         needed = [0] * len(rows)
         params = [row.params or SamplingParams() for row in rows]
-        for outputs in self._run(rows, params, [FOREVER] * len(rows), needed):
+        for outputs in self._run(rows, params, needed):
             finished = []
             for number, output in outputs:
                 row, came = rows[number], output.outputs[0]
@@ -179,7 +179,7 @@ class RowRunner:
     def run_plainly(self, rows: Sequence[VllmRow]) -> Steps[RequestOutput]:
         """Hand on what vLLM makes of every row, while nothing is steered."""
         params = [row.params or SamplingParams() for row in rows]
-        yield from self._run(rows, params, [FOREVER] * len(rows), [])
+        yield from self._run(rows, params, [])
 
     def score(self, rows: Sequence[VllmRow], cached: bool = True) -> Steps[tuple[float, bool]]:
         """Log-probability of every continuation, and whether greedy decoding would have written it.
@@ -205,15 +205,15 @@ class RowRunner:
             temperature=0, prompt_logprobs=1, max_tokens=1, detokenize=False, skip_reading_prefix_cache=not cached
         )
         chosen = [rows[number] for number in numbers]
-        # The last token predicts nothing that is asked for: no engine steers it.
-        ends = [len(row.tokens) - 1 for row in chosen]
-        for outputs in self._run(chosen, [params] * len(chosen), ends, needed):
+        for outputs in self._run(chosen, [params] * len(chosen), needed):
             scores = []
             for place, output in outputs:
                 row = chosen[place]
-                if (output.num_cached_tokens or 0) >= row.prompt:
+                needed[place] = output.num_cached_tokens or 0  # which were not run
+                if needed[place] >= row.prompt:
                     again.append(numbers[place])
                     continue
+                # The last token predicts nothing that is asked for, and is steered, since its keys and values are kept.
                 needed[place] = len(row.tokens) - 1
                 self._count(row, row.prompt, len(row.tokens) - row.prompt, output)
                 scores.append((numbers[place], _read_score(row, output)))
@@ -221,14 +221,13 @@ class RowRunner:
         return again
 
     def _run(
-        self, rows: Sequence[VllmRow], params: Sequence[SamplingParams], ends: Sequence[int], needed: list[int]
+        self, rows: Sequence[VllmRow], params: Sequence[SamplingParams], needed: list[int]
     ) -> Steps[RequestOutput]:
         """Run rows in their order: those of one intervention follow each other, to share beginnings (`replicas.deal`).
 
         Args:
             rows: with their parameters.
             params: of each.
-            ends: where the steering of each ends at the latest.
             needed: how many positions of each were needed, filled by the caller as rows get done.
         """
         if not rows:
@@ -243,8 +242,7 @@ class RowRunner:
             salt = salts[number]
             if salt is not None:
                 first, end = self._rule(row).interval(row.prompt)
-                end = ends[number] if end is None else min(end, ends[number])
-                one.extra_args = {ARGUMENT: [number, row.intervention, first, end]}
+                one.extra_args = {ARGUMENT: [number, row.intervention, first, FOREVER if end is None else end]}
                 prompt["cache_salt"] = salt
             prompts.append(prompt)
             asked.append(one)
