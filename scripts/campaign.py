@@ -271,7 +271,7 @@ def results(bench: Bench, draw: random.Random, place: Path) -> tuple[End, str]:
             file = draw.choice(found)
             files.remove(file)
             told.append(damage(file, draw))
-    form = draw.choice(("rich", "markdown", "csv", "json", "latex", "html"))
+    form = draw.choice(("rich", "markdown", "csv", "json", "latex"))
     argv = [
         "leaderboard",
         str(folder),

@@ -7,7 +7,6 @@ import io
 import json
 import re
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -796,45 +795,26 @@ def test_sort(grid: Path) -> None:
 # Formats
 
 
-class Reader(HTMLParser):
-    """Tags in order, and whether all are closed in turn."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.cells = 0
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        if tag != "meta":
-            self.open.append(tag)
-        self.cells += tag == "td"
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_of_every_layout(form: str, layout: str, swept: Path, grid: Path) -> None:
     board = read(swept, grid)
+    if form in ("csv", "json") and layout != "flat":
+        with pytest.raises(SteeringError, match=f"--layout {layout} is a table for people, and --format {form} holds"):
+            text(board, form, layout)
+        return
     found = text(board, form, layout)
     count = sum(len(block.rows) for block in board.blocks(layout))
     if form == "json":
         document = json.loads(found)
         assert document["layout"] == layout
         assert document["families"][0]["tests"]
-        assert len(document["rows"]) == (len(board.rows) if layout == "flat" else count)
+        assert len(document["rows"]) == len(board.rows)
     elif form == "csv":
         head, *rest = csv.reader(io.StringIO(found))
-        assert len(rest) == (len(board.rows) if layout == "flat" else count)
+        assert len(rest) == len(board.rows)
         assert all(len(row) == len(head) for row in rest)
         assert len(set(head)) == len(head)
-    elif form == "html":
-        reader = Reader()
-        reader.feed(found)
-        reader.close()
-        assert not reader.open
-        assert reader.cells == sum(len(block.rows) * len(block.columns) for block in board.blocks(layout))
     elif form == "latex":
         assert re.sub(r"\\[{}]", "", found).count("{") == re.sub(r"\\[{}]", "", found).count("}")
         opened = re.findall(r"\\begin\{(\w+)\}", found)
@@ -869,7 +849,6 @@ def test_names_are_text_in_every_format(tmp_path: Path) -> None:
     child = "org/<b>[red]x|y_{z}&#\\"
     write_run(tmp_path, [0.0, 1.0], child=child)
     board = read(tmp_path)
-    assert "&lt;b&gt;[red]x|y_{z}&amp;#" in text(board, "html")
     assert "<b>[red]x|y_{z}&#" in text(board)
     assert r"\[red\]x\|y\_" in text(board, "markdown")
     assert r"y\_\{z\}\&\#\textbackslash{}" in text(board, "latex")
@@ -927,7 +906,7 @@ def test_the_command(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     assert json.loads(captured.out)["rows"][0]["child"] == "child"
     assert captured.err.splitlines()[-1] == f"  lm-eval-steer leaderboard {swept}"
-    for form in FORMATS:
+    for form in ("rich", "markdown", "latex"):
         assert main(["leaderboard", str(swept), "--format", form, "--layout", "table1"]) == 0
 
 
@@ -944,7 +923,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
         assert main(["leaderboard", *argv]) == 2
         assert capsys.readouterr().err.count("\n") == 1
     write_run(tmp_path, [0.0, 1.0])
-    for more in (["--sort", "x"], ["--child", "x"], ["--layout", "table1"]):
+    for more in (["--sort", "x"], ["--child", "x"], ["--layout", "table1"], ["--layout", "x"], ["--format", "html"]):
         assert main(["leaderboard", str(tmp_path), *more]) == 2
         error = capsys.readouterr().err
         assert error.startswith(f"lm-eval-steer leaderboard: {more[0]}")

@@ -22,14 +22,11 @@ def add(group: Any) -> None:
         "lm-eval-steer leaderboard sweep --layout table1 --format markdown",
     )
     option = parser.add_argument
-    option(
-        "--format", choices=("rich", "markdown", "csv", "json", "latex", "html"), default="rich", help="(default: rich)"
-    )
+    option("--format", default="rich", help="rich (default), markdown, latex, csv or json")
     option(
         "--layout",
-        choices=("flat", "table1", "best_alpha"),
         default="flat",
-        help="every arm (flat, default), the paper's Table 1, or its Appendix C",
+        help="every arm (flat, default), the paper's Table 1 (table1), or its Appendix C (best_alpha)",
     )
     option("--sort", default="", metavar="COLUMN", help="sort rows by best, change, holm_p, child, ...")
     add_results(parser)
@@ -37,8 +34,9 @@ def add(group: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the table, and the command that comes next where it does not get into the table's way."""
-    from lm_eval_steer.report.tables import next_command, read_leaderboard, render
+    from lm_eval_steer.report.tables import check_form, next_command, read_leaderboard, render
 
+    check_form(args.format, args.layout)
     board = read_leaderboard(result_folders(args), args.child, args.parent, args.task, args.sort)
     console = make_console(120)
     sys.stdout.write(render(board, args.format, args.layout, console))

@@ -1,15 +1,10 @@
-"""What lm_eval and sweep wrote: does steering help, by how much, and is it the concept?
+"""The leaderboard as text: does steering help, by how much, and is it the concept? `compare/` finds it out.
 
-groups.py    which runs can be compared, and what tells the others apart
-sweeps.py    a result file's place in a sweep
-rows.py      child x parent x task x conditions: the baseline and the arms
-pairs.py     two runs of the same documents
-costs.py     tokens from a record
-judge.py     families, verdicts, random controls
-entries.py   a row as plain data (JSON); sheet.py as a line of CSV
+board.py    from folders to rows, and from rows to text
+entries.py  a row as plain data (JSON); sheet.py as a line of CSV
 flat.py, layouts.py     rows as tables
 terminal.py, formats.py tables as text
-notes.py     what stands below
+notes.py    what stands below
 """
 
 from lm_eval_steer.report.tables.board import (
@@ -17,9 +12,10 @@ from lm_eval_steer.report.tables.board import (
     LAYOUTS,
     SORTS,
     Leaderboard,
+    check_form,
     next_command,
     read_leaderboard,
     render,
 )
 
-__all__ = ["FORMATS", "LAYOUTS", "SORTS", "Leaderboard", "next_command", "read_leaderboard", "render"]
+__all__ = ["FORMATS", "LAYOUTS", "SORTS", "Leaderboard", "check_form", "next_command", "read_leaderboard", "render"]

@@ -1,4 +1,4 @@
-"""A table without a format: what rich, Markdown, HTML, LaTeX and CSV are made from."""
+"""A table without a format: what rich, Markdown and LaTeX are made from."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +17,13 @@ from lm_eval_steer.compare.groups import Group, group_runs, name_models
 from lm_eval_steer.compare.judge import Family, judge
 from lm_eval_steer.compare.rows import Row, find_rows
 from lm_eval_steer.compare.runs import find_runs, is_scored, refuse_nothing
+from lm_eval_steer.compare.sweep_file import finite
 from lm_eval_steer.compare.sweeps import leave_out_broken
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.report.tables.blocks import Block
 from lm_eval_steer.report.tables.entries import UNPAIRED, entry, short, short_names, word
 from lm_eval_steer.report.tables.flat import flat
-from lm_eval_steer.report.tables.formats import to_csv, to_html, to_latex, to_markdown
+from lm_eval_steer.report.tables.formats import to_csv, to_latex, to_markdown
 from lm_eval_steer.report.tables.layouts import best_alpha, table1
 from lm_eval_steer.report.tables.notes import notes
 from lm_eval_steer.report.tables.sheet import sheet
@@ -31,7 +31,10 @@ from lm_eval_steer.report.tables.terminal import print_blocks
 from lm_eval_steer.text import printable
 
 VERSION = 1
-FORMATS = ("rich", "markdown", "csv", "json", "latex", "html")
+FORMATS = ("rich", "markdown", "csv", "json", "latex")
+DATA = ("csv", "json")
+"""Formats for programs, which have all columns and no layout."""
+
 LAYOUTS: dict[str, Callable[..., list[Block]]] = {"flat": flat, "table1": table1, "best_alpha": best_alpha}
 SORTS = ("child", "parent", "task", "n", "baseline", "best", "best_alpha", "vote", "change", "holm_p", "mde", "verdict")
 _TEXTS = ("child", "parent", "task", "verdict")
@@ -130,21 +133,41 @@ def read_leaderboard(
     return Leaderboard(folders, rows, families, names, [printable(one) for one in told], records)
 
 
+def check_form(form: str, layout: str) -> None:
+    """Check, before the work, that there is such a table.
+
+    Raises:
+        SteeringError: for an unknown format or layout, and for two that do not go together.
+    """
+    if form not in FORMATS:
+        html = "; for HTML, lm-eval-steer report writes a page with this table" if form == "html" else ""
+        raise SteeringError(f"--format {form} is none: use one of {', '.join(FORMATS)}{html}")
+    if layout not in LAYOUTS:
+        raise SteeringError(f"--layout {layout} is none: use one of {', '.join(LAYOUTS)}")
+    if form in DATA and layout != "flat":
+        raise SteeringError(
+            f"--layout {layout} is a table for people, and --format {form} holds its numbers (baseline, best, "
+            "best_alpha) beside all others: leave --layout out, or use --format rich, markdown or latex"
+        )
+
+
 def render(board: Leaderboard, form: str = "rich", layout: str = "flat", console: Console | None = None) -> str:
-    """The leaderboard as text; `rich` is printed to `console` and gives an empty text."""
+    """The leaderboard as text; `rich` is printed to `console` and gives an empty text.
+
+    Raises:
+        SteeringError: as `check_form`, and for a layout that takes a sweep where there is none.
+    """
+    check_form(form, layout)
     if form == "json":
-        text = json.dumps(_finite(_document(board, layout)), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(finite(_document(board)), indent=1, ensure_ascii=False, allow_nan=False)
         return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text) + "\n"
-    if form == "csv" and layout == "flat":
+    if form == "csv":
         return to_csv(*sheet(board.entries()))
     blocks = board.blocks(layout)
     if form == "rich":
         print_blocks(console or Console(), blocks, board.notes)
         return ""
-    if form == "csv":
-        (block,) = blocks
-        return to_csv(block.columns, [list(cells) for cells in block.rows])
-    return {"markdown": to_markdown, "latex": to_latex, "html": to_html}[form](blocks, board.notes)
+    return {"markdown": to_markdown, "latex": to_latex}[form](blocks, board.notes)
 
 
 def next_command(board: Leaderboard, form: str = "rich") -> tuple[str, str]:
@@ -165,7 +188,7 @@ def next_command(board: Leaderboard, form: str = "rich") -> tuple[str, str]:
     return "Look at it here:", f"lm-eval-steer leaderboard {folders}"
 
 
-def _document(board: Leaderboard, layout: str) -> dict[str, Any]:
+def _document(board: Leaderboard) -> dict[str, Any]:
     groups = [
         {"name": one.name, "task": one.task, "differs": one.differs, "conditions": one.runs[0].conditions}
         for one in board.groups
@@ -173,21 +196,8 @@ def _document(board: Leaderboard, layout: str) -> dict[str, Any]:
     families = [
         {"child": short(one.child, board.names), "task": one.task, "tests": one.tests} for one in board.families
     ]
-    document: dict[str, Any] = {"version": VERSION, "layout": layout, "groups": groups}
-    document |= {"families": families, "notes": board.notes}
-    if layout == "flat":
-        return document | {"rows": board.entries()}
-    (block,) = board.blocks(layout)
-    return document | {"rows": [dict(zip(block.columns, cells, strict=True)) for cells in block.rows]}
-
-
-def _finite(content: Any) -> Any:
-    """JSON has no infinities and no NaN: null in their place."""
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    document: dict[str, Any] = {"version": VERSION, "layout": "flat", "groups": groups, "families": families}
+    return document | {"notes": board.notes, "rows": board.entries()}
 
 
 def _matches(wanted: str, value: str) -> bool:

@@ -1,4 +1,4 @@
-"""Blocks as Markdown, CSV, LaTeX and HTML; rich is in terminal.py."""
+"""Blocks as Markdown, CSV and LaTeX; rich is in terminal.py."""
 
 from __future__ import annotations
 
@@ -70,29 +70,6 @@ def to_latex(blocks: list[Block], notes: list[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def to_html(blocks: list[Block], notes: list[str]) -> str:
-    """One page that needs nothing else."""
-    style = (
-        "body{font:15px/1.4 system-ui,sans-serif;margin:2em}table{border-collapse:collapse;margin:1em 0}"
-        "caption{text-align:left;font-weight:600}th,td{padding:.2em .6em;border-bottom:1px solid #ddd;text-align:right}"
-        ".w{text-align:left}.s td{border-top:2px solid #888}"
-    )
-    parts = [f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Leaderboard</title><style>{style}']
-    parts[0] += "</style></head><body>"
-    for block in blocks:
-        kinds = [' class="w"' if name in block.left else "" for name in block.columns]
-        heads = "".join(f'<th scope="col"{k}>{_esc(n)}</th>' for k, n in zip(kinds, block.columns, strict=True))
-        parts += [f"<p>{_esc(sentence)}</p>" for sentence in block.heading]
-        parts.append(f"<table><caption>{_esc(block.title)}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>")
-        for place, cells in enumerate(block.rows):
-            line = "".join(f"<td{kind}>{_esc(cell)}</td>" for kind, cell in zip(kinds, cells, strict=True))
-            parts.append(f'<tr class="s">{line}</tr>' if block.keys > 1 and block.starts(place) else f"<tr>{line}</tr>")
-        parts.append("</tbody></table>")
-    if notes:
-        parts.append("<ul>" + "".join(f"<li>{_esc(note)}</li>" for note in notes) + "</ul>")
-    return "\n".join([*parts, "</body></html>"]) + "\n"
-
-
 def _mark(text: str) -> str:
     """Text in a cell; < and > as HTML has them, since not every Markdown knows \\<."""
     for char in "\\|`*_[]":
@@ -109,7 +86,3 @@ def _plain(cell: object) -> object:
 
 def _tex(text: str) -> str:
     return "".join(_LATEX.get(char, char) for char in text)
-
-
-def _esc(text: str) -> str:
-    return html.escape(text)
