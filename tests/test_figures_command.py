@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from matplotlib.figure import Figure
 import reports
 from conftest import ROOT
 from lm_eval_steer.cli.main import main
-from lm_eval_steer.compare.counts import Count, agreements, count_of
+from lm_eval_steer.compare.arms import Arm
+from lm_eval_steer.compare.counts import Count, agreements, count_of, on_validation_rows
 from lm_eval_steer.compare.responses import read_responses
 from lm_eval_steer.report.figures import (
     FIGURES,
@@ -130,6 +132,17 @@ def test_single_runs_of_several_strengths_are_a_curve(tmp_path: Path) -> None:
         write_run(tmp_path / str(alpha), scores, alpha=alpha)
     drawn, _ = found(tmp_path)
     assert lines(drawn["alpha_accuracy-test-toy"])["the vector"] == [(0.25, 0.0), (0.5, 100.0)]
+
+
+def test_a_row_has_the_curves_of_its_own_vector_and_controls(sweep: Path) -> None:
+    """Vectors of one sweep share the search of strength 0, which stands with the first of them."""
+    (row,) = read_leaderboard([sweep]).rows
+    assert row.any_part is not None
+    scores = {"first": {"0": 0.5, "1": 0.1}, "second": {"1": 0.7}, "random:1": {"1": 0.2}}
+    arms = (Arm("baseline"), Arm("best", vector="second"), Arm("best", control="random", seed=1))
+    parts = {arm: replace(row.any_part, arm=arm, validation={"n": 20, "scores": scores}) for arm in arms}
+    found = on_validation_rows(replace(row, parts=parts))
+    assert found == (Count(10, 20), [("", {1.0: Count(14, 20)}), ("random", {1.0: Count(4, 20)})])
 
 
 def test_two_sweeps_of_one_child_and_parent_are_panels_of_their_own(sweep: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lm_eval_steer.compare.arms import BASELINE
 from lm_eval_steer.compare.responses import View
 from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.compare.stats import wilson_interval
@@ -59,23 +60,26 @@ def count_of(score: float | None, n: int) -> Count | None:
     return Count(right, n) if abs(score * n - right) < 1e-6 else None
 
 
-def on_validation_rows(row: Row) -> list[tuple[str, dict[float, Count]]] | None:
-    """Of a sweep's strengths, 0 among them for the vector, where scores are counts.
+def on_validation_rows(row: Row) -> tuple[Count | None, list[tuple[str, dict[float, Count]]]] | None:
+    """Of the strengths that a sweep searched for a row's vector and its controls, where scores are counts.
 
     Returns:
-        (kind of control, strength -> count) of the vector, whose kind is empty, and of each control; None where nothing
-        was searched.
+        Of strength 0, which the sweep's vectors share; and (kind of control, strength -> count) of the row's vector,
+        whose kind is empty, and of each control. None where nothing was searched.
     """
     validation = row.any_part.validation if row.runs and row.any_part else {}
     scores, n = validation.get("scores"), validation.get("n") or 0
     if not scores:
         return None
-    return [
-        (
-            "" if control == "vector" else control.partition(":")[0],
-            {float(alpha): count for alpha, score in found.items() if (count := count_of(score, n))},
-        )
-        for control, found in scores.items()
+    counted = {
+        contender: {float(alpha): count for alpha, score in found.items() if (count := count_of(score, n))}
+        for contender, found in scores.items()
+    }
+    baseline = next((found[0.0] for found in counted.values() if 0.0 in found), None)
+    kinds = {part.arm.contender: part.arm.control or "" for part in row.parts.values() if part.arm != BASELINE}
+    return baseline, [
+        (kind, {alpha: count for alpha, count in counted.get(contender, {}).items() if alpha})
+        for contender, kind in kinds.items()
     ]
 
 

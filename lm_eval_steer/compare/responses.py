@@ -30,6 +30,7 @@ class View:
 
     Attributes:
         control: `random:1`, ...; empty for the vector itself.
+        kind: of the control, `random` for all its seeds; empty for the vector itself.
         names: strengths in order, as `alpha_name` has them; numbers of samples for self-consistency.
         alphas: the same as numbers; None for what is no strength alone.
         best: place of the strength that speaks for the view: the best of a sweep, or the only one; None without one.
@@ -41,6 +42,7 @@ class View:
     """
 
     control: str
+    kind: str
     names: list[str]
     alphas: list[float | None]
     best: int | None
@@ -49,11 +51,6 @@ class View:
     voters: list[int]
     votes: int
     is_binary: bool
-
-    @property
-    def kind(self) -> str:
-        """Of the control, `random` for all its seeds; empty for the vector itself."""
-        return self.control.partition(":")[0]
 
 
 @dataclass
@@ -122,6 +119,7 @@ def _of_row(row: Row, records: Records) -> Responses | None:
         responses.views.append(
             View(
                 control=control,
+                kind=names[0].control or "",
                 names=labels,
                 alphas=[_alpha(label) if not kind_of(control).draws else None for label in labels],
                 best=labels.index(best) if best in labels else None,

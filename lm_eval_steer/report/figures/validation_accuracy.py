@@ -15,9 +15,10 @@ _CAPTION = (
 def find(results: Results) -> list[Picture] | str:
     """A curve per arm of each sweep."""
     curves: list[Curve] = []
-    searched = [(row, found) for row in results.rows if (found := on_validation_rows(row))]
-    for row, found in searched:
-        baseline = next((points.pop(0.0, None) for kind, points in found if not kind), None)
+    searched = False
+    for row in results.rows:
+        baseline, found = on_validation_rows(row) or (None, [])
+        searched |= bool(found)
         for kind, points in found:
             if baseline and points:
                 curves.append(Curve(results.child(row), results.parent(row), points, baseline, kind, row.unit))
