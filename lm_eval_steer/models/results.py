@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -51,7 +50,7 @@ class Sums:
         return Sums(
             add_up((self.measured, other.measured)),
             [one + more for one, more in zip(self.tallies, other.tallies, strict=True)],
-            [dict(Counter(one) + Counter(more)) for one, more in zip(self.counts, other.counts, strict=True)],
+            [{key: one[key] + more[key] for key in one} for one, more in zip(self.counts, other.counts, strict=True)],
             self.interrupted or other.interrupted,
         )
 
