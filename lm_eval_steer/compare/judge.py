@@ -11,6 +11,7 @@ from tqdm import tqdm
 from lm_eval_steer.compare.arms import ONE, Arm
 from lm_eval_steer.compare.pairs import pair_runs
 from lm_eval_steer.compare.rows import Change, Row, steers
+from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import Pair, RandomComparison, compare_with_random, verdict, verdicts
 
 ALPHA = 0.05
@@ -37,14 +38,11 @@ def judge(rows: list[Row]) -> list[Family]:
     for number, row in enumerate(rows):
         for arm, run in row.runs.items() if row.baseline else ():
             assert row.baseline
-            change = Change(run.score - row.baseline.score)
-            if paired := pair_runs(row.baseline, run):
-                pair, steered = paired.pair(run.higher_is_better), steers(run)
-                alone = None if steered else verdict(pair.before, pair.after, pair.clusters, ALPHA)
-                told = (paired.gained, paired.lost, paired.texts_changed)
-                change = Change(change.change, *told, alone, steered, paired.repeats)
-                if steered:
-                    pairs[row.child, row.group.task][number, arm] = pair
+            change, pair = compare_runs(row.baseline, run)
+            if pair and change.in_family:
+                pairs[row.child, row.group.task][number, arm] = pair
+            elif pair:
+                change = replace(change, verdict=verdict(pair.before, pair.after, pair.clusters, ALPHA))
             row.changes[arm] = change
     families = []
     shown = tqdm(sorted(pairs.items()), desc="tests", unit="family", delay=2, leave=False, disable=None)
@@ -57,6 +55,15 @@ def judge(rows: list[Row]) -> list[Family]:
     for row in rows:
         row.random = {arm: random for arm in row.of_vector if (random := _against_random(row, arm))}
     return families
+
+
+def compare_runs(baseline: Run, run: Run) -> tuple[Change, Pair | None]:
+    """A run against its baseline, without a verdict, and what a test takes; None where the two cannot be paired."""
+    change, paired = run.score - baseline.score, pair_runs(baseline, run)
+    if paired is None:
+        return Change(change), None
+    told = (paired.gained, paired.lost, paired.texts_changed)
+    return Change(change, *told, None, steers(run), paired.repeats), paired.pair(run.higher_is_better)
 
 
 def _names(rows: list[Row], members: Iterable[tuple[int, Arm]]) -> dict[tuple[int, Arm], str]:

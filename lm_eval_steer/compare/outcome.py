@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from lm_eval_steer.compare.pairs import interval, pair_runs
+from lm_eval_steer.compare.judge import compare_runs
+from lm_eval_steer.compare.pairs import interval
 from lm_eval_steer.compare.runs import Run, read_runs, sum_up_doses
-from lm_eval_steer.compare.stats import mcnemar
+from lm_eval_steer.compare.stats import paired_test
 from lm_eval_steer.errors import SteeringError
 
 
@@ -66,13 +67,8 @@ def _against(run: Run | str, baseline: Run | str) -> dict[str, Any]:
     found: dict[str, Any] = dict.fromkeys(("change", "texts_changed", "gained", "lost", "p"))
     if not _is_scored(run) or not _is_scored(baseline):
         return found
-    found["change"] = run.score - baseline.score
-    paired = pair_runs(baseline, run)
-    if paired is None:  # a document without a number leaves a run without samples
-        return found
-    found["texts_changed"] = paired.texts_changed
-    if paired.gained is not None:
-        before, after = ([sample.score == 1 for sample in samples] for samples in (paired.before, paired.after))
-        gained, lost, p = mcnemar(before, after)
-        found |= {"gained": gained, "lost": lost, "p": p}
+    change, pair = compare_runs(baseline, run)
+    found |= {key: getattr(change, key) for key in ("change", "texts_changed", "gained", "lost")}
+    if pair and change.gained is not None:
+        found["p"] = paired_test(pair.before, pair.after, pair.clusters)
     return found
