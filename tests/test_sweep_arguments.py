@@ -236,6 +236,16 @@ def test_tasks_that_cannot_be_run_are_told_before_the_model(
     assert "\n" not in str(told.value)
 
 
+def test_a_folder_of_tasks_is_the_same_however_it_is_named(
+    child: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own").mkdir()
+    monkeypatch.chdir(tmp_path)
+    named = [make_args(child, tmp_path / "out", include_path=name) for name in ("own", str(tmp_path / "own"), "./own/")]
+    told = [args.settings(args.plans(), {}, {})["include_path"] for args in named]
+    assert told == [str((tmp_path / "own").resolve())] * 3
+
+
 def test_a_control_that_cannot_be_is_refused_before_any_response(child: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(SteeringError, match="control=shuffled permutes directions among blocks"):
         sweep(child | {"layers": 1}, tmp_path, controls="negated,shuffled")

@@ -242,7 +242,7 @@ class SweepArgs:
             "limit": self.limit,
             "val_limit": self.val_limit,
             **self.harness.settings(),
-            "include_path": self.include_path or None,
+            "include_path": str(Path(self.include_path).resolve()) if self.include_path else None,
             "metadata": dict(self.metadata or {}),
             "tasks": dict(twins),
             "asked": dict(asked),
