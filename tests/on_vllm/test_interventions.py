@@ -31,7 +31,7 @@ INTERVENTIONS = [
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = save(tmp_path_factory.mktemp("llama"), "llama")
     lm = start(folder)
-    lm._engine.cached = True
+    lm.engine.cached = True
     yield lm, start_hf(folder)
     stop(lm)
 
@@ -71,7 +71,7 @@ def check(hf: Any, interventions: list[Intervention], found: list[Done]) -> None
 
 def test_vectors_operators_units_and_token_rules_share_a_batch(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lm, hf = pair
-    engine, contexts = lm._engine, [*CONTEXTS[:3], SHARED, SHARED + "Hello"]
+    engine, contexts = lm.engine, [*CONTEXTS[:3], SHARED, SHARED + "Hello"]
     jobs = writing(hf, contexts, len(INTERVENTIONS))
     passes = []
     step = lm.model.llm_engine.step
@@ -99,8 +99,8 @@ def test_a_text_that_was_scored_is_the_beginning_of_another(pair: Any) -> None:
     assert len(beginning) == page - 1
     last, more, option = (hf.tok_encode(text)[-1:] for text in "xyz")
     chosen = [steering(OWN, 4.0)]
-    lm._engine.load(chosen)
+    lm.engine.load(chosen)
     for pairs in (((beginning, last),), ((beginning + last + more, option),)):
-        check(hf, chosen, list(lm._engine.run([Job(0, 0, pairs=pairs)])))
-    measured = lm._engine.measured()
+        check(hf, chosen, list(lm.engine.run([Job(0, 0, pairs=pairs)])))
+    measured = lm.engine.measured()
     assert measured.steered == measured.implied
