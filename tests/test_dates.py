@@ -101,6 +101,7 @@ def test_the_date_counts_where_the_template_prints_it(
 def test_all_ranks_print_the_date_of_the_first(set_clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SteeredHF, "world_size", 2)
     monkeypatch.setattr(SteeredHF, "all_gather", lambda _, days: torch.cat([days - 1, days]))  # rank 0 was earlier
+    monkeypatch.setattr(SteeredHF, "gather_object", lambda _, sums, dst: [sums] * 2)
     lm = make()
     assert ask(lm) == "Today: 06 May 2031\nHello"
     assert lm.get_model_info()["steering"]["date"] == "2031-05-06"
