@@ -76,13 +76,15 @@ class Table(Generic[T]):
         """
         if self._discovered:
             return
-        self._discovered = True
+        found = {}
         for point in entry_points(group=self.group):
             try:
-                entry = point.load()
+                found[point.name] = point.load()
             except Exception as error:  # code of others fails in ways of its own
                 raise SteeringError(
                     f"the {self.kind} {point.name} of {point.value} cannot be imported ({error}): repair or uninstall "
                     "that package"
                 ) from error
-            self.add(point.name, entry)
+        self._discovered = True
+        for name, entry in found.items():
+            self.add(name, entry)

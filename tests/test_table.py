@@ -46,5 +46,8 @@ def test_entries_of_other_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_broken_one_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, "brought:MISSING")
+    table = Table("width map", {"cut": 1})
     with pytest.raises(SteeringError, match=r"^the width map theirs of brought:MISSING cannot be imported \(.*repair"):
-        _ = Table("width map", {"cut": 1}).names
+        _ = table.names
+    with pytest.raises(SteeringError, match="cannot be imported"):  # also when it is asked again
+        table["cut"]
