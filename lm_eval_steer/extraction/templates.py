@@ -17,8 +17,8 @@ from lm_eval.utils import regex_replace
 from lm_eval_steer.errors import SteeringError, is_out_of_memory
 from lm_eval_steer.files import read_text
 
-OWN = "pair_templates.yaml"
-"""The package's own templates."""
+OWN = "pairs.yml"
+"""The file in a task's folder that has its templates. (The harness takes every .yaml there for a task.)"""
 
 _SIDES = ("positive", "negative")
 _ENVIRONMENT = ImmutableSandboxedEnvironment(loader=BaseLoader(), undefined=StrictUndefined, keep_trailing_newline=True)
@@ -26,27 +26,13 @@ _ENVIRONMENT.filters["regex_replace"] = regex_replace  # as the harness has it
 
 
 def pair_template(task: str, path: str | Path | None = None) -> dict[str, str]:
-    """The template of a task's pairs, from pair_templates.yaml or from a file of the user's in the same form.
+    """The template of a task's pairs, from the task's folder or from a file of the user's in the same form.
 
     Raises:
         SteeringError: names the file and what is wrong in it.
     """
-    if path is None:
-        text = importlib.resources.files("lm_eval_steer.extraction").joinpath(OWN).read_text(encoding="utf-8")
-    else:
-        text = read_text(path, "pair templates")
-    where = str(path or OWN)
-    try:
-        templates = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or error
-        raise SteeringError(f"{where}{line}: not a YAML file of pair templates ({reason})") from None
-    if not isinstance(templates, dict):
-        raise SteeringError(
-            f"{where}: expected tasks, each with the texts `positive` and `negative`, got {short(templates)}"
-        )
+    where = str(path or f"tasks/*/{OWN}")
+    templates = _own_templates() if path is None else _read(read_text(path, "pair templates"), where)
     if task not in templates:
         raise SteeringError(
             f"there is no pair template for task {task!r} in {where}, only for {', '.join(map(str, templates))}: use "
@@ -65,6 +51,35 @@ def pair_template(task: str, path: str | Path | None = None) -> dict[str, str]:
     for side, source in template.items():
         _compiled(source, f"{where}: `{side}` of {task}")
     return {side: template[side] for side in _SIDES}
+
+
+@lru_cache(maxsize=1)
+def _own_templates() -> dict[str, Any]:
+    """Those of all tasks of this package."""
+    folders = importlib.resources.files("lm_eval_steer.tasks").iterdir()
+    files = [folder.joinpath(OWN) for folder in folders if folder.is_dir()]
+    found = [_read(file.read_text(encoding="utf-8"), str(file)) for file in files if file.is_file()]
+    return {task: template for templates in found for task, template in sorted(templates.items())}
+
+
+def _read(text: str, where: str) -> dict[str, Any]:
+    """A file of templates, by task.
+
+    Raises:
+        SteeringError: names the file and what is wrong in it.
+    """
+    try:
+        templates = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or error
+        raise SteeringError(f"{where}{line}: not a YAML file of pair templates ({reason})") from None
+    if not isinstance(templates, dict):
+        raise SteeringError(
+            f"{where}: expected tasks, each with the texts `positive` and `negative`, got {short(templates)}"
+        )
+    return templates
 
 
 def complete(source: str, doc: Mapping[str, Any], what: str) -> str:
