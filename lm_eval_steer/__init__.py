@@ -5,8 +5,9 @@ model in a `with` block, with a file or a `lm_eval_steer.SteeringVector`. Import
 nor transformers; these two names bring what they need when they are first used.
 """
 
-from importlib import import_module
-from typing import Any
+TYPE_CHECKING = False  # `typing.TYPE_CHECKING` to a type checker: every Python process imports this package (plugin/)
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["SteeringVector", "steer"]
@@ -14,7 +15,9 @@ __all__ = ["SteeringVector", "steer"]
 _MODULES = {"SteeringVector": "lm_eval_steer.vectors.vector", "steer": "lm_eval_steer.engines.hf.steer"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(_MODULES[name]), name)
