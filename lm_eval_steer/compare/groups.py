@@ -27,9 +27,9 @@ _UNKNOWN = {"weights": "not recorded"}
 NOT_LOGGED = "unknown without --log_samples"
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
-    """Runs that can be compared.
+    """Runs that can be compared; no two groups are equal.
 
     Attributes:
         task: its name.

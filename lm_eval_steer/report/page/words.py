@@ -88,8 +88,8 @@ def _arm(row: Row, arm: Arm) -> str:
     found = change.verdict
     if found is None:
         return f"{score} (not paired by document)."
-    low, high = bounds(row, arm) or (0.0, 0.0)
-    ends = f"95 % interval {points(low, row)} to {points(high, row)}"
+    low, high = (points(end, row) for end in bounds(row, found))
+    ends = f"95 % interval {low} to {high}"
     score += f": {points(change.change, row)} ({ends}; Holm p {found.holm_p:.2g})"
     if change.gained is not None:
         score += f"; {change.gained} gained, {change.lost} lost"

@@ -64,7 +64,7 @@ class Leaderboard:
     @property
     def groups(self) -> list[Group]:
         """Of the rows, in their order."""
-        return list({id(row.group): row.group for row in self.rows}.values())
+        return list(dict.fromkeys(row.group for row in self.rows))
 
     def entries(self) -> list[dict[str, Any]]:
         """The rows as plain data."""
@@ -126,8 +126,8 @@ def read_leaderboard(
                 raise SteeringError(f"--{option} {wanted} leaves no row: there are {there}")
             rows = kept
     if sort:
-        order = {id(group): place for place, group in enumerate({id(row.group): row.group for row in rows}.values())}
-        rows = sorted(rows, key=lambda row: (order[id(row.group)], *_sort_key(row, sort, names)))
+        order = list(dict.fromkeys(row.group for row in rows))
+        rows = sorted(rows, key=lambda row: (order.index(row.group), *_sort_key(row, sort, names)))
     told = [f"Left out: {sentence}" for sentence in dict.fromkeys((*left_out, *records.left_out))]
     told += notes(rows, families, runs, names)
     return Leaderboard(folders, rows, families, names, [printable(one) for one in told], records)

@@ -11,7 +11,7 @@ from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.compare.pairs import interval
 from lm_eval_steer.compare.rows import BEST, VOTE, Row
 from lm_eval_steer.compare.runs import Run
-from lm_eval_steer.compare.stats import RandomComparison
+from lm_eval_steer.compare.stats import RandomComparison, Verdict
 
 UNPAIRED = "not paired: run both with --log_samples"
 NO_NUMBERS = "not paired: the metric is no number per document"
@@ -52,22 +52,21 @@ def entry(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
         "changes": {arm.name: _change(row, arm) for arm in row.changes},
         "random": {arm.name: found for arm in row.of_vector if (found := _random(row, arm))},
         "tokens": {arm.name: count for arm, count in row.tokens.items()},
-        "seconds": seconds(row),
+        "seconds": _seconds(row),
         "results": {arm.name: str(run.path) for arm, run in row.all_runs.items()},
     }
 
 
-def bounds(row: Row, arm: Arm) -> tuple[float, float] | None:
-    """Ends of the change's interval, in the unit and the direction of the metric."""
-    found = row.changes[arm].verdict
-    if found is None:
-        return None
+def bounds(row: Row, found: Verdict | RandomComparison) -> tuple[float, float]:
+    """Ends of an interval, in the unit and the direction of the metric."""
     return (found.low, found.high) if row.any_run.higher_is_better else (-found.high, -found.low)
 
 
-def percent(row: Row, change: float) -> float | None:
-    """A change as per cent of the baseline."""
-    return 100 * change / abs(row.baseline.score) if row.baseline and row.baseline.score else None
+def percent(row: Row, change: float | None) -> float | None:
+    """A change as per cent of the baseline; None where one of them is unknown, or the baseline is 0."""
+    return (
+        100 * change / abs(row.baseline.score) if change is not None and row.baseline and row.baseline.score else None
+    )
 
 
 def word(row: Row, arm: Arm) -> str:
@@ -80,34 +79,28 @@ def word(row: Row, arm: Arm) -> str:
     return NO_NUMBERS if row.runs[arm].has_samples_file and row.baseline.has_samples_file else UNPAIRED
 
 
-def seconds(row: Row) -> dict[str, float]:
+def _seconds(row: Row) -> dict[str, float]:
     """Spent on a sweep's vector by split, or on a run."""
     if row.any_part:
         return row.any_part.seconds
     return {arm.name: run.seconds for arm, run in row.all_runs.items() if run.seconds is not None}
 
 
-def difference(row: Row, found: RandomComparison) -> tuple[float, float, float]:
-    """Vector - mean of the random vectors, and the ends of its interval, in the direction of the metric."""
-    if row.any_run.higher_is_better:
-        return found.difference, found.low, found.high
-    return -found.difference, -found.high, -found.low
-
-
 def _score(run: Run) -> dict[str, Any]:
-    ends = interval(run)
+    low, high = interval(run) or (None, None)
     alpha: Any = list(run.alphas) if len(run.alphas) > 1 else run.alphas[0]
-    return {"score": run.score, "low": ends[0] if ends else None, "high": ends[1] if ends else None, "alpha": alpha}
+    return {"score": run.score, "low": low, "high": high, "alpha": alpha}
 
 
 def _change(row: Row, arm: Arm) -> dict[str, Any]:
-    change, ends = row.changes[arm], bounds(row, arm)
+    change = row.changes[arm]
     found = change.verdict
+    low, high = bounds(row, found) if found else (None, None)
     return {
         "change": change.change,
         "percent": percent(row, change.change),
-        "low": ends[0] if ends else None,
-        "high": ends[1] if ends else None,
+        "low": low,
+        "high": high,
         "mcnemar_p": found.mcnemar_p if found else None,
         "holm_p": found.holm_p if found else None,
         "mde": found.mde if found else None,
@@ -128,9 +121,9 @@ def _random(row: Row, arm: Arm) -> dict[str, Any] | None:
     told: dict[str, Any] = {"mean": fmean(scores), "least": min(scores), "most": max(scores), "seeds": len(scores)}
     if found is None:
         return told | {"verdict": None}
-    change, low, high = difference(row, found)
+    low, high = bounds(row, found)
     return told | {
-        "difference": change,
+        "difference": found.difference if row.any_run.higher_is_better else -found.difference,
         "low": low,
         "high": high,
         "level": 0.9,

@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import fmean
+from typing import Any
 
 from lm_eval_steer.compare.arms import BASELINE, ONE, Arm
 from lm_eval_steer.compare.groups import Group
-from lm_eval_steer.compare.pairs import interval
 from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import HELPS, HURTS
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.report.tables.blocks import Block
-from lm_eval_steer.report.tables.entries import bounds, difference, percent, seconds, short, word
+from lm_eval_steer.report.tables.entries import entry, percent, word
 
 COLUMNS = ["child", "parent", "vector", "n", "time", "arm", "score", "change", "%", "95 % interval"]
 COLUMNS += ["p", "Holm p", "detectable", "verdict", "tokens"]
 LEFT = {"child", "parent", "vector", "arm", "verdict"}
-NOT_DETECTABLE = "not detectable"
 
 
 def flat(rows: list[Row], names: Mapping[str, str]) -> list[Block]:
     """One table per group."""
-    groups: dict[int, tuple[Group, list[Row]]] = {}
-    for row in rows:
-        groups.setdefault(id(row.group), (row.group, []))[1].append(row)
     blocks = []
-    for group, members in groups.values():
-        cells = [[*_keys(row, names), *line] for row in members for line in _lines(row)]
+    for group in dict.fromkeys(row.group for row in rows):
+        cells = [line for row in rows if row.group is group for line in _lines(row, entry(row, names))]
         metric = group.runs[0].metric.split(",")[0]
-        blocks.append(Block(f"{group.name}, {metric}", COLUMNS, LEFT, cells, keys=5, heading=heading(group)))
+        blocks.append(Block(f"{group.name}, {metric}", COLUMNS, LEFT, cells, keys=5, heading=apart([group])))
     return blocks
 
 
-def heading(group: Group) -> list[str]:
-    """What tells the group from the task's others."""
-    if not group.differs:
-        return []
-    told = ", ".join(f"{name}: {value}" for name, value in group.differs.items())
-    return [f"Not comparable with the other tables of {group.task}; here {told}."]
+def apart(groups: Iterable[Group]) -> list[str]:
+    """What tells each group from the others of its task, where there are others."""
+    return [
+        f"{group.name} is not comparable with the other groups of {group.task}: "
+        + ", ".join(f"{name}: {value}" for name, value in group.differs.items())
+        for group in groups
+        if group.differs
+    ]
 
 
 def strength(run: Run) -> str:
@@ -65,31 +63,19 @@ def is_share(row: Row) -> bool:
     return all(0 <= value <= 1 for run in runs for value in ([s.score for s in run.samples] or [run.score]))
 
 
-def _keys(row: Row, names: Mapping[str, str]) -> list[str]:
-    spent = sum(seconds(row).values())
-    return [
-        short(row.child, names),
-        short(row.parent, names),
-        row.vector,
-        str(row.any_run.n),
-        _clock(spent) if spent else "-",
-    ]
-
-
-def _lines(row: Row) -> list[list[str]]:
-    lines = []
-    if row.baseline:
-        told = _alone(row, row.baseline)
-        score = show(row.baseline.score, row)
-        lines.append([BASELINE.name, score, "-", "-", told, "-", "-", "-", "", _tokens(row, BASELINE)])
+def _lines(row: Row, told: Mapping[str, Any]) -> list[list[str]]:
+    """A line per arm, of the row and of its entry."""
     randoms = {arm: found for arm in row.of_vector if len(found := row.randoms(arm)) > 1}
     folded = {arm for found in randoms.values() for arm in found}
+    lines = [_line(row, told, BASELINE)] if row.baseline else []
     for arm in dict.fromkeys((*row.runs, *randoms)):  # random vectors may be there without the vector itself
         if arm in row.runs and arm not in folded:
-            lines.append(_line(row, arm, row.runs[arm]))
+            lines.append(_line(row, told, arm))
         if arm in randoms:
-            lines += _random_lines(row, arm, randoms[arm])
-    return lines
+            lines += _random_lines(row, told, arm, randoms[arm])
+    spent = sum(told["seconds"].values())
+    keys = [told["child"], told["parent"], told["vector"], str(told["n"]), _clock(spent) if spent else "-"]
+    return [[*keys, *line] for line in lines]
 
 
 def _title(arm: Arm, run: Run) -> str:
@@ -101,62 +87,62 @@ def _title(arm: Arm, run: Run) -> str:
     return arm.name if arm.role == BASELINE.role else f"{arm.name}, {strength(run)}"
 
 
-def _line(row: Row, arm: Arm, run: Run) -> list[str]:
-    cells = [_title(arm, run), show(run.score, row)]
-    change = row.changes.get(arm)
-    share = percent(row, change.change) if change else None
-    cells += [points(change.change, row) if change else "-", "-" if share is None else f"{share + 0.0:+.1f}"]
-    found = change.verdict if change else None
-    if change is None or found is None:
-        return [*cells, _alone(row, run), "-", "-", "-", word(row, arm), _tokens(row, arm)]
-    low, high = bounds(row, arm) or (0.0, 0.0)
-    holm = f"{found.holm_p:.2g}" if change.in_family else f"({found.holm_p:.2g})"
-    cells += [f"{points(low, row)} to {points(high, row)}", f"{found.mcnemar_p:.2g}", holm]
-    return [*cells, _detectable(found.mde, row), found.word, _tokens(row, arm)]
-
-
-def _detectable(mde: float | None, row: Row) -> str:
-    return NOT_DETECTABLE if mde is None else points(mde, row, False)
-
-
-def _alone(row: Row, run: Run) -> str:
-    """Wilson's interval of a score, without signs."""
-    ends = interval(run)
-    return f"{points(ends[0], row, False)} to {points(ends[1], row, False)}" if ends else "-"
-
-
-def _random_lines(row: Row, arm: Arm, runs: dict[Arm, Run]) -> list[list[str]]:
-    """Mean and range over the seeds, then the vector against them."""
-    scores = [run.score for run in runs.values()]
-    mean = fmean(scores)
-    change = mean - row.baseline.score if row.baseline else None
-    share = None if change is None else percent(row, change)
-    words = [judged.word for one in runs if one in row.changes and (judged := row.changes[one].verdict)]
-    told = f"{words.count(HELPS)} of {len(runs)} help, {words.count(HURTS)} hurt"
-    known = [count for one in runs if (count := row.tokens.get(one)) is not None]
-    lines = [
-        [
-            f"random {arm.name}, {len(runs)} seeds",
-            show(mean, row),
-            "-" if change is None else points(change, row),
-            "-" if share is None else f"{share + 0.0:+.1f}",
-            f"seeds {points(min(scores), row, False)} to {points(max(scores), row, False)}",
-            *("-", "-", "-"),
-            told if runs.keys() <= row.runs.keys() else "of the same sweep",
-            f"{round(fmean(known)):,}" if known else "-",
-        ]
+def _line(row: Row, told: Mapping[str, Any], arm: Arm) -> list[str]:
+    """An arm with its change where that is tested, else with Wilson's interval of its score, without signs."""
+    score, change = told["scores"][arm.name], told["changes"].get(arm.name, {})
+    tests = ["-", "-", "-"]
+    if is_tested := change.get("holm_p") is not None:
+        holm = f"{change['holm_p']:.2g}"
+        tests = [f"{change['mcnemar_p']:.2g}", holm if change["in_family"] else f"({holm})", _detectable(row, change)]
+    return [
+        _title(arm, row.all_runs[arm]),
+        show(score["score"], row),
+        *_changed(row, change.get("change")),
+        _between(row, change) if is_tested else _between(row, score, sign=False),
+        *tests,
+        "" if arm == BASELINE else word(row, arm),
+        _count(told["tokens"].get(arm.name)),
     ]
-    if found := row.random.get(arm):
-        middle, low, high = difference(row, found)
-        ends = f"90 %: {points(low, row)} to {points(high, row)}"
-        cells = [f"{arm.name} - random", "", points(middle, row), "-", ends, f"{found.p:.2g}", "-"]
-        lines.append([*cells, _detectable(found.mde, row), found.word, ""])
-    return lines
 
 
-def _tokens(row: Row, arm: Arm) -> str:
-    count = row.tokens.get(arm)
-    return "-" if count is None else f"{count:,}"
+def _random_lines(row: Row, told: Mapping[str, Any], arm: Arm, runs: dict[Arm, Run]) -> list[list[str]]:
+    """Mean and range over the seeds, then the vector against them."""
+    found = told["random"][arm.name]
+    words = [told["changes"].get(one.name, {}).get("verdict") for one in runs]
+    judged = f"{words.count(HELPS)} of {len(runs)} help, {words.count(HURTS)} hurt"
+    known = [count for one in runs if (count := row.tokens.get(one)) is not None]
+    seeds = [
+        f"random {arm.name}, {len(runs)} seeds",
+        show(found["mean"], row),
+        *_changed(row, found["mean"] - row.baseline.score if row.baseline else None),
+        f"seeds {_between(row, {'low': found['least'], 'high': found['most']}, sign=False)}",
+        *("-", "-", "-"),
+        judged if runs.keys() <= row.runs.keys() else "of the same sweep",
+        _count(round(fmean(known)) if known else None),
+    ]
+    if "difference" not in found:
+        return [seeds]
+    against = [f"{arm.name} - random", "", points(found["difference"], row), "-", f"90 %: {_between(row, found)}"]
+    return [seeds, [*against, f"{found['p']:.2g}", "-", _detectable(row, found), found["verdict"], ""]]
+
+
+def _changed(row: Row, change: float | None) -> list[str]:
+    """A change, and the same as per cent of the baseline."""
+    share = percent(row, change)
+    return ["-" if change is None else points(change, row), "-" if share is None else f"{share + 0.0:+.1f}"]
+
+
+def _between(row: Row, ends: Mapping[str, Any], sign: bool = True) -> str:
+    low, high = ends["low"], ends["high"]
+    return "-" if low is None else f"{points(low, row, sign)} to {points(high, row, sign)}"
+
+
+def _detectable(row: Row, found: Mapping[str, Any]) -> str:
+    return "not detectable" if found["mde"] is None else points(found["mde"], row, False)
+
+
+def _count(tokens: int | None) -> str:
+    return "-" if tokens is None else f"{tokens:,}"
 
 
 def _clock(value: float) -> str:

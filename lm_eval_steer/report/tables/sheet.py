@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 _ARMS = ("best", "vote")
@@ -13,22 +14,19 @@ _KEYS = ("child", "parent", "vector", "task", "group", "metric", "n", "baseline"
 def sheet(entries: list[dict[str, Any]]) -> tuple[list[str], list[list[object]]]:
     """Columns and lines. Arms but `best` and `vote` have a score, a p by Holm and a verdict each."""
     others = list(dict.fromkeys(arm for one in entries for arm in one["scores"] if arm not in ("baseline", *_ARMS)))
-    columns = [*_KEYS, "vote_size", "baseline_low", "baseline_high"]
-    columns += [f"{arm}_{name}" for arm in _ARMS for name in _CHANGE]
-    columns += [f"{arm}_random_{name}" for arm in _ARMS for name in _RANDOM]
-    columns += [f"{arm} {name}" for arm in others for name in ("score", "change", "holm_p", "verdict")]
-    columns += ["baseline_tokens", "best_tokens", "vote_tokens", "seconds"]
-    lines = []
-    for one in entries:
-        baseline = one["scores"].get("baseline", {})
-        line: list[object] = [one[key] for key in (*_KEYS, "vote_size")]
-        line += [baseline.get("low"), baseline.get("high")]
-        line += [one["changes"].get(arm, {}).get(name) for arm in _ARMS for name in _CHANGE]
-        line += [one["random"].get(arm, {}).get(name) for arm in _ARMS for name in _RANDOM]
-        for arm in others:
-            line.append(one["scores"].get(arm, {}).get("score"))
-            line += [one["changes"].get(arm, {}).get(name) for name in ("change", "holm_p", "verdict")]
-        line += [one["tokens"].get(arm) for arm in ("baseline", *_ARMS)]
-        line.append(round(sum(one["seconds"].values()), 1) if one["seconds"] else None)
-        lines.append(line)
-    return columns, lines
+    lines = [_line(one, others) for one in entries]
+    return list(lines[0]), [list(line.values()) for line in lines]
+
+
+def _line(one: dict[str, Any], others: list[str]) -> dict[str, object]:
+    """Column -> what an entry has there; None where it has nothing."""
+    scores, changes, random = (defaultdict(dict, one[key]) for key in ("scores", "changes", "random"))
+    line: dict[str, object] = {key: one[key] for key in (*_KEYS, "vote_size")}
+    line |= {f"baseline_{end}": scores["baseline"].get(end) for end in ("low", "high")}
+    line |= {f"{arm}_{name}": changes[arm].get(name) for arm in _ARMS for name in _CHANGE}
+    line |= {f"{arm}_random_{name}": random[arm].get(name) for arm in _ARMS for name in _RANDOM}
+    for arm in others:
+        line[f"{arm} score"] = scores[arm].get("score")
+        line |= {f"{arm} {name}": changes[arm].get(name) for name in ("change", "holm_p", "verdict")}
+    line |= {f"{arm}_tokens": one["tokens"].get(arm) for arm in ("baseline", *_ARMS)}
+    return line | {"seconds": round(sum(one["seconds"].values()), 1) if one["seconds"] else None}

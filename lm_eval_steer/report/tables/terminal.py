@@ -66,9 +66,8 @@ def _plain(block: Block) -> Table:
     table = _table()
     for name in block.columns:
         table.add_column(Text(name), justify="left" if name in block.left else "right")
-    for place, cells in enumerate(block.rows):
-        keys = cells[: block.keys] if block.starts(place) else [*[""] * (block.keys - 1), cells[block.keys - 1]]
-        table.add_row(*(Text(cell) for cell in (*keys, *cells[block.keys :])))
+    for cells in block.rows:
+        table.add_row(*map(Text, cells))
     return table
 
 
