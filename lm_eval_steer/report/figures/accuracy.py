@@ -61,8 +61,8 @@ def alpha_accuracy(curves: Sequence[Curve], title: str = "Accuracy by strength o
     style.need_some(curves, "curves")
     panels = style.groups(curves, lambda curve: (curve.child, curve.parent))
     children, parents = (list(dict.fromkeys(names)) for names in zip(*panels, strict=True))
-    with style.styled():
-        figure = style.new_figure(max(6.2, 3.4 * len(parents)), 1.6 + 2.6 * len(children), title)
+    width, height = max(6.2, 3.4 * len(parents)), 1.6 + 2.6 * len(children)
+    with style.new_figure(width, height, title) as figure:
         grid = figure.subplots(len(children), len(parents), sharex=True, sharey="row", squeeze=False)
         places = {(child, parent): (children.index(child), parents.index(parent)) for child, parent in panels}
         for axes in grid.flat:
@@ -110,13 +110,9 @@ def _draw_panel(axes: Axes, curves: list[Curve]) -> None:
 
 
 def _scale(axes: Axes, alphas: Iterable[float]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     given = sorted(alphas)
     if given[0] > 0:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     else:
         axes.set_xscale("symlog", linthresh=min((abs(alpha) for alpha in given if alpha), default=1.0))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: alpha_name(float(f"{value:.6g}"))))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    style.number_log_scale(axes.xaxis, lambda value: alpha_name(float(f"{value:.6g}")))

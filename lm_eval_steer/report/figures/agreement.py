@@ -55,8 +55,7 @@ def agreement(points: Sequence[Agreement], title: str = "Is the vote right where
         SteeringError: for no points.
     """
     style.need_some(points, "votes")
-    with style.styled():
-        figure = style.new_figure(5.6, 4.6, title)
+    with style.new_figure(5.6, 4.6, title) as figure:
         axes = figure.subplots()
         axes.plot(
             [0, 100], [0, 100], color=style.GREY, linewidth=0.8, linestyle=":", label="right as often as it agrees"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lm_eval_steer.report.figures.style import BLACK, BLUE, VERMILLION, legend_below, new_figure, styled
+from lm_eval_steer.report.figures.style import BLACK, BLUE, VERMILLION, legend_below, new_figure
 from lm_eval_steer.vectors.similarity import LEVEL, Cosines, Null, share_beyond
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def correlation(matrix: Cosines, null: Null, title: str = "") -> Figure:
     """Heatmap of all cosines of two vectors' directions; beside it their histogram over that of random directions."""
-    with styled():
-        figure = new_figure(9.6, 4.5, title or f"Directions of {matrix.names[0]} against {matrix.names[1]}")
+    title = title or f"Directions of {matrix.names[0]} against {matrix.names[1]}"
+    with new_figure(9.6, 4.5, title) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
         _heatmap(figure, left, matrix, null.quantile(LEVEL))
         _histogram(right, matrix, null)

@@ -61,19 +61,18 @@ def dose_by_block(
     named = {ordered[i] for i in np.linspace(0, len(ordered) - 1, min(7, len(ordered))).round().astype(int)}
     measured = any(dose.survival is not None for dose in doses)
     sign = "dose" if unit == "dose" else "α ="
-    with style.styled():
+    with style.new_figure(6.4, 5.2 if measured else 3.4, title) as figure:
         import matplotlib
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-        figure = style.new_figure(6.4, 5.2 if measured else 3.4, title)
         panels = figure.subplots(1 + measured, 1, sharex=True, squeeze=False)[:, 0]
         ramp = matplotlib.colormaps["viridis"]  # from dark to light, in an order that grey keeps
         for number, alpha in enumerate(ordered):
             group = sorted(by_alpha[alpha], key=lambda dose: dose.block)
+            shape = style.SERIES[number % len(style.SERIES)]
             look: dict[str, Any] = {
                 "color": ramp(0.9 * number / max(1, len(ordered) - 1)),
-                "marker": style.SERIES[number % len(style.SERIES)]["marker"],
-                "linestyle": style.SERIES[number % len(style.SERIES)]["linestyle"],
+                "marker": shape["marker"],
+                "linestyle": shape["linestyle"],
                 "label": f"{sign} {alpha_name(alpha)}" if alpha in named else f"_{alpha_name(alpha)}",
                 "markersize": 3.5,
                 "linewidth": 1,
@@ -84,9 +83,7 @@ def dose_by_block(
             if kept:
                 panels[1].plot(*zip(*kept, strict=True), **look)
         panels[0].set_yscale("log")
-        panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panels[0].yaxis.set_minor_formatter(NullFormatter())
-        panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        style.number_log_scale(panels[0].yaxis, "{:g}".format)
         panels[0].set_ylabel("shift ‖α·v‖ in % of ‖h‖")
         panels[0].grid(axis="y")
         note = "h: the block's output."

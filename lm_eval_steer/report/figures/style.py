@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lm_eval_steer.errors import SteeringError
@@ -11,6 +11,7 @@ from lm_eval_steer.interventions.controls import KINDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 T = TypeVar("T")
@@ -108,13 +109,25 @@ def styled() -> AbstractContextManager[None]:
     return style.context(["default", _LOOK])
 
 
-def new_figure(width: float, height: float, title: str) -> Figure:
-    """An empty figure in inches, known to no window and no global state. Call it within `styled`."""
-    from matplotlib.figure import Figure
+@contextmanager
+def new_figure(width: float, height: float, title: str) -> Iterator[Figure]:
+    """An empty figure in inches, known to no window and no global state, to be drawn within the figures' look."""
+    with styled():
+        from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height))
-    figure.suptitle(title)
-    return figure
+        figure = Figure(figsize=(width, height))
+        figure.suptitle(title)
+        yield figure
+
+
+def number_log_scale(axis: Axis, show: Callable[[float], str]) -> None:
+    """Write numbers beside a logarithmic axis: at 1, 2 and 5 times powers of ten, or, about 0, where ticks are."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if axis.get_scale() == "log":
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def groups(items: Iterable[T], key: Callable[[T], Any]) -> dict[Any, list[T]]:

@@ -87,8 +87,7 @@ def vote_change(rows: Sequence[VoteChange], title: str = "What the vote over all
     style.need_some(rows, "rows")
     several = len({row.parent for row in rows}) > 1
     series = list(dict.fromkeys((row.parent, row.control) for row in rows))
-    with style.styled():
-        figure = style.new_figure(6.4, 1.7 + 0.3 * len(rows) + 0.15 * len({row.child for row in rows}), title)
+    with style.new_figure(6.4, 1.7 + 0.3 * len(rows) + 0.15 * len({row.child for row in rows}), title) as figure:
         axes = figure.subplots()
         place, ticks = 0.0, []
         for child, group in style.groups(rows, lambda row: row.child).items():
