@@ -28,9 +28,9 @@ from lm_eval_steer.compare.stats import HELPS, HURTS
 from lm_eval_steer.report.page import make_page
 from lm_eval_steer.report.page.data import BASELINE, embed, make_blocks, pack, question
 from lm_eval_steer.report.page.svg import inline
-from lm_eval_steer.report.page.tables import make_table
 from lm_eval_steer.report.page.words import MARKS, sum_up, tell
 from lm_eval_steer.report.tables import Leaderboard, read_leaderboard
+from lm_eval_steer.report.tables.blocks import tell_shared_keys
 from reports import HOSTILE, write_hostile
 from runs import write_record, write_run, write_sweep
 
@@ -209,7 +209,7 @@ def test_a_row_that_cannot_be_judged_says_what_is_missing(tmp_path: Path) -> Non
 
 def test_columns_that_say_the_same_in_every_row_stand_above_the_table(sweep: Path) -> None:
     (block,) = board_of(sweep).blocks()
-    table = make_table(block)
+    table = tell_shared_keys(block)
     assert table.heading == ["child child, parent parent, vector v, n 12, time 1:30."]
     assert table.columns[:3] == ["arm", "score", "change"]
     cells = {row[0]: row for row in table.rows}

@@ -1,6 +1,6 @@
 """Results as one page: who won, by how much, and what the model wrote.
 
-words.py     verdicts as sentences; tables.py as a table; settings.py what was run
+words.py     verdicts as sentences; settings.py what was run
 data.py      documents and responses as the browser reads them
 page.py      the page (page.html, page.css, page.js), with figures by svg.py
 """

@@ -126,8 +126,7 @@ def _response(one: Response | None, text: str | int) -> list[Any] | None:
 
 def _fields(document: Document) -> list[list[str]]:
     content = document.content if isinstance(document.content, dict) else {}
-    as_text = {
-        str(key): value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return [
+        [str(key), value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)]
         for key, value in content.items()
-    }
-    return [list(item) for item in as_text.items()]
+    ]

@@ -19,9 +19,9 @@ from lm_eval_steer.report.figures import draw, figure_bytes, find_pictures, miss
 from lm_eval_steer.report.page.data import embed, make_blocks
 from lm_eval_steer.report.page.settings import facts_of_row
 from lm_eval_steer.report.page.svg import inline
-from lm_eval_steer.report.page.tables import make_table
 from lm_eval_steer.report.page.words import MARKS, name_row, sum_up, tell
 from lm_eval_steer.report.tables import Leaderboard
+from lm_eval_steer.report.tables.blocks import tell_shared_keys
 from lm_eval_steer.report.tables.entries import short
 from lm_eval_steer.text import printable
 
@@ -77,7 +77,7 @@ def make_page(board: Leaderboard) -> str:
         told=told,
         marks=MARKS,
         zip=zip,
-        tables=[make_table(block) for block in board.blocks()],
+        tables=list(map(tell_shared_keys, board.blocks())),
         notes=list(dict.fromkeys([*left_out, *board.notes])),
         pictures=[
             (picture, Markup(inline(figure_bytes(figure, "svg"), f"f{number}-", picture.title)))

@@ -3,43 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.compare.runs import sum_up_doses
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
+from lm_eval_steer.report.tables.blocks import Block
 from lm_eval_steer.vectors.show import flat_items
 
 _APART = ("passport", "doses", "application", "votes", "transfer")
 """What a result file holds in `steering` beside its settings."""
 
 
-@dataclass(frozen=True)
-class Facts:
-    """A table of facts.
-
-    Attributes:
-        title: above it.
-        rows: cells.
-        columns: their names; empty where the first cell of a row names it.
-    """
-
-    title: str
-    rows: list[list[str]]
-    columns: list[str] = field(default_factory=list)
-
-
-def facts_of_row(row: Row) -> list[Facts]:
-    """A row's facts, from the arm that speaks for it."""
+def facts_of_row(row: Row) -> list[Block]:
+    """A row's facts, from the arm that speaks for it: tables with names of columns, or with a name in each line."""
     run = row.runs[row.main] if row.main else row.any_run
     widest = max(row.runs.values(), key=lambda one: len(one.alphas), default=run)  # a vote has the doses of its set
     passport = dict(run.steering.get("passport") or {})
     blocks = passport.pop("blocks", None)
-    validation = row.any_part.validation if row.any_part else {}
-    chosen: dict[str, Any] = {
-        key: validation[key] for key in ("task", "n", "metric", "best", "scores") if key in validation
-    }
+    validation: Mapping[str, Any] = row.any_part.validation if row.any_part else {}
+    chosen = {key: validation[key] for key in ("task", "n", "metric", "best", "scores") if key in validation}
     facts = [
         _pairs("Conditions", run.conditions | run.own_conditions),
         _pairs("Steering", {key: value for key, value in run.steering.items() if key not in _APART}),
@@ -54,18 +37,18 @@ def facts_of_row(row: Row) -> list[Facts]:
     return [one for one in facts if one.rows]
 
 
-def _pairs(title: str, content: Mapping[str, Any] | None) -> Facts:
-    return Facts(title, [list(item) for item in flat_items(dict(content or {}))])
+def _pairs(title: str, content: Mapping[str, Any] | None) -> Block:
+    return Block(title, [], set(), [list(item) for item in flat_items(dict(content or {}))])
 
 
-def _blocks(blocks: Any) -> Facts:
+def _blocks(blocks: Any) -> Block:
     known = [one for one in blocks if isinstance(one, dict)] if isinstance(blocks, list) else []
     columns = list(dict.fromkeys(key for one in known for key in one))
     rows = [[_number(one.get(column)) for column in columns] for one in known]
-    return Facts("The vector by block", rows, list(map(str, columns)))
+    return Block("The vector by block", list(map(str, columns)), set(), rows)
 
 
-def _doses(doses: Mapping[str, Any]) -> Facts:
+def _doses(doses: Mapping[str, Any]) -> Block:
     rows = []
     for name in sorted(doses, key=lambda alpha: alpha_order(float(alpha))):
         found = sum_up_doses(doses[name])
@@ -73,7 +56,7 @@ def _doses(doses: Mapping[str, Any]) -> Facts:
         shares = [f"{found[share]:.3%}" for share in ("dose_mean", "dose_most")]
         rows.append([alpha_name(float(name)), str(found["blocks"]), f"{found['positions']:,}", *shares, least])
     columns = ["strength", "blocks", "positions", "mean dose", "largest dose", "least survival"]
-    return Facts("Doses: ‖αv‖ as a share of ‖h‖, and what the dtype left of it", rows, columns)
+    return Block("Doses: ‖αv‖ as a share of ‖h‖, and what the dtype left of it", columns, set(), rows)
 
 
 def _number(value: Any) -> str:

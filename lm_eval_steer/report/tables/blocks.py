@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lm_eval_steer.text import printable
 
@@ -13,7 +13,7 @@ class Block:
 
     Attributes:
         title: above it.
-        columns: their names.
+        columns: their names; none where the first cell of a row names it.
         left: names of the columns that hold words.
         rows: cells, as long as `columns`.
         keys: how many columns at the left name a row; where they repeat, formats for people leave them out.
@@ -33,6 +33,17 @@ class Block:
         self.left = set(map(printable, self.left))
         self.rows = [list(map(printable, cells)) for cells in self.rows]
 
-    def starts(self, place: int) -> bool:
-        """Whether a row's keys are others than those of the row before."""
-        return place == 0 or self.rows[place][: self.keys] != self.rows[place - 1][: self.keys]
+
+def tell_shared_keys(block: Block) -> Block:
+    """A block without the columns of its keys that say the same in every row; its heading says it instead."""
+    values = list(zip(*block.rows, strict=True))
+    shared = [place for place in range(block.keys) if len(set(values[place])) == 1]
+    kept = [place for place in range(len(block.columns)) if place not in shared]
+    told = [f"{block.columns[place]} {values[place][0]}" for place in shared if values[place][0] != "-"]
+    return replace(
+        block,
+        columns=[block.columns[place] for place in kept],
+        rows=[[row[place] for place in kept] for row in block.rows],
+        keys=block.keys - len(shared),
+        heading=[*block.heading, *([", ".join(told) + "."] if told else [])],
+    )

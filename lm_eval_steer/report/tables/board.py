@@ -76,7 +76,7 @@ class Leaderboard:
         if layout != "flat" and not any(block.rows for block in found):
             raise SteeringError(
                 f"--layout {layout} shows strengths that a sweep chose on validation rows, and there is no sweep in "
-                f"{_list(self.folders)}: use --layout flat, or run lm-eval-steer sweep"
+                f"{', '.join(map(str, self.folders))}: use --layout flat, or run lm-eval-steer sweep"
             )
         return found
 
@@ -207,14 +207,8 @@ def _matches(wanted: str, value: str) -> bool:
 
 def _sort_key(row: Row, sort: str, names: dict[str, str]) -> tuple[bool, Any]:
     found = entry(row, names)
-    if sort in ("change", "holm_p", "mde", "verdict"):
-        value = found["changes"].get(row.main.name, {}).get(sort) if row.main else None
-    else:
-        value = found[sort]
+    main = found["changes"].get(row.main.name, {}) if row.main else {}
+    value = found[sort] if sort in found else main.get(sort)
     if value is None:
         return True, 0
     return False, value if sort in _TEXTS or sort in _SMALL_FIRST else -value
-
-
-def _list(folders: list[Path]) -> str:
-    return ", ".join(map(str, folders))

@@ -6,6 +6,7 @@ import csv
 import html
 import io
 import re
+from itertools import groupby
 
 from lm_eval_steer.report.tables.blocks import Block
 from lm_eval_steer.text import printable
@@ -57,11 +58,12 @@ def to_latex(blocks: list[Block], notes: list[str]) -> str:
         lines = [r"\begin{table}", r"\centering", f"\\caption{{{_tex(' '.join([block.title + '.', *block.heading]))}}}"]
         lines += [r"\resizebox{\textwidth}{!}{%", f"\\begin{{tabular}}{{{kinds}}}", r"\toprule"]
         lines += [" & ".join(map(_tex, block.columns)) + r" \\", r"\midrule"]
-        for place, cells in enumerate(block.rows):
-            if place and block.keys > 1 and block.starts(place):
+        for keys, group in groupby(block.rows, key=lambda cells: cells[: block.keys]):
+            if block.keys > 1 and lines[-1] != r"\midrule":
                 lines.append(r"\midrule")
-            keys = cells[: block.keys] if block.starts(place) else [""] * block.keys
-            lines.append(" & ".join(map(_tex, [*keys, *cells[block.keys :]])) + r" \\")
+            for place, cells in enumerate(group):
+                shown = [""] * block.keys if place else keys
+                lines.append(" & ".join(map(_tex, [*shown, *cells[block.keys :]])) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
         parts.append("\n".join(lines))
     if notes:

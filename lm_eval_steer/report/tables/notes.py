@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 
 from lm_eval_steer.compare.arms import ONE
 from lm_eval_steer.compare.judge import Family
@@ -68,19 +67,12 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
     found += [_RANDOM] if any(row.random for row in rows) else []
     found += [_ALONE] if any(not change.in_family for change in tested) else []
     found += [_BEST] if any(BEST in row.runs for row in rows) else []
-    found += [_SINGLE] if any(_is_single(row) for row in rows) else []
+    found += [_SINGLE] if any(arm.role == ONE for row in rows for arm in row.runs) else []
     found += [_REPEATS] if any(change.repeats for change in changes) else []
     found += [_UNPAIRED] if any(word(row, arm) == UNPAIRED for row in rows for arm in row.changes) else []
-    found += (
-        [_ONE_SEED]
-        if any(len(row.randoms(arm)) == 1 for row in rows for arm in (BEST, VOTE) if arm in row.runs)
-        else []
-    )
+    searched = [(row, arm) for row in rows for arm in (BEST, VOTE) if arm in row.runs]
+    found += [_ONE_SEED] if any(len(row.randoms(arm)) == 1 for row, arm in searched) else []
     return [*found, *_baselines(rows, names), *_sweeps(rows), *_versions(runs)]
-
-
-def _is_single(row: Row) -> bool:
-    return any(arm.role == ONE for arm in row.runs)
 
 
 def _baselines(rows: list[Row], names: Mapping[str, str]) -> list[str]:
@@ -103,11 +95,7 @@ def _baselines(rows: list[Row], names: Mapping[str, str]) -> list[str]:
 
 
 def _sweeps(rows: list[Row]) -> list[str]:
-    open_ones: dict[Path, None] = {}
-    for row in rows:
-        for part in row.parts.values():
-            if not part.complete:
-                open_ones[part.folder] = None
+    open_ones = dict.fromkeys(part.folder for row in rows for part in row.parts.values() if not part.complete)
     return [
         f"The sweep in {folder} is not finished: start its command again, it goes on. Its families will grow."
         for folder in open_ones
