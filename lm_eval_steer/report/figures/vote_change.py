@@ -56,18 +56,11 @@ def find(results: Results) -> list[Picture] | str:
     votes = [(row, arm, run) for row in results.rows for arm, run in row.runs.items() if len(run.alphas) > 1]
     judged = [(row, arm, run, row.changes[arm].verdict) for row, arm, run in votes if arm in row.changes]
     paired = [(row, arm, run, found) for row, arm, run, found in judged if found]
-    changes = [
-        VoteChange(
-            results.child(row),
-            results.parent(row),
-            row.baseline.score,
-            run.score,
-            *bounds(row, found),
-            arm.control or "",
-        )
-        for row, arm, run, found in paired
-        if row.baseline and is_share(row) and row.baseline.score
-    ]
+    changes = []
+    for row, arm, run, found in paired:
+        if row.baseline and is_share(row) and row.baseline.score:
+            place = (results.child(row), results.parent(row))
+            changes.append(VoteChange(*place, row.baseline.score, run.score, *bounds(row, found), arm.control or ""))
     if not votes:
         return "no change by vote, for that takes a sweep, or a run of a set with its baseline."
     if not paired:
