@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from lm_eval_steer.compare.groups import Group
 from lm_eval_steer.compare.responses import Responses
 from lm_eval_steer.compare.rows import Row
-from lm_eval_steer.report.tables.entries import short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +56,7 @@ class Results:
 
     def child(self, row: Row) -> str:
         """What a figure calls the child of a row."""
-        return short(row.child, self.names)
+        return self.names[row.child]
 
     def parent(self, row: Row) -> str:
         """What a figure calls the parent of a row that was steered.
@@ -70,7 +69,7 @@ class Results:
     @cached_property
     def _parents(self) -> dict[int, str]:
         steered = [row for row in self.rows if row.runs]
-        found = {id(row): short(row.parent, self.names) for row in steered}
+        found = {id(row): self.names[row.parent] for row in steered}
         for more in (
             lambda row: row.vector,
             lambda row: str(row.baseline.path.parent) if row.baseline else "no baseline",

@@ -22,7 +22,6 @@ from lm_eval_steer.report.page.svg import inline
 from lm_eval_steer.report.page.words import MARKS, name_row, sum_up, tell
 from lm_eval_steer.report.tables import Leaderboard
 from lm_eval_steer.report.tables.blocks import tell_shared_keys
-from lm_eval_steer.report.tables.entries import short
 from lm_eval_steer.text import printable
 
 NO_SAMPLES = (
@@ -65,7 +64,7 @@ def make_page(board: Leaderboard) -> str:
     index, blocks = make_blocks(responses, board.names)
     told = [tell(row, board.names) for row in board.rows]
     script = _asset("page.js")
-    children = dict.fromkeys(short(row.child, board.names) for row in board.rows)
+    children = dict.fromkeys(board.names[row.child] for row in board.rows)
     tasks = dict.fromkeys(row.group.task for row in board.rows)
     folders = " ".join(shlex.quote(str(folder)) for folder in board.folders)
     environment = Environment(

@@ -9,7 +9,7 @@ from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.compare.rows import BEST, PER_LAYER, VOTE, Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import BETTER, HELPS, HURTS, NO_EVIDENCE
-from lm_eval_steer.report.tables.entries import bounds, short, word
+from lm_eval_steer.report.tables.entries import bounds, word
 from lm_eval_steer.report.tables.flat import is_share, points, show, strength
 
 MARKS = {HELPS: ("▲", "good"), BETTER: ("▲", "good"), HURTS: ("▼", "bad"), NO_EVIDENCE: ("○", "none")}
@@ -33,7 +33,7 @@ class Told:
 
 def name_row(row: Row, names: Mapping[str, str]) -> list[str]:
     """What tells a row from the others."""
-    parts = [row.group.name, short(row.child, names), *([row.vector] if row.vector != "-" else [])]
+    parts = [row.group.name, names[row.child], *([row.vector] if row.vector != "-" else [])]
     if row.is_sweep or row.main is None:
         return parts
     run = row.runs[row.main]
@@ -42,7 +42,7 @@ def name_row(row: Row, names: Mapping[str, str]) -> list[str]:
 
 def tell(row: Row, names: Mapping[str, str]) -> Told:
     """What a row says."""
-    place = f"{short(row.child, names)} on {row.group.name}"
+    place = f"{names[row.child]} on {row.group.name}"
     arm = row.main
     if arm is None:
         return Told("", f"{place} without steering: {_score(row.any_run, row)}.", [])
@@ -58,7 +58,7 @@ def tell(row: Row, names: Mapping[str, str]) -> Told:
         name = {BEST: "At its best strength, the vector", VOTE: "Voted, the vector"}.get(one, f"The vector {one.name}")
         more.append(f"{name} {better} random directions of the same length.")
     if row.vector != "-":
-        more.append(f"Vector {row.vector} from {short(row.parent, names)}.")
+        more.append(f"Vector {row.vector} from {names[row.parent]}.")
     return Told(said, head, more)
 
 

@@ -21,7 +21,7 @@ from lm_eval_steer.compare.sweep_file import finite
 from lm_eval_steer.compare.sweeps import leave_out_broken
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.report.tables.blocks import Block
-from lm_eval_steer.report.tables.entries import UNPAIRED, entry, short, short_names, word
+from lm_eval_steer.report.tables.entries import UNPAIRED, entry, short_names, word
 from lm_eval_steer.report.tables.flat import flat
 from lm_eval_steer.report.tables.formats import to_csv, to_latex, to_markdown
 from lm_eval_steer.report.tables.layouts import best_alpha, table1
@@ -115,8 +115,8 @@ def read_leaderboard(
     names = short_names(list(dict.fromkeys(run.child for run in runs)))
     names |= short_names(list(dict.fromkeys(row.parent for row in rows)))
     for option, wanted, value in (
-        ("child", child, lambda row: short(row.child, names)),
-        ("parent", parent, lambda row: short(row.parent, names)),
+        ("child", child, lambda row: names[row.child]),
+        ("parent", parent, lambda row: names[row.parent]),
         ("task", task, lambda row: row.group.task),
     ):
         if wanted is not None:
@@ -193,9 +193,7 @@ def _document(board: Leaderboard) -> dict[str, Any]:
         {"name": one.name, "task": one.task, "differs": one.differs, "conditions": one.runs[0].conditions}
         for one in board.groups
     ]
-    families = [
-        {"child": short(one.child, board.names), "task": one.task, "tests": one.tests} for one in board.families
-    ]
+    families = [{"child": board.names[one.child], "task": one.task, "tests": one.tests} for one in board.families]
     document: dict[str, Any] = {"version": VERSION, "layout": "flat", "groups": groups, "families": families}
     return document | {"notes": board.notes, "rows": board.entries()}
 

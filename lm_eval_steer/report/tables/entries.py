@@ -18,13 +18,8 @@ NO_NUMBERS = "not paired: the metric is no number per document"
 NO_BASELINE = "no baseline here: run the same command with alpha=0"
 
 
-def short(name: str, among: Mapping[str, str]) -> str:
-    """A model's name without its folder, unless that would be two models' name."""
-    return among.get(name, name)
-
-
 def short_names(names: list[str]) -> dict[str, str]:
-    """Name -> its last part, where no other has the same."""
+    """Model -> its name without its folder, unless that would be two models' name."""
     last = {name: Path(name).name or name for name in names}
     return {name: end if list(last.values()).count(end) == 1 else name for name, end in last.items()}
 
@@ -33,8 +28,8 @@ def entry(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
     """The row's JSON."""
     vote, best = row.runs.get(VOTE), row.runs.get(BEST)
     return {
-        "child": short(row.child, names),
-        "parent": short(row.parent, names),
+        "child": names[row.child],
+        "parent": names[row.parent],
         "task": row.group.task,
         "n": row.any_run.n,
         "baseline": row.baseline.score if row.baseline else None,

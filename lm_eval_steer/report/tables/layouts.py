@@ -9,7 +9,6 @@ from lm_eval_steer.compare.rows import BEST, Row
 from lm_eval_steer.compare.stats import HELPS, HURTS
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.report.tables.blocks import Block
-from lm_eval_steer.report.tables.entries import short
 from lm_eval_steer.report.tables.flat import apart, show
 
 MARKS = {HELPS: "+", HURTS: "-"}
@@ -22,7 +21,7 @@ def table1(rows: list[Row], names: Mapping[str, str]) -> list[Block]:
     columns = list(dict.fromkeys((parent, group) for _, parent, group in places))
     heads = [f"{parent}: {group.name}, {what}" for parent, group in columns for what in ("baseline", "steered")]
     cells = [
-        [short(child, names), *(cell for column in columns for cell in _scores(places.get((child, *column))))]
+        [names[child], *(cell for column in columns for cell in _scores(places.get((child, *column))))]
         for child in dict.fromkeys(child for child, _, _ in places)
     ]
     title = "Baseline and steered, best strength chosen on validation (+ helps, - hurts)"
@@ -35,7 +34,7 @@ def best_alpha(rows: list[Row], names: Mapping[str, str]) -> list[Block]:
     places = _chosen(rows, names)
     parents = list(dict.fromkeys(parent for _, parent, _ in places))
     cells = [
-        [group.name, short(child, names), *(_strength(places.get((child, parent, group))) for parent in parents)]
+        [group.name, names[child], *(_strength(places.get((child, parent, group))) for parent in parents)]
         for group, child in dict.fromkeys((group, child) for child, _, group in places)
     ]
     title, left = "Best strength on validation", ["task", "child"]
@@ -65,7 +64,7 @@ def _chosen(rows: list[Row], names: Mapping[str, str]) -> dict[tuple[str, str, G
     A column is the parent, then as much as tells two sweeps of one child and parent apart.
     """
     more: list[Callable[[Row], str]] = [
-        lambda row: short(row.parent, names),
+        lambda row: names[row.parent],
         lambda row: row.vector,
         lambda row: str(row.folder or ""),
     ]

@@ -10,7 +10,7 @@ from lm_eval_steer.compare.judge import Family
 from lm_eval_steer.compare.pairs import pair_runs
 from lm_eval_steer.compare.rows import BEST, VOTE, Row
 from lm_eval_steer.compare.runs import Run
-from lm_eval_steer.report.tables.entries import UNPAIRED, short, word
+from lm_eval_steer.report.tables.entries import UNPAIRED, word
 
 _CHANGES = (
     "change: points where the score is a share; %: of the baseline. Its 95 % interval is a bootstrap of the paired "
@@ -58,7 +58,7 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
     tested = [change for change in changes if change.verdict]
     shown = {(row.child, row.group.task) for row in rows}
     found = [
-        f"Family of {short(one.child, names)} x {one.task} (Holm over {len(one.tests)} "
+        f"Family of {names[one.child]} x {one.task} (Holm over {len(one.tests)} "
         f"{'test' if len(one.tests) == 1 else 'tests'}): {'; '.join(one.tests)}."
         for one in families
         if (one.child, one.task) in shown
@@ -87,7 +87,7 @@ def _baselines(rows: list[Row], names: Mapping[str, str]) -> list[str]:
             paired = pair_runs(one, other)
             if paired and paired.texts_changed:
                 found.append(
-                    f"Two baselines of {short(one.child, names)} x {one.task} differ in {paired.texts_changed} of "
+                    f"Two baselines of {names[one.child]} x {one.task} differ in {paired.texts_changed} of "
                     f"{len(paired.before)} responses ({one.path.parent}, {other.path.parent}): every row is held "
                     "against its own."
                 )
