@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 _LONGEST = 300
 """Characters of a name in a sentence."""
@@ -13,6 +15,11 @@ _LONGEST_VALUE = 6000
 def printable(text: str) -> str:
     """Text on one line, with everything escaped that could steer a terminal or cannot be encoded."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def as_text(value: Any) -> str:
+    """Text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)
 
 
 def shortened(text: object, longest: int = _LONGEST) -> str:

@@ -61,7 +61,7 @@ arguments = sys.modules[name] = types.ModuleType(name)
 exec(compile(source, place, "exec"), arguments.__dict__)
 
 from lm_eval_steer.axis.ballots import refuse_unlike
-from lm_eval_steer.compare import runs, rows
+from lm_eval_steer.compare import conditions, rows
 from lm_eval_steer.interventions.argument import table
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.operators import OPERATORS, Operator
@@ -89,7 +89,7 @@ print(json.dumps({
     "settings": plan.settings()["echo"],
     "readme": "| `echo` | `False` | say it twice |" in table(arguments.ARGUMENTS),
     "said": said,
-    "condition": "echo" in runs._NO_CONDITION,
+    "condition": "echo" in conditions._NO_CONDITION,
     "apart": rows.APART["echo"],
 }))
 """

@@ -1,6 +1,6 @@
 """What lm_eval and sweep left, side by side: runs, arms, pairs, tests, verdicts. It renders nothing.
 
-result_files.py, runs.py   what lm_eval wrote
+result_files.py, runs.py   what lm_eval wrote; samples.py its documents, conditions.py what must agree to compare
 sweep_file.py, sweeps.py   what a sweep wrote, and a result file's place in it
 arms.py      what was tested, and in which role
 groups.py    which runs can be compared, and what tells the others apart

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
 
 from lm_eval_steer.compare.runs import Run
 
@@ -34,3 +37,16 @@ def block_doses(run: Run) -> list[BlockDose]:
         for block, told in blocks.items()
         if float(alpha)
     ]
+
+
+def sum_up_doses(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """`steering.doses` of one strength, over the blocks."""
+    shares = [block["dose"] for block in blocks.values()]
+    survivals = [block["survival"] for block in blocks.values() if block.get("survival") is not None]
+    return {
+        "blocks": len(blocks),
+        "positions": sum(block["positions"] for block in blocks.values()),
+        "dose_mean": fmean(shares),
+        "dose_most": max(shares),
+        "survival_least": min(survivals, default=None),
+    }

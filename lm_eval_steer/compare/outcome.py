@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from lm_eval_steer.compare.doses import sum_up_doses
 from lm_eval_steer.compare.judge import compare_runs
 from lm_eval_steer.compare.pairs import interval
-from lm_eval_steer.compare.runs import Run, read_runs, sum_up_doses
+from lm_eval_steer.compare.runs import Run, read_runs
 from lm_eval_steer.compare.stats import paired_test
 from lm_eval_steer.errors import SteeringError
 

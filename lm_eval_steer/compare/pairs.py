@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lm_eval_steer.compare.runs import Document, Run, Sample
+from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.samples import Document, Sample
 from lm_eval_steer.compare.stats import Pair, wilson_interval
 
 T = TypeVar("T", Sample, Document)

@@ -15,7 +15,8 @@ from lm_eval_steer.compare.arms import BASELINE, Arm
 from lm_eval_steer.compare.costs import Records
 from lm_eval_steer.compare.pairs import is_binary, keyed
 from lm_eval_steer.compare.rows import Row
-from lm_eval_steer.compare.runs import Document, Run, read_documents, show_choices
+from lm_eval_steer.compare.runs import Run, read_documents
+from lm_eval_steer.compare.samples import Document, show_choices
 from lm_eval_steer.compare.scores import Response, Scores
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
 from lm_eval_steer.interventions.controls import kind_of
@@ -157,8 +158,8 @@ def _given(documents: dict[Key, Document], recorded: list[tuple[Key, str, Line]]
     lines = {(key, _text(line, documents[key])): line for key, _, line in reversed(recorded)}
     found = {}
     for key, document in documents.items():
-        response = Response(document.response, document.answer, document.score)
-        if line := lines.get((key, document.response)):
+        response = document.response
+        if line := lines.get((key, response.text)):
             response = replace(response, answer=line.answer, tokens=line.tokens)
         found[key] = response
     return found

@@ -20,7 +20,7 @@ from lm_eval_steer.compare.sweeps import Part, part_of
 from lm_eval_steer.interventions.alphas import alpha_order
 from lm_eval_steer.interventions.arguments import APART
 from lm_eval_steer.interventions.controls import KINDS
-from lm_eval_steer.text import printable
+from lm_eval_steer.text import as_text, printable
 
 BEST, VOTE, PER_LAYER = Arm("best"), Arm("vote"), Arm("per-layer")
 
@@ -240,7 +240,7 @@ def _vector(run: Run, arm: Arm) -> str:
     if not steers(run):
         return run.vectors or "-"
     others = [
-        f"{key}={json.dumps(run.steering[key]) if not isinstance(run.steering[key], str) else run.steering[key]}"
+        f"{key}={as_text(run.steering[key])}"
         for key, default in APART.items()
         if key not in ("unit", "alpha_per_layer") and run.steering.get(key, default) != default
     ]

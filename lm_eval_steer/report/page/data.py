@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lm_eval_steer.compare.responses import Responses, View
-from lm_eval_steer.compare.runs import Document
+from lm_eval_steer.compare.samples import Document
 from lm_eval_steer.compare.scores import Response
 from lm_eval_steer.interventions.controls import kind_of
 from lm_eval_steer.report.page.words import name_row

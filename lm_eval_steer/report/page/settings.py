@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lm_eval_steer.compare.doses import sum_up_doses
 from lm_eval_steer.compare.rows import Row
-from lm_eval_steer.compare.runs import sum_up_doses
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
 from lm_eval_steer.report.tables.blocks import Block
 from lm_eval_steer.vectors.show import flat_items

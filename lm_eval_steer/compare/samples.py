@@ -1,0 +1,133 @@
+"""What a run was asked and what it answered, document by document: the rows of a file of samples."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lm_eval_steer.axis.record import digest
+from lm_eval_steer.compare.result_files import read_samples
+from lm_eval_steer.compare.scores import Response
+from lm_eval_steer.text import as_text
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One document's outcome.
+
+    Attributes:
+        key: document and prompt; two runs are paired where these agree.
+        response: what the model wrote.
+        score: the task's first metric.
+        request: the prompt's digest as a record has it; empty where there is no one prompt.
+    """
+
+    key: tuple[str, str]
+    response: str
+    score: float
+    request: str = ""
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a run was asked, and what it answered.
+
+    Attributes:
+        key: as that of its sample.
+        number: the harness's.
+        content: as the task has it.
+        target: the right answer.
+        prompt: what the model saw; of several choices, what stands before the first.
+        choices: what multiple choice scored; empty for a generation.
+        request: as that of its sample, for multiple choice too.
+        response: of choices, their log-likelihoods as text, and the number of the likeliest as the answer.
+    """
+
+    key: tuple[str, str]
+    number: int
+    content: Any
+    target: str
+    prompt: str
+    choices: tuple[str, ...]
+    request: str
+    response: Response
+
+
+def find_samples(file: Path, metric: str, n: int) -> list[Sample]:
+    """The samples of a run; empty where its metric is no number per document.
+
+    Args:
+        file: of samples.
+        metric: the task's first, with its filter.
+        n: how many documents the run had.
+
+    Raises:
+        ValueError, KeyError, ...: for what is no whole file of samples.
+    """
+    name, filter_name = metric.split(",", 1)
+    rows = list(read_samples(file, filter_name))
+    if len(rows) < n:
+        raise ValueError(f"{file.name} holds {len(rows)} of {n} documents")
+    if not all(isinstance(row[name], int | float) and math.isfinite(row[name]) for row in rows):
+        return []
+    documents = [_document(row, name) for row in rows]  # now, so that nobody meets one that is not whole later
+    return [
+        Sample(
+            key=one.key,
+            response=json.dumps(row["resps"], ensure_ascii=False),
+            score=float(row[name]),
+            request="" if one.choices else one.request,
+        )
+        for one, row in zip(documents, rows, strict=True)
+    ]
+
+
+def find_documents(file: Path, metric: str) -> list[Document]:
+    """The documents of a run, by number; raises as `find_samples`."""
+    name, filter_name = metric.split(",", 1)
+    return sorted((_document(row, name) for row in read_samples(file, filter_name)), key=lambda one: one.number)
+
+
+def show_choices(choices: Sequence[str], scores: Sequence[Sequence[Any]]) -> str:
+    """What multiple choice came to, as text: a line per choice, the likeliest marked."""
+    best = _likeliest(scores)
+    return "\n".join(
+        f"{'→' if place == best else ' '} {place} {float(one[0]):9.3f}  {choice.strip()}"
+        for place, (choice, one) in enumerate(zip(choices, scores, strict=True))
+    )
+
+
+def _likeliest(scores: Sequence[Sequence[Any]]) -> int:
+    values = [float(one[0]) for one in scores]
+    return max(range(len(values)), key=values.__getitem__)
+
+
+def _document(row: dict[str, Any], metric: str) -> Document:
+    given = row.get("arguments")
+    parts = [one for one in given.values() if isinstance(one, dict)] if isinstance(given, dict) else []
+    texts = [str(one.get("arg_0", "")) for one in parts]
+    choices = tuple(str(one["arg_1"]) for one in parts if isinstance(one.get("arg_1"), str))
+    responses, filtered = row["resps"], row.get("filtered_resps")
+    read: Any = filtered[0] if isinstance(filtered, list) and len(filtered) == 1 else None
+    if choices:
+        scores = [one[0] for one in responses]
+        response, read = show_choices(choices, scores), _likeliest(scores)
+        request = digest([part for pair in zip(texts, choices, strict=True) for part in pair])
+    else:
+        first = responses[0][0]
+        response = as_text(first)
+        request = digest(texts[:1]) if texts else ""
+    return Document(
+        key=(row["doc_hash"], row["prompt_hash"]),
+        number=int(row["doc_id"]),
+        content=row.get("doc"),
+        target=as_text(row.get("target")),
+        prompt=texts[0] if texts else "",
+        choices=choices,
+        request=request,
+        response=Response(response, None if read is None else as_text(read), float(row[metric])),
+    )
