@@ -94,8 +94,8 @@ def on_documents(view: View) -> dict[float, Count]:
 
 
 def agreements(view: View) -> list[Agreement]:
-    """Of every document, or of none: those that an early stop left open are no random choice."""
-    if not view.voted or not view.is_binary or not view.voters:
+    """Of every document, each right or wrong, or of none: those that an early stop left open are no random choice."""
+    if not view.voted or not view.voters:
         return []
     found = []
     for cells, vote in zip(view.cells, view.voted, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.text import printable
@@ -84,15 +85,10 @@ def group_runs(runs: list[Run]) -> list[Group]:
                 child: _partition([run for run in members if run.child == child], _own)
                 for child in dict.fromkeys(run.child for run in members)
             }
-            for place in range(max(map(len, of_child.values()))):
-                here = {child: found[place] for child, found in of_child.items() if place < len(found)}
-                parts.append(
-                    (
-                        conditions,
-                        {child: own for child, (own, _) in here.items()},
-                        [run for _, found in here.values() for run in found],
-                    )
-                )
+            for found in zip_longest(*of_child.values()):
+                here = {child: one for child, one in zip(of_child, found, strict=True) if one}
+                own = {child: keys for child, (keys, _) in here.items()}
+                parts.append((conditions, own, [run for _, of_part in here.values() for run in of_part]))
         for place, (conditions, own, members) in enumerate(parts):
             letter = "" if len(parts) == 1 else _letters(place)
             groups.append(Group(task, letter, _differences(conditions, own, parts), members))
@@ -132,12 +128,8 @@ def _agree(one: Key, other: Key) -> bool:
 
 def _differences(conditions: Key, own: Mapping[str, Key], parts: list[Part]) -> dict[str, str]:
     found: dict[str, str] = {}
-    shared = [other for other, _, _ in parts]
-    for name in dict.fromkeys(name for other in shared for name in other):
-        if len({other.get(name, "none") for other in shared}) > 1:
-            found[name] = _show(name, conditions.get(name, "none"))
-    for child, mine in own.items():
-        others = [keys[child] for _, keys, _ in parts if child in keys]
+    of_children = [(mine, [keys[child] for _, keys, _ in parts if child in keys]) for child, mine in own.items()]
+    for mine, others in [(conditions, [other for other, _, _ in parts]), *of_children]:
         for name in dict.fromkeys(name for other in others for name in other):
             if len({other.get(name, "none") for other in others}) > 1:
                 value = _show(name, mine.get(name, "none"))

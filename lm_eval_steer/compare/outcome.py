@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from lm_eval_steer.compare.doses import sum_up_doses
 from lm_eval_steer.compare.judge import compare_runs
@@ -23,50 +23,41 @@ def describe(folder: Path, arms: Mapping[str, Mapping[str, Any]], name: str) -> 
         arms: the entries of the arms so far, which name their result files; that of the baseline is `baseline`.
         name: of the arm.
     """
-    run = _read(folder / arms[name]["result"])
-    steering = {} if isinstance(run, str) else run.steering
+    run, no_score = _read(folder / arms[name]["result"])
+    scored = None if no_score else run
+    baseline, unscored = _read(folder / arms["baseline"]["result"])
+    steering = run.steering if run else {}
     votes = steering.get("votes")
-    around = interval(run) if _is_scored(run) else None
+    around = interval(scored) if scored else None
     return {
-        "metric": None if isinstance(run, str) else run.metric,
-        "score": run.score if _is_scored(run) else None,
-        "no_score": _why_not(run),
-        "n": 0 if isinstance(run, str) else run.n,
+        "metric": run.metric if run else None,
+        "score": scored.score if scored else None,
+        "no_score": no_score,
+        "n": run.n if run else 0,
         "interval": None if around is None else list(around),
         "skipped": votes["skipped"] if votes else 0,
         "votes": votes,
-        "against_baseline": None if name == "baseline" else _against(run, _read(folder / arms["baseline"]["result"])),
+        "against_baseline": None if name == "baseline" else _against(scored, None if unscored else baseline),
         "doses": {alpha: sum_up_doses(blocks) for alpha, blocks in (steering.get("doses") or {}).items()},
     }
 
 
-def _read(path: Path) -> Run | str:
-    """The run of a result file, or why there is nothing to compare in it."""
+def _read(path: Path) -> tuple[Run | None, str | None]:
+    """The run of a result file, None where it holds none; and why it has no score, None where it has one."""
     try:
         (run,) = read_runs([path])
     except SteeringError as error:
-        return str(error)
-    return run
+        return None, str(error)
+    return run, None if math.isfinite(run.score) else f"{run.metric.split(',')[0]} is {run.score}"
 
 
-def _is_scored(run: Run | str) -> TypeGuard[Run]:
-    return isinstance(run, Run) and math.isfinite(run.score)
-
-
-def _why_not(run: Run | str) -> str | None:
-    """Why an arm has no score; None where it has one."""
-    if isinstance(run, str) or _is_scored(run):
-        return run if isinstance(run, str) else None
-    return f"{run.metric.split(',')[0]} is {run.score}"
-
-
-def _against(run: Run | str, baseline: Run | str) -> dict[str, Any]:
+def _against(run: Run | None, baseline: Run | None) -> dict[str, Any]:
     """Change of the score and of the responses; documents gained and lost, and p, where each is right or wrong.
 
     All of it is None where one of the two has no score.
     """
     found: dict[str, Any] = dict.fromkeys(("change", "texts_changed", "gained", "lost", "p"))
-    if not _is_scored(run) or not _is_scored(baseline):
+    if run is None or baseline is None:
         return found
     change, pair = compare_runs(baseline, run)
     found |= {key: getattr(change, key) for key in ("change", "texts_changed", "gained", "lost")}

@@ -6,7 +6,7 @@ Responses of runs are in their samples; those of all other strengths are in the 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from tqdm import tqdm
 
@@ -39,7 +39,6 @@ class View:
         voted: per document; None without a vote.
         voters: places of the responses that the vote is of; empty without a vote, and where one is not known.
         votes: how many the vote is of; 0 without one.
-        is_binary: whether every document is right or wrong, and right is better.
     """
 
     control: str
@@ -51,7 +50,6 @@ class View:
     voted: list[Response | None] | None
     voters: list[int]
     votes: int
-    is_binary: bool
 
 
 @dataclass
@@ -64,15 +62,15 @@ class Responses:
         baseline: per document; None where there is no baseline.
         views: the vector, then its controls; empty for a baseline alone.
         has_record: whether responses of strengths came from a record.
-        left_out: a sentence for each record, of this row or one before it, that cannot be read.
+        is_binary: whether every document is right or wrong, and right is better.
     """
 
     row: Row
     documents: list[Document]
     baseline: list[Response | None]
-    views: list[View] = field(default_factory=list)
-    has_record: bool = False
-    left_out: list[str] = field(default_factory=list)
+    views: list[View]
+    has_record: bool
+    is_binary: bool
 
 
 def read_responses(rows: Iterable[Row], records: Records) -> list[Responses]:
@@ -98,7 +96,7 @@ def _of_row(row: Row, records: Records) -> Responses | None:
     targets = {key: document.target for key, document in first.items()}
     scores = Scores([(key, one) for found in given.values() for key, one in found.items()], targets, binary)
     baseline = [given.get(BASELINE, {}).get(key) for key in order]
-    responses = Responses(row, list(first.values()), baseline, [], any(recorded.values()), list(records.left_out))
+    responses = Responses(row, list(first.values()), baseline, [], any(recorded.values()), binary)
     arms: dict[str, list[Arm]] = {}
     for arm in row.runs:
         arms.setdefault(arm.contender if arm.control else "", []).append(arm)
@@ -128,7 +126,6 @@ def _of_row(row: Row, records: Records) -> Responses | None:
                 voted=[given[vote].get(key) for key in order] if vote else None,
                 voters=_voters(row.runs[vote], control, labels) if vote else [],
                 votes=len(row.runs[vote].alphas) if vote else 0,
-                is_binary=binary,
             )
         )
     return responses

@@ -31,7 +31,7 @@ def find(results: Results) -> list[Picture] | str:
     found = []
     for one in results.responses:
         points = [point for view in _compared(one.views) for point in agreements(view)]
-        if points:
+        if one.is_binary and points:
             child = results.child(one.row)
             found.append(Picture(title, f"{child}. {_CAPTION}", partial(agreement, points, title), child))
     return found or (

@@ -20,8 +20,8 @@ def find(results: Results) -> list[Picture] | str:
         child, parent = results.child(row), results.parent(row)
         right = sum(sample.score == 1 for sample in row.baseline.samples)
         baseline = baselines.setdefault((child, parent), Count(right, len(row.baseline.samples)))
-        for view in one.views:
-            if kind_of(view.kind).steers and view.is_binary:
+        for view in one.views if one.is_binary else ():
+            if kind_of(view.kind).steers:
                 curve = Curve(child, parent, {}, baseline, view.kind, row.unit)
                 curves.setdefault((child, parent, row.unit, view.control), curve).points.update(on_documents(view))
     drawn = [curve for curve in curves.values() if len(curve.points) > 1]

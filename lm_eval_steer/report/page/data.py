@@ -32,7 +32,7 @@ def make_blocks(rows: list[Responses], names: Mapping[str, str]) -> tuple[dict[s
     index: list[dict[str, Any]] = []
     blocks: list[str] = []
     for one in tqdm(rows, desc="samples", unit="row", delay=2, leave=False, disable=None):
-        views = [_describe(view, one.row.unit) for view in one.views]
+        views = [_describe(view, one) for view in one.views]
         for content in (_documents(one), *(_cells(one, view) for view in one.views)):
             blocks.append(pack(content))
         first = len(blocks) - len(views)
@@ -69,9 +69,9 @@ def question(content: Any, prompt: str) -> str:
     return f"{asked}\n{options}" if asked and isinstance(options, str) else asked or prompt
 
 
-def _describe(view: View, unit: str) -> dict[str, Any]:
+def _describe(view: View, responses: Responses) -> dict[str, Any]:
     sampled = kind_of(view.control).draws
-    sign = "dose" if unit == "dose" else "α ="
+    sign = "dose" if responses.row.unit == "dose" else "α ="
 
     def label(name: str, alpha: float | None) -> str:
         if sampled:
@@ -85,7 +85,7 @@ def _describe(view: View, unit: str) -> dict[str, Any]:
         "prefix": "" if sampled else "Steered, ",
         "best": view.best,
         "vote": view.votes,
-        "binary": view.is_binary,
+        "binary": responses.is_binary,
     }
 
 

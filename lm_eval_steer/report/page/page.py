@@ -60,7 +60,7 @@ def make_page(board: Leaderboard) -> str:
     responses = read_responses(board.rows, board.records)
     without = missing_matplotlib()
     pictures, missing = ([], [without]) if without else find_pictures(board, responses)
-    left_out = dict.fromkeys(f"Left out: {sentence}" for one in responses for sentence in one.left_out)
+    left_out = dict.fromkeys(f"Left out: {sentence}" for sentence in board.records.left_out)
     index, blocks = make_blocks(responses, board.names)
     told = [tell(row, board.names) for row in board.rows]
     script = _asset("page.js")
