@@ -24,9 +24,6 @@ _FOLLOWS = {
 }
 """Conditions that differ because of others, which are named in their place."""
 
-_UNKNOWN = {"weights": "not recorded"}
-NOT_LOGGED = "unknown without --log_samples"
-
 
 @dataclass(eq=False)
 class Group:
@@ -138,8 +135,9 @@ def _differences(conditions: Key, own: Mapping[str, Key], parts: list[Part]) -> 
 
 
 def _show(name: str, value: str | None) -> str:
-    shown = value[:8] if value and name == "weights" else value
-    return _UNKNOWN.get(name, NOT_LOGGED) if shown is None else shown
+    if value is None:
+        return "not recorded" if name == "weights" else "unknown without --log_samples"
+    return value[:8] if name == "weights" else value
 
 
 def _letters(place: int) -> str:

@@ -145,16 +145,12 @@ def _read(path: Path) -> tuple[list[Run], list[str]]:
     sentences = []
     try:
         content = read_results(path)
-    except SteeringError as error:
-        return [], [str(error)]
     except _BROKEN as error:
         return [], [_broken(path, error)]
     for task in content["configs"]:
         try:
             check_task(content, task)
             runs.append(_read_task(path, content, task))
-        except SteeringError as error:
-            sentences.append(str(error))
         except _BROKEN as error:
             sentences.append(_broken(path, error))
     if not content["configs"]:
@@ -163,10 +159,12 @@ def _read(path: Path) -> tuple[list[Run], list[str]]:
 
 
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
-"""What reading raises for what is no result."""
+"""What reading raises for what is no result; a SteeringError is a ValueError that says it all."""
 
 
 def _broken(path: Path, error: Exception) -> str:
+    if isinstance(error, SteeringError):
+        return str(error)
     why = f"{error}" if isinstance(error, ValueError) else f"{error!r}"
     return printable(
         f"{path} is not a whole result file of lm_eval, or its samples are not ({why}): remove it or run again"
