@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lm_eval_steer.compare.arms import BASELINE
-from lm_eval_steer.compare.responses import View
-from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.compare.stats import wilson_interval
 from lm_eval_steer.errors import SteeringError
+
+if TYPE_CHECKING:
+    from lm_eval_steer.compare.responses import View
+    from lm_eval_steer.compare.rows import Row
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from lm_eval_steer.compare.counts import Count, count_of
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.samples import Document, Sample
-from lm_eval_steer.compare.stats import Pair, wilson_interval
+from lm_eval_steer.compare.stats import Pair
 
 T = TypeVar("T", Sample, Document)
 
@@ -70,16 +71,18 @@ def is_binary(samples: list[Sample]) -> bool:
     return bool(samples) and {sample.score for sample in samples} <= {0.0, 1.0}
 
 
+def count_right(samples: list[Sample]) -> Count | None:
+    """The right ones among documents of which each is right or wrong; None among others."""
+    return Count(sum(sample.score == 1 for sample in samples), len(samples)) if is_binary(samples) else None
+
+
 def interval(run: Run) -> tuple[float, float] | None:
     """Wilson's, at 95 %; None where documents are not right or wrong.
 
     A run without samples is taken for one of right and wrong where its score is a number of documents.
     """
-    if is_binary(run.samples):
-        return wilson_interval(sum(sample.score == 1 for sample in run.samples), len(run.samples))
-    right = run.score * run.n
-    whole = 0 <= run.score <= 1 and abs(right - round(right)) < 1e-6
-    return wilson_interval(round(right), run.n) if whole and run.n and not run.has_samples_file else None
+    count = count_right(run.samples) if run.has_samples_file else count_of(run.score, run.n)
+    return count.interval if count else None
 
 
 def keyed(samples: Iterable[T]) -> dict[tuple[tuple[str, str], int], T]:

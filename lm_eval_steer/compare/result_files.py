@@ -33,9 +33,10 @@ _DATED = re.compile(r"(?P<name>.+)_(?P<date>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\
 """NAME_DATE: the harness writes results_DATE.json into a folder, and NAME_DATE.json for --output_path NAME.json."""
 
 
-def _is_control(value: Any) -> bool:
+def is_control(value: Any) -> bool:
+    """Whether a value is the name of a control."""
     try:
-        return isinstance(value, str) and (value == "" or read_control(value) is not None)
+        return isinstance(value, str) and read_control(value) is not None
     except SteeringError:
         return False
 
@@ -45,7 +46,7 @@ def _is_seconds(value: Any) -> bool:
     return SECONDS.test(float(value) if SAID_NUMBER.test(value) else value)
 
 
-CONTROL = Kind("the name of a control", _is_control)
+CONTROL = Kind("the name of a control", lambda value: value == "" or is_control(value))
 
 _DOSES = Table(Table(Parts({"dose": NUMBER, "positions": COUNT}, {"survival": NUMBER}), SAID_COUNT, 1), SAID_NUMBER)
 _STEERING = Parts(

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lm_eval_steer.compare.arms import ROLES, VECTOR, Arm
+from lm_eval_steer.compare.result_files import is_control
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import parse_json, read_text, write_whole
-from lm_eval_steer.interventions.controls import read_control
 from lm_eval_steer.shapes import (
     ANY,
     COUNT,
@@ -39,14 +39,10 @@ WORD = re.compile(r"[\w-]+", re.ASCII)
 """What a vector of a sweep may be called."""
 
 
-def _is_contender(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and bool(WORD.fullmatch(value) or read_control(value))
-    except SteeringError:
-        return False
-
-
-_CONTENDER = Kind(f"{VECTOR}, the name of a vector, or a control", _is_contender)
+_CONTENDER = Kind(
+    f"{VECTOR}, the name of a vector, or a control",
+    lambda value: is_control(value) or (isinstance(value, str) and WORD.fullmatch(value) is not None),
+)
 _SCORE = Kind("a number or null", lambda value: value is None or NUMBER.test(value))
 _ARM = Parts(
     {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lm_eval_steer.compare.counts import Count, on_documents
-from lm_eval_steer.compare.pairs import is_binary
+from lm_eval_steer.compare.pairs import count_right
 from lm_eval_steer.interventions.controls import kind_of
 from lm_eval_steer.report.figures.accuracy import Curve, pictures
 from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
@@ -15,11 +15,11 @@ def find(results: Results) -> list[Picture] | str:
     baselines: dict[tuple[str, str], Count] = {}
     for one in results.responses:
         row = one.row
-        if row.baseline is None or not row.runs or not is_binary(row.baseline.samples):
+        counted = count_right(row.baseline.samples) if row.baseline else None
+        if counted is None or not row.runs:
             continue
         child, parent = results.child(row), results.parent(row)
-        right = sum(sample.score == 1 for sample in row.baseline.samples)
-        baseline = baselines.setdefault((child, parent), Count(right, len(row.baseline.samples)))
+        baseline = baselines.setdefault((child, parent), counted)
         for view in one.views if one.is_binary else ():
             if kind_of(view.kind).steers:
                 curve = Curve(child, parent, {}, baseline, view.kind, row.unit)
