@@ -21,13 +21,7 @@ _NO_CONDITION = NEUTRAL | {
 
 
 def shared_conditions(content: dict[str, Any], task: str, metric: str) -> dict[str, str]:
-    """The conditions of the evaluation: name -> value, of one task of a result file.
-
-    Args:
-        content: of the file.
-        task: its name.
-        metric: the task's first, with its filter.
-    """
+    """The conditions that all children share, of one task of a result file: its documents, shots, dtype, ..."""
     config, samples = content["config"], content["n-samples"][task]
     merged = str((config.get("steering") or {}).get("system_prompt", "")).startswith("merged")
     system = content.get("system_instruction")

@@ -62,8 +62,9 @@ def compare_runs(baseline: Run, run: Run) -> tuple[Change, Pair | None]:
     change, paired = run.score - baseline.score, pair_runs(baseline, run)
     if paired is None:
         return Change(change), None
-    told = (paired.gained, paired.lost, paired.texts_changed)
-    return Change(change, *told, None, steers(run), paired.repeats), paired.pair(run.higher_is_better)
+    gained, lost = paired.gained_and_lost
+    told = Change(change, gained, lost, paired.texts_changed, None, steers(run), paired.repeats)
+    return told, paired.pair(run.higher_is_better)
 
 
 def _names(rows: list[Row], members: Iterable[tuple[int, Arm]]) -> dict[tuple[int, Arm], str]:

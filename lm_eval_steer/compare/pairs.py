@@ -30,14 +30,12 @@ class Paired:
     repeats: bool
 
     @property
-    def gained(self) -> int | None:
-        """Documents wrong before and right after; None where scores are not right or wrong."""
-        return self._count(0, 1)
-
-    @property
-    def lost(self) -> int | None:
-        """Documents right before and wrong after."""
-        return self._count(1, 0)
+    def gained_and_lost(self) -> tuple[int, int] | tuple[None, None]:
+        """Documents that became right, and those that became wrong; None where scores are not right or wrong."""
+        if not (is_binary(self.before) and is_binary(self.after)):
+            return None, None
+        changes = [new.score - old.score for old, new in zip(self.before, self.after, strict=True)]
+        return changes.count(1), changes.count(-1)
 
     @property
     def texts_changed(self) -> int:
@@ -49,12 +47,6 @@ class Paired:
         sign = 1 if higher_is_better else -1
         clusters = [sample.key[0] for sample in self.before] if self.repeats else None
         return Pair([sign * s.score for s in self.before], [sign * s.score for s in self.after], clusters)
-
-    def _count(self, before: int, after: int) -> int | None:
-        if not (is_binary(self.before) and is_binary(self.after)):
-            return None
-        pairs = zip(self.before, self.after, strict=True)
-        return sum(old.score == before and new.score == after for old, new in pairs)
 
 
 def pair_runs(baseline: Run | None, run: Run) -> Paired | None:

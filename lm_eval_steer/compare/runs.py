@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +102,7 @@ def find_runs(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """The runs of some places, in order of path, and a sentence for each that is left out.
 
     Of runs with the same arguments and the same --output_path, the newest counts. Left out are files that are damaged
-    or foreign, and tasks without a score. A score that is NaN is one: see `is_scored`.
+    or foreign, and tasks without a score. A score that is NaN is one.
 
     Args:
         places: folders, with all that is below them; result files; or what --output_path named, as in runs/base.json.
@@ -132,11 +131,6 @@ def refuse_nothing(left_out: Sequence[str]) -> NoReturn:
     """End where everything was left out, with the first reason."""
     more = f" (and {len(left_out) - 1} more that cannot be used)" if len(left_out) > 1 else ""
     raise SteeringError(f"{left_out[0]}{more}")
-
-
-def is_scored(run: Run) -> bool:
-    """Whether a run can be compared: NaN is less and more than nothing."""
-    return not math.isnan(run.score)
 
 
 def _read(path: Path) -> tuple[list[Run], list[str]]:

@@ -58,12 +58,7 @@ class Document:
 
 
 def find_samples(file: Path, metric: str, n: int) -> list[Sample]:
-    """The samples of a run; empty where its metric is no number per document.
-
-    Args:
-        file: of samples.
-        metric: the task's first, with its filter.
-        n: how many documents the run had.
+    """The samples of a run of n documents; empty where its first metric is no number per document.
 
     Raises:
         ValueError, KeyError, ...: for what is no whole file of samples.
@@ -102,8 +97,7 @@ def show_choices(choices: Sequence[str], scores: Sequence[Sequence[Any]]) -> str
 
 
 def _likeliest(scores: Sequence[Sequence[Any]]) -> int:
-    values = [float(one[0]) for one in scores]
-    return max(range(len(values)), key=values.__getitem__)
+    return max(range(len(scores)), key=lambda place: float(scores[place][0]))
 
 
 def _document(row: dict[str, Any], metric: str) -> Document:
@@ -118,8 +112,7 @@ def _document(row: dict[str, Any], metric: str) -> Document:
         response, read = show_choices(choices, scores), _likeliest(scores)
         request = digest([part for pair in zip(texts, choices, strict=True) for part in pair])
     else:
-        first = responses[0][0]
-        response = as_text(first)
+        response = as_text(responses[0][0])
         request = digest(texts[:1]) if texts else ""
     return Document(
         key=(row["doc_hash"], row["prompt_hash"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from lm_eval_steer.compare.costs import Records, count_tokens
 from lm_eval_steer.compare.groups import Group, group_runs, name_models
 from lm_eval_steer.compare.judge import Family, judge
 from lm_eval_steer.compare.rows import Row, find_rows
-from lm_eval_steer.compare.runs import find_runs, is_scored, refuse_nothing
+from lm_eval_steer.compare.runs import find_runs, refuse_nothing
 from lm_eval_steer.compare.sweep_file import finite
 from lm_eval_steer.compare.sweeps import leave_out_broken
 from lm_eval_steer.errors import SteeringError
@@ -102,8 +103,8 @@ def read_leaderboard(
     runs, left_out = find_runs(folders)
     runs, broken = leave_out_broken(runs)
     left_out += broken
-    left_out += [f"{run.path}: the score of {run.task} is NaN, no number" for run in runs if not is_scored(run)]
-    runs = [run for run in runs if is_scored(run)]
+    left_out += [f"{run.path}: the score of {run.task} is NaN, no number" for run in runs if math.isnan(run.score)]
+    runs = [run for run in runs if not math.isnan(run.score)]
     if not runs:
         refuse_nothing(left_out)
     runs = name_models(runs)
