@@ -87,9 +87,10 @@ def compare(folder: Path, model: Path, ways: list[list[list[str]]], engine: str 
         doses = found.pop("doses")
         assert found == {key: value for key, value in alone.items() if key != "doses"}
         assert doses.keys() == alone["doses"].keys()
-        for key, (dose, positions) in doses.items():  # each process runs a beginning that prompts share
+        for key, (dose, positions) in doses.items():
             assert dose == pytest.approx(alone["doses"][key][0], rel=0.05)
-            assert positions > alone["doses"][key][1]
+            if engine == "steered-hf":  # each process runs a beginning that prompts share; vLLM measures a sample
+                assert positions > alone["doses"][key][1]
         by_rank = [
             {
                 json.loads(text)["doc_id"]

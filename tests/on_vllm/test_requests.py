@@ -11,8 +11,9 @@ import pytest
 from test_vllm import SHAPE, plan, save, start
 
 import models
+from lm_eval_steer.engines.protocol import Done, Job
 from lm_eval_steer.engines.vllm.arguments import sampling, settle_arguments
-from lm_eval_steer.engines.vllm.rows import Finished, RowRunner, VllmRow
+from lm_eval_steer.engines.vllm.rows import RowRunner, VllmRow
 from lm_eval_steer.engines.vllm.start import auto_dtype
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models import vllm
@@ -52,7 +53,7 @@ def test_values_that_vllm_refuses_are_told_in_a_sentence() -> None:
 
 def loaded(**attributes: Any) -> Any:
     """A model class without an engine."""
-    lm: Any = object.__new__(SteeredVLLM)
+    lm: Any = object.__new__(type("Bare", (SteeredVLLM,), {"_is_plain": property(lambda lm: lm.plan.is_plain)}))
     given = {"_penalty": 1.0, "tokenizer": models.make_tokenizer(), "plan": plan(alpha=1.0), "think_end_token": None}
     for name, value in (given | attributes).items():
         setattr(lm, name, value)
@@ -62,7 +63,7 @@ def loaded(**attributes: Any) -> Any:
 def text_of(words: str, stop: list[str], **attributes: Any) -> str:
     lm = loaded(**attributes)
     tokens = lm.tokenizer(words, add_special_tokens=False).input_ids
-    return str(lm._text(Finished(tokens, None, "eos", words), stop))
+    return str(lm._text(Done(Job(None, 0), tokens=tokens, text=words), stop))
 
 
 def test_special_tokens_end_an_answer_and_a_thought() -> None:
