@@ -89,6 +89,32 @@ def test_what_leaves_beginnings_alone_shares_one() -> None:
     assert len(engine._beginnings.prefixes._caches) == 3
 
 
+def test_a_beginning_is_not_run_again_under_what_is_loaded_again() -> None:
+    """As where a sweep goes from validation to test documents; what is done otherwise, or elsewhere, is run anew."""
+    engine = make_engine()
+    first, second, third = (steering(directions(seed), 1.0) for seed in range(3))
+    passes = widths(engine)
+
+    def run(*interventions: Intervention, blocks: str | None = None) -> tuple[int, list[list[int] | None]]:
+        passes.clear()
+        engine.load(interventions, blocks)
+        jobs = [Job((n, i), n, prompt, GREEDY) for n in range(len(interventions)) for i, prompt in enumerate(PROMPTS)]
+        found = {done.job.key: done.tokens for done in engine.run(jobs)}
+        measured = engine.measured()
+        assert measured.steered == measured.implied
+        return sum(rows for rows, width in passes if width == len(SHARED)), [found[job.key] for job in jobs]
+
+    ran, texts = run(NOTHING, first, second)
+    assert ran == 3
+    ran, again = run(second, NOTHING, first)
+    assert ran == 0
+    each = len(PROMPTS)
+    assert again == texts[2 * each :] + texts[: 2 * each]
+    assert run(first, third)[0] == 1
+    assert run(second)[0] == 1  # let go when it was loaded no more
+    assert run(second, blocks="model.layers")[0] == 1
+
+
 def widths(engine: CausalEngine) -> list[tuple[int, int]]:
     """Rows and positions of every pass to come."""
     found: list[tuple[int, int]] = []
@@ -108,6 +134,7 @@ def test_no_beginning_is_run_twice_where_memory_keeps_few(
     jobs = [Job(None, number, prompt, GREEDY) for prompt, number in product(prompts, range(6))]
     expected = {(id(d.job.prompt), d.job.intervention): d.tokens for d in engine.run(jobs)}
     engine.load([steering(directions(seed), 1.0) for seed in range(6)])
+    engine._beginnings.prefixes.drop()
     monkeypatch.setattr(engine._beginnings.prefixes, "_limit", lambda held: room)
     passes = widths(engine)
     found = {(id(d.job.prompt), d.job.intervention): d.tokens for d in engine.run(jobs)}

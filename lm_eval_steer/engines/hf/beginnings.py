@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 import torch
 from transformers.cache_utils import Cache
 
 from lm_eval_steer.engines.hf.blocks import decoder
 from lm_eval_steer.engines.hf.hooks import Steerer
-from lm_eval_steer.engines.hf.memory import bytes_to_keep
 from lm_eval_steer.engines.hf.prefix import Prefixes, run_prefix
 from lm_eval_steer.engines.hf.traits import Traits
 from lm_eval_steer.errors import SteeringError
@@ -22,16 +20,23 @@ class Beginnings:
     Args:
         traits: of the model.
         steerer: whose interventions are loaded.
+        prefixes: of the model; those of interventions that are loaded no more are let go.
+        blocks: path of the list of blocks that the steerer was given.
     """
 
-    def __init__(self, traits: Traits, steerer: Steerer) -> None:
-        self._traits, self._steerer = traits, steerer
-        self.prefixes = Prefixes(partial(bytes_to_keep, traits.child.device))
+    def __init__(self, traits: Traits, steerer: Steerer, prefixes: Prefixes, blocks: str | None) -> None:
+        self._traits, self._steerer, self.prefixes = traits, steerer, prefixes
         interventions = steerer.sites.interventions
         self._steers = [one.steers_beginnings for one in interventions]
-        leaving = [number for number, steers in enumerate(self._steers) if not steers]
-        # Those that leave beginnings alone share the cache of the first of them.
-        self._cache_of = [number if steers else leaving[0] for number, steers in enumerate(self._steers)]
+        # Those that leave beginnings alone share one cache.
+        self._names: list[Hashable] = [
+            (one.fingerprint, blocks) if steers else None
+            for one, steers in zip(interventions, self._steers, strict=True)
+        ]
+        self._first: dict[Hashable, int] = {}
+        for number, name in enumerate(self._names):
+            self._first.setdefault(name, number)
+        prefixes.keep(self._first)
 
     def learn(self, prompts: Iterable[list[int]]) -> None:
         """Find the beginnings that the prompts of the run to come share (Prefixes.learn)."""
@@ -52,17 +57,17 @@ class Beginnings:
         for row in order:
             families.setdefault(self.prefixes.family(prompts[row]), []).append(row)
         for family, rows in families.items():
-            caches = sorted({self._cache_of[numbers[row]] for row in rows})
+            caches = sorted({self._first[self._names[numbers[row]]] for row in rows})
             most = self._kept(family) if family and len(caches) > 1 else len(caches)
             count = -(-len(caches) // most)
             part_of = {cache: place * count // len(caches) for place, cache in enumerate(caches)}
             for part in range(count):
-                yield [row for row in rows if part_of[self._cache_of[numbers[row]]] == part]
+                yield [row for row in rows if part_of[self._first[self._names[numbers[row]]]] == part]
 
     def _kept(self, family: tuple[int, ...]) -> int:
         """Of how many interventions the caches of a beginning are kept at once, one at least."""
         each = self.prefixes.length(family) * self._traits.bytes_per_position
-        return max(1, int(self.prefixes.room() / each)) if each else len(self._cache_of)
+        return max(1, int(self.prefixes.room() / each)) if each else len(self._names)
 
     def prepare(self, prompts: Sequence[list[int]], numbers: Sequence[int]) -> tuple[int, dict[str, Cache]]:
         """What a batch need not run (Prefixes.prepare), counted as steered for each of its rows.
@@ -71,16 +76,17 @@ class Beginnings:
             prompts: token ids of each row.
             numbers: intervention of each row.
         """
-        caches = [self._cache_of[number] for number in numbers]
-        shared, cache = self.prefixes.prepare(self._traits.child.base, prompts, caches, self._run)
+        names = [self._names[number] for number in numbers]
+        shared, cache = self.prefixes.prepare(self._traits.child.base, prompts, names, self._run)
         if shared:
             self._steerer.credit([number for number in numbers if self._steers[number]], shared)
         return shared, cache
 
     @torch.no_grad()
-    def _run(self, tokens: Sequence[int], numbers: Sequence[int]) -> Cache | None:
+    def _run(self, tokens: Sequence[int], names: Sequence[Hashable]) -> Cache | None:
         """The KV cache of a beginning, steered as its positions are in every prompt that begins so."""
         child, steerer = self._traits.child, self._steerer
+        numbers = [self._first[name] for name in names]
         steers = [self._steers[number] for number in numbers]
         before = steerer.applied
         with steerer.attached(), child.autocast():

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 
 from lm_eval_steer.engines.hf.arguments import GenerationArguments, understand
 from lm_eval_steer.engines.hf.batches import run_in_batches, share_out
 from lm_eval_steer.engines.hf.beginnings import Beginnings
 from lm_eval_steer.engines.hf.engine import HFEngine, Loaded
+from lm_eval_steer.engines.hf.memory import bytes_to_keep
+from lm_eval_steer.engines.hf.prefix import Prefixes
 from lm_eval_steer.engines.hf.score import Scorer
 from lm_eval_steer.engines.hf.stops import Stops
 from lm_eval_steer.engines.hf.write import leave_to_transformers, write
@@ -25,12 +28,16 @@ class CausalEngine(HFEngine):
     """
 
     _told: frozenset[str] = frozenset()
+    _prefixes: Prefixes | None = None
 
     def _check_model(self) -> None:
         self.traits.require_causal()
 
     def _adopt(self, loaded: Loaded) -> None:
-        self._loaded, self._beginnings = loaded, Beginnings(self.traits, loaded.steerer)
+        if self._prefixes is None:
+            self._prefixes = Prefixes(partial(bytes_to_keep, self.child.device))
+        self._loaded = loaded
+        self._beginnings = Beginnings(self.traits, loaded.steerer, self._prefixes, loaded.blocks)
 
     def _short(self) -> None:
         """Memory did not hold a batch."""

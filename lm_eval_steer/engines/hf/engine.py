@@ -25,11 +25,13 @@ class Loaded:
         interventions: in the order of their numbers.
         steerer: whose hooks apply them.
         application: what is counted of them.
+        blocks: path of the list of blocks; None where they are found by shape.
     """
 
     interventions: tuple[Intervention, ...]
     steerer: Steerer
     application: Application
+    blocks: str | None
 
 
 class HFEngine:
@@ -51,6 +53,8 @@ class HFEngine:
     def load(self, interventions: Sequence[Intervention], blocks: str | None = None) -> None:
         """Take these from now on, and count from nothing: all of them or, where one is refused, those before.
 
+        Beginnings that prompts share, and that were run under one of these before, are neither run nor measured again.
+
         Args:
             interventions: in the order of their numbers.
             blocks: where the blocks are, if they cannot be found by shape.
@@ -61,7 +65,8 @@ class HFEngine:
         steerer = Steerer(self.child.model, interventions, blocks)
         if steerer.acts:
             self._check_model()
-        self._adopt(Loaded(tuple(interventions), steerer, Application(interventions, lambda: steerer.applied)))
+        application = Application(interventions, lambda: steerer.applied)
+        self._adopt(Loaded(tuple(interventions), steerer, application, blocks))
 
     def run(self, jobs: Sequence[Job]) -> Generator[Done, None, None]:
         """Do jobs, in any order; each comes back once, as soon as it is done.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,8 +26,8 @@ WORTHWHILE = 16
 _WINDOWS = ("sliding_window", "window_size", "attention_window_size", "attention_chunk_size")
 """How configurations call the positions that a window of attention spans."""
 
-RunPrefix = Callable[[Sequence[int], Sequence[int]], Cache | None]
-"""Gives the KV cache of a beginning (`run_prefix`), one row per number that is asked for; None where the model cannot
+RunPrefix = Callable[[Sequence[int], Sequence[Any]], Cache | None]
+"""Gives the KV cache of a beginning (`run_prefix`), one row per name that is asked for; None where the model cannot
 share one."""
 
 
@@ -38,7 +39,9 @@ def shared_length(sequences: Sequence[Sequence[int]]) -> int:
 
 
 class Prefixes:
-    """The shared beginnings of a run's prompts, each run once per number, when a batch first needs it.
+    """The shared beginnings of a run's prompts, each run once per name, when a batch first needs it.
+
+    A name stands for whatever is done to a beginning; rows of one name share a cache.
 
     Prompts that agree in their first tokens (those of one task) share a beginning; a run of several tasks has several.
 
@@ -49,7 +52,7 @@ class Prefixes:
 
     def __init__(self, limit: Callable[[int], int]) -> None:
         self._tokens: dict[tuple[int, ...], list[int]] = {}
-        self._caches: dict[tuple[tuple[int, ...], int], Cache | None] = {}  # the last used at the end
+        self._caches: dict[tuple[tuple[int, ...], Hashable], Cache | None] = {}  # the last used at the end
         self._limit = limit
         self._told = False
 
@@ -90,14 +93,14 @@ class Prefixes:
         return self._limit(sum(map(_bytes, self._caches.values())))
 
     def prepare(
-        self, model: PreTrainedModel, rows: Sequence[list[int]], numbers: Sequence[int], run: RunPrefix
+        self, model: PreTrainedModel, rows: Sequence[list[int]], names: Sequence[Hashable], run: RunPrefix
     ) -> tuple[int, dict[str, Cache]]:
         """What a batch need not run.
 
         Args:
             model: whose forward or `generate` will run the rest.
             rows: token ids of the batch, without padding.
-            numbers: of each row; rows of one number share a cache.
+            names: of each row.
             run: is called for what no cache holds yet. It is not kept: an engine that it belongs to would be held, with
                 its caches, until Python next looks for cycles.
 
@@ -110,26 +113,30 @@ class Prefixes:
         tokens = self._tokens.get(key)
         if tokens is None or any(len(row) <= len(tokens) or row[: len(tokens)] != tokens for row in rows):
             return 0, {}
-        missing = [number for number in dict.fromkeys(numbers) if (key, number) not in self._caches]
+        missing = [name for name in dict.fromkeys(names) if (key, name) not in self._caches]
         if missing:
             together = run(tokens, missing)
-            for row, number in enumerate(missing):
-                self._caches[key, number] = together and _select(together, torch.tensor([row]))
-        for number in dict.fromkeys(numbers):
-            self._caches[key, number] = self._caches.pop((key, number))
+            for row, name in enumerate(missing):
+                self._caches[key, name] = together and _select(together, torch.tensor([row]))
+        for name in dict.fromkeys(names):
+            self._caches[key, name] = self._caches.pop((key, name))
         if missing:
-            self._let_go({(key, number) for number in numbers})
-        caches = [self._caches[key, number] for number in numbers]
+            self._let_go({(key, name) for name in names})
+        caches = [self._caches[key, name] for name in names]
         found = [cache for cache in caches if cache is not None]
         if len(found) < len(caches):
             return 0, {}
         return len(tokens), cache_argument(model, _stack(found))
 
+    def keep(self, names: Collection[Hashable]) -> None:
+        """Let the caches of all other names go."""
+        self._caches = {key: cache for key, cache in self._caches.items() if key[1] in names}
+
     def drop(self) -> None:
         """Let all caches go, where memory is short; they are run again where they are needed."""
         self._caches.clear()
 
-    def _let_go(self, needed: set[tuple[tuple[int, ...], int]]) -> None:
+    def _let_go(self, needed: set[tuple[tuple[int, ...], Hashable]]) -> None:
         """Forget caches until no more bytes are taken than may be, the longest unused first, `needed` never."""
         sizes = {key: _bytes(cache) for key, cache in self._caches.items()}
         held = sum(sizes.values())
