@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -28,12 +29,17 @@ _CAPTION = (
 def find(results: Results) -> list[Picture] | str:
     """A picture per row whose votes are known answer by answer."""
     title = results.title("is the vote right where the answers agree?")
+    several = Counter(results.child(one.row) for one in results.responses if one.row.runs)
     found = []
     for one in results.responses:
         points = [point for view in _compared(one.views) for point in agreements(view)]
         if one.is_binary and points:
             child = results.child(one.row)
-            found.append(Picture(title, f"{child}. {_CAPTION}", partial(agreement, points, title), child))
+            whose, drawn = child, title
+            if several[child] > 1:
+                whose = f"{child}, vector from {results.parent(one.row)}"
+                drawn = f"{title}\n{whose}"
+            found.append(Picture(title, f"{whose}. {_CAPTION}", partial(agreement, points, drawn), child))
     return found or (
         "no agreement of votes, for that takes a vote over documents that are right or wrong, with every "
         "response in the record (a sweep, or a set without vote_early_stop)."
