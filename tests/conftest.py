@@ -6,6 +6,7 @@ import os
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +40,45 @@ def make_vector(blocks: int = models.DEPTH, width: int = models.WIDTH, seed: int
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     parent = {"name": f"random-{seed}", "hidden_size": width, "num_blocks": blocks}
     return SteeringVector(directions.astype(np.float32), tuple(range(blocks)), {"parent": parent})
+
+
+def make_transferred(
+    blocks: int = models.DEPTH, width: int = models.WIDTH, seed: int = 0, parents: int = 1, **changes: Any
+) -> SteeringVector:
+    """Random unit directions for every block of a child, as if they came from one or more parents of 5 x 6.
+
+    Args:
+        blocks: of the child.
+        width: of the child.
+        seed: of the directions.
+        parents: how many.
+        **changes: of the passport's `transfer`; those of `child` are added to what it says.
+    """
+    vector = make_vector(blocks, width, seed)
+    passports = [
+        {"parent": {"name": f"org/parent-{number}", "num_blocks": 5, "hidden_size": 6}} for number in range(parents)
+    ]
+    child = {"name": "child", "num_blocks": blocks, "hidden_size": width} | changes.pop("child", {})
+    each = [0.5] * parents if parents > 1 else 0.5
+    transfer = {
+        "child": child,
+        "parents": [
+            {"name": one["parent"]["name"], "weight": 1 / parents} | ({"passport": one} if number else {})
+            for number, one in enumerate(passports)
+        ],
+        "width_map": {"name": "ridge", "lambda": 0.05},
+        "layer_map": {"name": "proportional"},
+        "texts": {"source": "task", "tasks": ["toy"], "rows": ["a", "b"], "held_out": 1},
+        "blocks": [
+            {
+                "block": block,
+                "source": [min(block, 4)] * parents if parents > 1 else min(block, 4),
+                **{"r2": each, "length": each, "cos_cut": 0.01},
+            }
+            for block in range(blocks)
+        ],
+    }
+    return SteeringVector(vector.directions, vector.layers, passports[0] | {"transfer": transfer | changes})
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.child import transfer
+from lm_eval_steer.interventions.child import into_child
 from lm_eval_steer.interventions.layer_maps import LAYER_MAPS, LayerMap, greedy
 from lm_eval_steer.interventions.layers import parse_layers
 from lm_eval_steer.interventions.width_maps import cut, cut_raw
@@ -23,7 +23,7 @@ VECTOR = SteeringVector(
 
 
 def fit(blocks: int, width: int, layers: Any = "all", width_map: str = "cut", layer_map: str = "greedy") -> Any:
-    return transfer(VECTOR, blocks, width, layers=layers, layer_map=layer_map, width_map=width_map)
+    return into_child(VECTOR, blocks, width, layers=layers, layer_map=layer_map, width_map=width_map)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_child_without_any_of_the_blocks() -> None:
     parent = {"name": "p", "hidden_size": 4, "num_blocks": 9}
     deep = SteeringVector(np.eye(4, dtype=np.float32)[:2], (7, 8), {"parent": parent})
     with pytest.raises(SteeringError) as caught:
-        transfer(deep, 6, 4, layers="all", layer_map="greedy", width_map="cut")
+        into_child(deep, 6, 4, layers="all", layer_map="greedy", width_map="cut")
     assert str(caught.value) == (
         "the vector has directions for the parent's blocks 7-8, none of which exists in a child of 6 blocks"
     )

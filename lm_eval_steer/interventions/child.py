@@ -1,4 +1,4 @@
-"""A parent's SteeringVector in the space of one child: the result of layer map and width map, with its report."""
+"""A SteeringVector in a child's space: what layer map and width map make of it, or as it stands; with a report."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lm_eval_steer.interventions.layer_maps import LAYER_MAPS
 from lm_eval_steer.interventions.layers import parse_layers
 from lm_eval_steer.interventions.width_maps import WIDTH_MAPS
 from lm_eval_steer.text import span
+from lm_eval_steer.vectors.transferred import parents_of
 from lm_eval_steer.vectors.vector import SteeringVector
 
 
@@ -21,8 +22,8 @@ class ChildVector:
 
     Attributes:
         directions: child block, ascending -> float32 [child hidden].
-        sources: child block -> the parent's block that its direction comes from.
-        report: what the log and the result file say about the transfer.
+        sources: child block -> the vector's block that its direction comes from.
+        report: what the log and the result file say about how it came there.
     """
 
     directions: dict[int, np.ndarray]
@@ -30,13 +31,16 @@ class ChildVector:
     report: dict[str, Any]
 
 
-def transfer(
+def into_child(
     vector: SteeringVector, blocks: int, width: int, *, layers: Any, layer_map: str, width_map: str
 ) -> ChildVector:
-    """Carry `vector` over to a child of `blocks` blocks and hidden size `width`.
+    """Bring `vector` into a child of `blocks` blocks and hidden size `width`.
+
+    Directions that were transferred lie in the child's space already: they are taken as they stand, and the maps are
+    those of their passport.
 
     Args:
-        vector: the parent's.
+        vector: the parent's, or one that was transferred to this child.
         blocks: how many blocks the child has.
         width: its hidden size.
         layers: its blocks to steer, as the argument of that name.
@@ -44,18 +48,23 @@ def transfer(
         width_map: a name in `WIDTH_MAPS`.
 
     Raises:
-        SteeringError: when `layers` names a block for which the parent has no direction, or when nothing is steered.
+        SteeringError: when `layers` names a block without a direction, or when nothing is steered.
     """
+    as_it_stands = vector.transfer is not None
     parent = vector.passport["parent"]
-    over = LAYER_MAPS[layer_map]
-    sources = dict(sorted(over.sources(vector.layers, parent["num_blocks"], blocks).items()))
+    if as_it_stands:
+        sources = {one: one for one in vector.layers}
+        there = f"blocks {span(vector.layers)} only"
+    else:
+        over = LAYER_MAPS[layer_map]
+        sources = dict(sorted(over.sources(vector.layers, parent["num_blocks"], blocks).items()))
+        there = f"the parent's blocks {span(vector.layers)} only and the layer map is {layer_map} ({over.words})"
     chosen = parse_layers(layers, blocks)
     if chosen is not None:
         missing = [layer for layer in chosen if layer not in sources]
         if missing:
             raise SteeringError(
-                f"layers={layers!r} names block {missing[0]}, but the vector has directions for the parent's blocks "
-                f"{span(vector.layers)} only and the layer map is {layer_map} ({over.words})"
+                f"layers={layers!r} names block {missing[0]}, but the vector has directions for {there}"
             )
         sources = {layer: sources[layer] for layer in chosen}
     if not sources:
@@ -63,17 +72,26 @@ def transfer(
             f"the vector has directions for the parent's blocks {span(vector.layers)}, "
             f"none of which exists in a child of {blocks} blocks"
         )
-    fit = WIDTH_MAPS[width_map]
-    row = {layer: i for i, layer in enumerate(vector.layers)}
-    directions = {child: fit(vector.directions[row[source]], width) for child, source in sources.items()}
+    rows = dict(zip(vector.layers, vector.directions, strict=True))
+    if as_it_stands:
+        directions = {block: rows[block].copy() for block in sources}
+    else:
+        fit = WIDTH_MAPS[width_map]
+        directions = {block: fit(rows[source], width) for block, source in sources.items()}
+    parents = parents_of(vector.passport)
     report = {
-        "parent": parent["name"],
-        "parent_blocks": parent["num_blocks"],
-        "parent_hidden_size": parent["hidden_size"],
+        "parent": " + ".join(one["name"] for one in parents),
+        "parent_blocks": _one_or_all([one["num_blocks"] for one in parents]),
+        "parent_hidden_size": _one_or_all([one["hidden_size"] for one in parents]),
         "child_blocks": blocks,
         "child_hidden_size": width,
         "layer_map": layer_map,
         "width_map": width_map,
         "steered_blocks": list(sources),
     }
-    return ChildVector(directions, sources, report)
+    return ChildVector(directions, sources, report | ({"transferred": True} if as_it_stands else {}))
+
+
+def _one_or_all(values: list[Any]) -> Any:
+    """What the only parent has, or what each has."""
+    return values[0] if len(values) == 1 else values

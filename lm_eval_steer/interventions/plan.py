@@ -16,13 +16,14 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.alphas import alpha_name, read_strengths
 from lm_eval_steer.interventions.argument import Argument, declare
 from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES, ARGUMENTS, Arguments
-from lm_eval_steer.interventions.child import ChildVector, transfer
+from lm_eval_steer.interventions.child import ChildVector, into_child
 from lm_eval_steer.interventions.controls import Control, read_control
 from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
 from lm_eval_steer.interventions.operators import OPERATORS
 from lm_eval_steer.interventions.profiles import read_profile
 from lm_eval_steer.text import quoted, span
 from lm_eval_steer.vectors.catalog import find_vector
+from lm_eval_steer.vectors.transferred import map_name
 from lm_eval_steer.vectors.vector import SteeringVector
 
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
@@ -109,6 +110,8 @@ class SteeringPlan(Arguments):
             )
         if isinstance(held["vector"], str | Path):
             held["vector"] = SteeringVector.load(find_vector(os.path.expanduser(held["vector"])))
+        if held["vector"] is not None and held["vector"].transfer is not None:
+            held |= _maps_of(held["vector"].transfer, arguments)
         if held["record"] is None and len(alphas) > 1:
             held["record"] = DEFAULT_RECORD
         return cls(**held)
@@ -153,7 +156,7 @@ class SteeringPlan(Arguments):
             read_profile(self.alpha_per_layer, blocks)
         if self.vector is None:
             return None
-        child = transfer(
+        child = into_child(
             self.vector, blocks, width, layers=self.layers, layer_map=self.layer_map, width_map=self.width_map
         )
         if self.control is not None:
@@ -265,6 +268,26 @@ class SteeringPlan(Arguments):
 def _steers(control: Control | None, operator: str, alphas: Iterable[float]) -> bool:
     """Whether any of some strengths does anything; 0 does under operators that act there."""
     return (control is None or control.steers) and any(map(OPERATORS[operator].acts, alphas))
+
+
+def _maps_of(transfer: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
+    """The maps that a vector was transferred with, in place of those that a run would apply.
+
+    Args:
+        transfer: of the vector's passport.
+        given: the arguments that were given.
+
+    Raises:
+        SteeringError: where a map is among them, which would be applied to directions that were mapped already.
+    """
+    maps = {name: map_name(transfer[name]) for name in ("layer_map", "width_map")}
+    for name, held in maps.items():
+        if name in given:
+            raise SteeringError(
+                f"{name}={quoted(given[name])} has no meaning for a vector that was transferred to "
+                f"{transfer['child']['name']} with {name} {held} already: leave it out"
+            )
+    return maps
 
 
 def _read_operator(given: Mapping[str, Any], operator: str, normalize: bool) -> str:

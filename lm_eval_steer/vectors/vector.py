@@ -1,4 +1,4 @@
-"""SteeringVector: one unit direction per block of a parent model, and the passport that says where it comes from.
+"""SteeringVector: one unit direction per block of a model, and the passport that says where it comes from.
 
 The file format is specified in docs/FORMAT.md. Reading a file never runs code from it.
 """
@@ -19,6 +19,7 @@ from lm_eval_steer.files import is_folder, refuse_unreadable, write_whole
 from lm_eval_steer.text import shortened
 from lm_eval_steer.vectors.formats import reader, suffixes, writer
 from lm_eval_steer.vectors.formats.header import FORMAT, MAX_NESTING, brief
+from lm_eval_steer.vectors.transferred import check_transfer
 
 SITE = "block_output"
 UNIT_TOLERANCE = 1e-3
@@ -26,14 +27,14 @@ UNIT_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class SteeringVector:
-    """Directions in the residual stream of a parent model.
+    """Directions in the residual stream of a parent model, or of the child that they were transferred to.
 
     Attributes:
         directions: float32 [blocks, hidden], each row of length 1.
-        layers: the parent's block index of each row, counted from 0, ascending. Row i was read at the output of
-            block `layers[i]`, and that is where it is added.
+        layers: the block index of each row, counted from 0, ascending. Row i was read at the output of block
+            `layers[i]` (or mapped there from a block of the parent), and that is where it is added.
         passport: what the file knows about itself, JSON-ready; `parent` with `name`, `hidden_size` and `num_blocks`
-            is always there. docs/FORMAT.md lists the rest.
+            is always there, and `transfer` where a fitted map made the directions. docs/FORMAT.md lists the rest.
 
     Raises:
         SteeringError: at construction, when the fields contradict each other.
@@ -55,12 +56,7 @@ class SteeringVector:
             raise SteeringError(f"{len(directions)} directions need as many layers and at least one: {self.layers}")
         if list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
             raise SteeringError(f"layers must be distinct, ascending and not negative, got {list(self.layers)}")
-        parent = self.passport.get("parent") if isinstance(self.passport, dict) else None
-        if not isinstance(parent, dict) or not {"name", "hidden_size", "num_blocks"} <= parent.keys():
-            raise SteeringError("the passport must hold `parent` with `name`, `hidden_size` and `num_blocks`")
-        for key, kind in {"name": str, "hidden_size": int, "num_blocks": int}.items():
-            if type(parent[key]) is not kind:  # a bool is an int to isinstance
-                raise SteeringError(f"the passport says {key} {brief(parent[key])}, expected {kind.__name__}")
+        _check_parent(self.passport)
         if not _is_plain_json(self.passport):
             raise SteeringError(f"the passport is not plain JSON of at most {MAX_NESTING} levels without NaN")
         for key, only in {"site": SITE, "layer_base": 0}.items():
@@ -68,14 +64,18 @@ class SteeringVector:
                 raise SteeringError(
                     f"the passport says {key} {brief(self.passport[key])}, this version takes {only!r} only"
                 )
-        if parent["hidden_size"] != directions.shape[1]:
+        if self.transfer is not None:
+            check_transfer(self.passport, self.layers)
+        said = "" if self.transfer is None else "transfer.child."
+        if self.space["hidden_size"] != directions.shape[1]:
             raise SteeringError(
-                f"the directions are {directions.shape[1]} wide, the passport says hidden_size {parent['hidden_size']}"
+                f"the directions are {directions.shape[1]} wide, the passport says {said}hidden_size "
+                f"{self.space['hidden_size']}"
             )
-        if self.layers[-1] >= parent["num_blocks"]:
+        if self.layers[-1] >= self.space["num_blocks"]:
             raise SteeringError(
                 f"there is a direction for block {self.layers[-1]}, "
-                f"but the passport says num_blocks {parent['num_blocks']} and blocks count from 0"
+                f"but the passport says {said}num_blocks {self.space['num_blocks']} and blocks count from 0"
             )
         for layer, direction in zip(self.layers, directions, strict=True):
             if not np.isfinite(direction).all():
@@ -83,6 +83,19 @@ class SteeringVector:
             length = float(np.linalg.norm(direction.astype(np.float64)))
             if abs(length - 1) > UNIT_TOLERANCE:
                 raise SteeringError(f"direction.{layer} has length {length:.4g}, expected 1")
+
+    @property
+    def transfer(self) -> dict[str, Any] | None:
+        """The passport's `transfer`: how the directions came from the parent's space into a child's; None where they
+        are the parent's own."""
+        return self.passport.get("transfer")
+
+    @property
+    def space(self) -> dict[str, Any]:
+        """The model in whose residual stream the directions lie, with `name`, `num_blocks` and `hidden_size`: the
+        child that they were transferred to, else the parent."""
+        model = self.passport["parent"] if self.transfer is None else self.transfer["child"]
+        return {key: model[key] for key in ("name", "num_blocks", "hidden_size")}
 
     @property
     def fingerprint(self) -> str:
@@ -134,6 +147,16 @@ class SteeringVector:
             raise
         except Exception as error:  # a damaged file makes safetensors, zipfile and torch raise nearly anything
             raise SteeringError(f"{path}: not a readable {path.suffix} file ({_first_line(error)})") from None
+
+
+def _check_parent(passport: Any) -> None:
+    """Refuse a passport without a parent of name and shape."""
+    parent = passport.get("parent") if isinstance(passport, dict) else None
+    if not isinstance(parent, dict) or not {"name", "hidden_size", "num_blocks"} <= parent.keys():
+        raise SteeringError("the passport must hold `parent` with `name`, `hidden_size` and `num_blocks`")
+    for key, kind in {"name": str, "hidden_size": int, "num_blocks": int}.items():
+        if type(parent[key]) is not kind:  # a bool is an int to isinstance
+            raise SteeringError(f"the passport says {key} {brief(parent[key])}, expected {kind.__name__}")
 
 
 def _is_plain_json(value: Any) -> bool:
