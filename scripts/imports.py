@@ -14,7 +14,19 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"lm_eval_steer": ROOT / "lm_eval_steer", "lm_eval_steer.tasks": ROOT / "tasks"}
 PICTURE = ROOT / "docs" / "figures" / "imports.svg"
 ROOMS = (
-    *("", "answers", "plugin", "tasks", "vectors", "interventions", "engines", "axis", "models", "extraction"),
+    *(
+        "",
+        "answers",
+        "plugin",
+        "tasks",
+        "vectors",
+        "interventions",
+        "engines",
+        "axis",
+        "models",
+        "extraction",
+        "transfer",
+    ),
     *("compare", "sweep", "report", "cli"),
 )
 """The rooms in an order in which each imports only those before it. The first has the modules that lie in no folder."""

@@ -245,7 +245,7 @@ def test_refusals(tiny_folder: Path, tmp_path: Path) -> None:
         pair_template("hellaswag")
     with pytest.raises(SteeringError, match=r"n=999 pairs, but arith_steer has \d+ extraction rows"):
         task_pairs(load_task("arith_steer"), pair_template("arith_steer"), 999, 0, None)
-    with pytest.raises(SteeringError, match="must name the parent"):
+    with pytest.raises(SteeringError, match="must name the model"):
         load_parent({}, None)
     parent = load_parent({"pretrained": str(tiny_folder)}, "cpu")
     with pytest.raises(SteeringError, match="has no chat template"):
@@ -381,7 +381,7 @@ def test_what_is_wrong_is_told_before_a_parent_is_loaded(
             [*task, "--model_args", f"pretrained={tiny_folder},vectors=v"],
             "has vectors=v, and this model is not steered",
         ),
-        ([*task, "--model_args", "pretrained=3"], "must name the parent"),
+        ([*task, "--model_args", "pretrained=3"], "must name the model"),
         ([*task, "--model_args", f"pretrained={tiny_folder},max_length=long"], "max_length=long, which is no number"),
         (task, "the model './no/model' cannot be loaded: "),
         ([*task, "--model_args", f"pretrained={tiny_folder},colour=red"], "'colour' (TypeError)"),

@@ -12,7 +12,18 @@ import pytest
 from imports import PICTURE, ROOMS, between_rooms, draw, read_imports, room, without_implied
 
 VLLM = "lm_eval_steer.engines.vllm"
-ROOMS_ABOVE_ENGINES = ("models", "axis", "extraction", "sweep", "compare", "report", "cli", "plugin", "tasks")
+ROOMS_ABOVE_ENGINES = (
+    "models",
+    "axis",
+    "extraction",
+    "transfer",
+    "sweep",
+    "compare",
+    "report",
+    "cli",
+    "plugin",
+    "tasks",
+)
 KNOWS_LM_EVAL = (
     "lm_eval_steer.plugin",
     "lm_eval_steer.models",

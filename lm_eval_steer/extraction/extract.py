@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -108,17 +108,26 @@ def load_parent(model_args: dict[str, Any], device: str | None) -> SteeredHF:
     Raises:
         SteeringError: for arguments that no parent has, and where it cannot be loaded.
     """
+    refuse_steered(model_args)
+    return SteeredHF(**({"device": device} if device else {}) | model_args, alpha=0)
+
+
+def refuse_steered(model_args: Mapping[str, Any], option: str = "--model_args") -> None:
+    """Refuse arguments that name no model, or that no model has which is read and not steered.
+
+    Raises:
+        SteeringError: names the option that they came from.
+    """
     name = model_args.get("pretrained")
     if not name or not isinstance(name, str):
-        raise SteeringError("--model_args must name the parent, as in pretrained=microsoft/phi-4")
+        raise SteeringError(f"{option} must name the model, as in pretrained=microsoft/phi-4")
     if steering := [key for key in model_args if key in ARGUMENT_NAMES and key not in _SHAPING]:
         raise SteeringError(
-            f"--model_args has {steering[0]}={model_args[steering[0]]}, and this model is not steered: leave it out"
+            f"{option} has {steering[0]}={model_args[steering[0]]}, and this model is not steered: leave it out"
         )
     window = model_args.get("max_length")
     if window is not None and (not isinstance(window, int) or isinstance(window, bool) or window < 1):
-        raise SteeringError(f"--model_args has max_length={window}, which is no number of tokens: use 1 or more")
-    return SteeredHF(**({"device": device} if device else {}) | model_args, alpha=0)
+        raise SteeringError(f"{option} has max_length={window}, which is no number of tokens: use 1 or more")
 
 
 def load_source(args: ExtractionArgs) -> Source:

@@ -62,6 +62,12 @@ def checkpoint_digest(arguments: Mapping[str, Any]) -> str | None:
     return digest(found) if found.get("pretrained") else None
 
 
+def hub_commit(arguments: Mapping[str, Any]) -> str | None:
+    """The commit of the model on the hub that `pretrained` names; None for a folder and for what is not here."""
+    name = str(arguments["pretrained"])
+    return None if os.path.lexists(name) else _commit(name, arguments)
+
+
 def _describe(path: Path, name: str, arguments: Mapping[str, Any]) -> Any:
     """File -> digest of a folder, the digest of a file, or the commit of a model on the hub; None for none of them."""
     try:
@@ -74,8 +80,8 @@ def _describe(path: Path, name: str, arguments: Mapping[str, Any]) -> Any:
             return _file_digest(path)
     except (OSError, ValueError):  # such are refused where they are loaded
         return None
-    revision = (name == "tokenizer" and arguments.get("tokenizer_revision")) or arguments.get("revision")
-    return _commit(str(path), str(revision or "main"), arguments.get("cache_dir") or arguments.get("download_dir"))
+    commit = _commit(str(path), arguments, arguments.get("tokenizer_revision") if name == "tokenizer" else None)
+    return {"commit": commit} if commit else None
 
 
 def _files(folder: Path, gguf: str) -> Iterator[Path]:
@@ -134,15 +140,17 @@ def _tensors(file: BinaryIO, size: int, sha: Any) -> list[tuple[int, int]]:
     return tensors if all(0 < begin <= end <= size for begin, end in tensors) else []
 
 
-def _commit(name: str, revision: str, cache: Any) -> dict[str, str] | None:
+def _commit(name: str, arguments: Mapping[str, Any], revision: Any = None) -> str | None:
     """The commit of a model of the hub that this machine has; None where it has none."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
+    revision = str(revision or arguments.get("revision") or "main")
+    cache = arguments.get("cache_dir") or arguments.get("download_dir")
     try:
         folder = Path(str(cache or constants.HF_HUB_CACHE)) / repo_folder_name(repo_id=name, repo_type="model")
         if not _COMMIT.fullmatch(revision):
             revision = (folder / "refs" / revision).read_text(encoding="utf-8").strip()
     except (OSError, ValueError):  # the latter for what is no name of a model
         return None
-    return {"commit": revision} if _COMMIT.fullmatch(revision) else None
+    return revision if _COMMIT.fullmatch(revision) else None
