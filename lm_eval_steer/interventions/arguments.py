@@ -141,7 +141,13 @@ class Arguments:
     )
     allow_leak: bool = argument(
         False,
-        "evaluate on rows that the vector was extracted from (else an error with their count)",
+        "evaluate on rows that the vector was made from (else an error with their count)",
+        changes="nothing",
+        read=checks.switch,
+    )
+    allow_other_child: bool = argument(
+        False,
+        "take a vector that was transferred to another model, if that has this one's architecture, width and depth",
         changes="nothing",
         read=checks.switch,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +14,11 @@ from lm_eval_steer.interventions.layer_maps import LAYER_MAPS
 from lm_eval_steer.interventions.layers import parse_layers
 from lm_eval_steer.interventions.width_maps import WIDTH_MAPS
 from lm_eval_steer.text import span
+from lm_eval_steer.vectors.identity import Identity
 from lm_eval_steer.vectors.transferred import parents_of
 from lm_eval_steer.vectors.vector import SteeringVector
+
+logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +79,8 @@ def into_child(
         )
     rows = dict(zip(vector.layers, vector.directions, strict=True))
     if as_it_stands:
-        directions = {block: rows[block].copy() for block in sources}
+        lengths = dict.fromkeys(rows, 1.0) if vector.lengths is None else dict(zip(rows, vector.lengths, strict=True))
+        directions = {block: (lengths[block] * rows[block]).astype(np.float32) for block in sources}
     else:
         fit = WIDTH_MAPS[width_map]
         directions = {block: fit(rows[source], width) for block, source in sources.items()}
@@ -90,6 +96,36 @@ def into_child(
         "steered_blocks": list(sources),
     }
     return ChildVector(directions, sources, report | ({"transferred": True} if as_it_stands else {}))
+
+
+def refuse_other_child(transfer: Mapping[str, Any], blocks: int, width: int, model: Identity, allow: bool) -> None:
+    """Refuse a vector that was transferred to another model than the one that is to be steered.
+
+    Args:
+        transfer: of the vector's passport.
+        blocks: how many blocks the model has.
+        width: its hidden size.
+        model: what is known of it.
+        allow: whether another model of the same architecture, width and depth may pass.
+
+    Raises:
+        SteeringError: names both.
+    """
+    said = transfer["child"]
+    child, same_shape = Identity.of(said), (said["num_blocks"], said["hidden_size"]) == (blocks, width)
+    if same_shape and child.is_same(model):
+        return
+    both = (
+        f"the vector was transferred to {child.told(said['num_blocks'], said['hidden_size'])}, and this model is "
+        f"{model.told(blocks, width)}"
+    )
+    known = None not in (child.architecture, model.architecture)
+    alike = same_shape and (not known or child.architecture == model.architecture)
+    if alike and allow:
+        logger.warning("%s: taken as it stands, since allow_other_child=True", both)
+        return
+    advice = ", or set allow_other_child=True (the result file says so)" if alike else ""
+    raise SteeringError(f"{both}: transfer it to this model with lm-eval-steer transfer{advice}")
 
 
 def _one_or_all(values: list[Any]) -> Any:

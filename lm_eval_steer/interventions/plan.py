@@ -16,13 +16,14 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.alphas import alpha_name, read_strengths
 from lm_eval_steer.interventions.argument import Argument, declare
 from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES, ARGUMENTS, Arguments
-from lm_eval_steer.interventions.child import ChildVector, into_child
+from lm_eval_steer.interventions.child import ChildVector, into_child, refuse_other_child
 from lm_eval_steer.interventions.controls import Control, read_control
 from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
 from lm_eval_steer.interventions.operators import OPERATORS
 from lm_eval_steer.interventions.profiles import read_profile
 from lm_eval_steer.text import quoted, span
 from lm_eval_steer.vectors.catalog import find_vector
+from lm_eval_steer.vectors.identity import UNKNOWN, Identity
 from lm_eval_steer.vectors.transferred import map_name
 from lm_eval_steer.vectors.vector import SteeringVector
 
@@ -150,12 +151,23 @@ class SteeringPlan(Arguments):
         """At which the samples of self-consistency are drawn; None for a plan that draws none of its own."""
         return self.control.temperature if self.control else None
 
-    def fit(self, blocks: int, width: int) -> ChildVector | None:
-        """The vector, or its control, in the space of a child of `blocks` blocks and hidden size `width`."""
+    def fit(self, blocks: int, width: int, model: Identity = UNKNOWN) -> ChildVector | None:
+        """The vector, or its control, in the space of a child.
+
+        Args:
+            blocks: how many blocks the child has.
+            width: its hidden size.
+            model: which model it is, without which no vector is taken that was transferred to one.
+
+        Raises:
+            SteeringError: for a vector that does not fit the child, or that was transferred to another one.
+        """
         if self.alpha_per_layer is not None:
             read_profile(self.alpha_per_layer, blocks)
         if self.vector is None:
             return None
+        if self.vector.transfer is not None:
+            refuse_other_child(self.vector.transfer, blocks, width, model, self.allow_other_child)
         child = into_child(
             self.vector, blocks, width, layers=self.layers, layer_map=self.layer_map, width_map=self.width_map
         )

@@ -27,6 +27,7 @@ from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
 from lm_eval_steer.models.options import group_documents
 from lm_eval_steer.models.questions import Choices, make_texts, vote_keys
 from lm_eval_steer.models.results import Results
+from lm_eval_steer.vectors.identity import Identity
 
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
@@ -39,12 +40,14 @@ class Steered(Results):
 
     Attributes:
         engine: runs the model.
+        model_identity: which model it is, by which a vector knows the child that it was transferred to.
         plan: the steering; of several arms, that of the first.
         watch: called with every line that the record holds for the requests or that comes into being, and whether it is
             new; `Ballot.holds` says to which arms it belongs.
     """
 
     engine: Engine
+    model_identity: Identity
     cache_hook: Any  # the harness sets it and says no type
     watch: Callable[[Line, bool], None] | None = None
     _record: Record | None = None
@@ -83,7 +86,7 @@ class Steered(Results):
         blocks, width = self._shape(plans[0].blocks)
         arms = []
         for one in plans:
-            child = one.fit(blocks, width)
+            child = one.fit(blocks, width, self.model_identity)
             interventions = one.interventions(blocks, child)
             one.refuse_overflow(interventions, self._dtype())
             arms.append(Arm(one, child, interventions))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
 from lm_eval_steer.axis.record import digest
 from lm_eval_steer.engines.hf.arguments import refuse_several, understand
-from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, hidden_size
+from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, hidden_size, identity_of
 from lm_eval_steer.engines.hf.causal import CausalEngine
 from lm_eval_steer.engines.hf.child import Child
 from lm_eval_steer.engines.hf.encoder_decoder import EncoderDecoderEngine
@@ -72,7 +73,9 @@ class SteeredHF(Steered, HFLM):
         if getattr(getattr(self.model, "active_peft_config", None), "is_prompt_learning", False):
             raise SteeringError("steered-hf does not steer PEFT prompt learning, whose virtual tokens have no request")
         warn_of_slow_dtype(self.model.dtype, self.device)
-        self._model_settings = _model_settings(self, kwargs)
+        sha = checkpoint_digest({"pretrained": self.pretrained} | kwargs)
+        self._model_settings = _model_settings(self, kwargs, sha)
+        self.model_identity = replace(identity_of(self.model), digest=sha)
         kind = CausalEngine if self.backend == "causal" else EncoderDecoderEngine
         self.engine = kind(_child(self))
         self.steer(plan)
@@ -230,17 +233,17 @@ def _child(lm: HFLM) -> Child:
     )
 
 
-def _model_settings(lm: HFLM, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What else of HFLM's arguments changes a response."""
+def _model_settings(lm: HFLM, kwargs: dict[str, Any], sha: str | None) -> dict[str, Any]:
+    """What else of HFLM's arguments changes a response; `sha` is the checkpoint's digest, where it has files."""
     named = {key: str(value) for key, value in kwargs.items() if key not in NEUTRAL}
     name = lm.pretrained if isinstance(lm.pretrained, str) else lm.model.config.name_or_path
     model = {"pretrained": name, "dtype": str(lm.model.dtype), "revision": str(lm.revision)}
-    return named | model | {"weights": _weights(lm, kwargs)}
+    return named | model | {"weights": _weights(lm, kwargs, sha)}
 
 
-def _weights(lm: HFLM, kwargs: dict[str, Any]) -> str:
+def _weights(lm: HFLM, kwargs: dict[str, Any], sha: str | None) -> str:
     """Digest of the checkpoint; of what was handed over as an object instead, as far as that is so."""
-    digests = [checkpoint_digest({"pretrained": lm.pretrained} | kwargs) or model_digest(lm.model)]
+    digests = [sha or model_digest(lm.model)]
     if not isinstance(lm.pretrained, str) or not isinstance(kwargs.get("tokenizer") or "", str):
         digests.append(tokenizer_digest(lm.tokenizer))
     return digests[0] if len(digests) == 1 else digest(digests)

@@ -1,4 +1,4 @@
-"""Rows that a vector was extracted from must not be among the documents that it is judged on."""
+"""Rows that a vector was made from must not be among the documents that it is judged on."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from lm_eval_steer.vectors.vector import SteeringVector
 
 
 def extraction_rows(vector: SteeringVector | None) -> frozenset[str]:
-    """Hashes of the rows that the passport says the vector saw; empty for a user's own pairs."""
-    data = vector.passport.get("data") if vector else None
-    rows = data.get("rows") if isinstance(data, dict) else None
-    return frozenset(row for row in rows or () if isinstance(row, str))
+    """Hashes of the rows that the passport says the vector saw, in its pairs and in the texts that it was transferred
+    with, and other parents in theirs; empty for a user's own."""
+    if vector is None:
+        return frozenset()
+    transfer = vector.transfer or {}
+    passports = [vector.passport, *(parent.get("passport") or {} for parent in transfer.get("parents", ()))]
+    seen = [*(passport.get("data") for passport in passports), transfer.get("texts")]
+    rows = (source.get("rows") for source in seen if isinstance(source, dict))
+    return frozenset(row for some in rows if isinstance(some, list) for row in some if isinstance(row, str))
 
 
 def refuse_leaks(rows: frozenset[str], requests: Iterable[Any]) -> None:
@@ -31,5 +36,5 @@ def refuse_leaks(rows: frozenset[str], requests: Iterable[Any]) -> None:
         if leaked := documents & rows:
             raise SteeringError(
                 f"{len(leaked)} of the {len(documents)} documents of {task} are among the {len(rows)} rows that the "
-                "vector was extracted from: evaluate on another split, or set allow_leak=True (the result file says so)"
+                "vector was made from: evaluate on another split, or set allow_leak=True (the result file says so)"
             )

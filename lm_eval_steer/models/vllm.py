@@ -39,6 +39,7 @@ from lm_eval_steer.models.generation import check_generation  # noqa: E402
 from lm_eval_steer.models.neutral import NEUTRAL  # noqa: E402
 from lm_eval_steer.models.vllm_batches import InBatches  # noqa: E402
 from lm_eval_steer.models.windows import score_pairs  # noqa: E402
+from lm_eval_steer.vectors.identity import Identity  # noqa: E402
 
 SCORED = 2**32
 """Log-probabilities of so many bytes at most are asked for at once: rows x positions x vocabulary, in float32."""
@@ -111,7 +112,8 @@ class SteeredVLLM(Steered, VLLM):
         self._depth = int(config.hf_text_config.num_hidden_layers)
         self._width = int(config.get_hidden_size())
         self._model_settings["dtype"] = self._dtype()
-        self._model_settings["weights"] = checkpoint_digest({"pretrained": pretrained} | kwargs)
+        self._model_settings["weights"] = sha = checkpoint_digest({"pretrained": pretrained} | kwargs)
+        self.model_identity = Identity(pretrained, config.revision, config.hf_text_config.model_type, sha)
         self._bytes = int(config.get_vocab_size()) * torch.float32.itemsize
         self._penalty = float(config.try_get_generation_config().get("repetition_penalty", 1.0))
         if self._penalty != 1.0:

@@ -9,7 +9,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.shapes import COUNT, NUMBER, SAID_COUNT, TEXT, YES_OR_NO, Each, Either, Parts, Shape, Table, check
+from lm_eval_steer.shapes import (
+    COUNT,
+    NUMBER,
+    SAID_COUNT,
+    TEXT,
+    YES_OR_NO,
+    Each,
+    Either,
+    Parts,
+    Shape,
+    Table,
+    check,
+    is_number,
+)
+
+KEEPS_LENGTH = "cut-raw"
+"""The width map whose lengths count: directions are added as long as it left them, which `blocks[].length` says."""
 
 _MODEL = {"name": TEXT, "num_blocks": COUNT, "hidden_size": COUNT}
 
@@ -83,6 +99,11 @@ def check_transfer(passport: Mapping[str, Any], layers: Sequence[int]) -> None:
                     f"the passport says {len(values)} x {key} for block {one['block']}, and there are {len(models)} "
                     "transfer.parents"
                 )
+        if transfer["width_map"]["name"] == KEEPS_LENGTH and not (is_number(one.get("length")) and one["length"] > 0):
+            raise SteeringError(
+                f"the passport says width_map {KEEPS_LENGTH} and length {one.get('length')} for block {one['block']}, "
+                "expected a number above 0"
+            )
         for source, model in zip(as_list(one["source"]), models, strict=True):
             if source >= model["num_blocks"]:
                 raise SteeringError(

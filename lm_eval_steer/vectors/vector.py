@@ -19,7 +19,7 @@ from lm_eval_steer.files import is_folder, refuse_unreadable, write_whole
 from lm_eval_steer.text import shortened
 from lm_eval_steer.vectors.formats import reader, suffixes, writer
 from lm_eval_steer.vectors.formats.header import FORMAT, MAX_NESTING, brief
-from lm_eval_steer.vectors.transferred import check_transfer
+from lm_eval_steer.vectors.transferred import KEEPS_LENGTH, check_transfer
 
 SITE = "block_output"
 UNIT_TOLERANCE = 1e-3
@@ -98,10 +98,21 @@ class SteeringVector:
         return {key: model[key] for key in ("name", "num_blocks", "hidden_size")}
 
     @property
+    def lengths(self) -> np.ndarray | None:
+        """How long each direction is added at strength 1, float64 [blocks]: what the width map `cut-raw` left of it in
+        a vector that was transferred so; None where all are of length 1."""
+        if self.transfer is None or self.transfer["width_map"]["name"] != KEEPS_LENGTH:
+            return None
+        return np.array([block["length"] for block in self.transfer["blocks"]], dtype=np.float64)
+
+    @property
     def fingerprint(self) -> str:
-        """SHA-256 of the directions and their layers: two files with the same fingerprint steer alike."""
+        """SHA-256 of the directions, their layers, and their lengths where these are not 1: two files with the same
+        fingerprint steer alike."""
         digest = hashlib.sha256(json.dumps([FORMAT, self.layers, self.directions.shape]).encode())
         digest.update(self.directions.astype("<f4").tobytes())
+        if self.lengths is not None:
+            digest.update(self.lengths.astype("<f8").tobytes())
         return digest.hexdigest()
 
     def save(self, path: str | Path) -> Path:

@@ -112,7 +112,7 @@ def agree(hf: SteeredHF, line: Line, other: Line, context: str, chosen: Steering
     """Whether two responses are one, or part at a step whose two best logits nearly tie."""
     if line.response == other.response:
         return True
-    child = chosen.fit(models.DEPTH, WIDTH)
+    child = chosen.fit(models.DEPTH, WIDTH, hf.model_identity)
     assert child is not None
     operator = "add_keep_norm" if chosen.normalize else "add"
     reference = Reference(hf.model, steering(child.directions, line.alpha, operator, tokens=chosen.tokens))

@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.vectors.identity import Identity
 
 
 def base_model(model: nn.Module) -> PreTrainedModel:
@@ -34,6 +35,12 @@ def hidden_size(model: nn.Module) -> int:
     if not isinstance(size, int):
         raise SteeringError(f"the configuration of {type(base_model(model)).__name__} names no hidden_size")
     return size
+
+
+def identity_of(model: nn.Module) -> Identity:
+    """Which model it is, by its configuration: of one that was made without a checkpoint, its architecture alone."""
+    config = base_model(model).config
+    return Identity(config.name_or_path or None, getattr(config, "_commit_hash", None), text_config(model).model_type)
 
 
 def find_blocks(model: nn.Module, path: str | None = None) -> list[nn.Module]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, hidden_size
+from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, hidden_size, identity_of
 from lm_eval_steer.engines.hf.hooks import Steerer
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.argument import declare
@@ -21,7 +21,11 @@ from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.interventions.tokens import TOKENS, TokenRule
 from lm_eval_steer.vectors.vector import SteeringVector
 
-TAKEN = tuple(one for one in ARGUMENTS if one.changes == "response" and one.name not in ("vectors", "seed"))
+TAKEN = tuple(
+    one
+    for one in ARGUMENTS
+    if (one.changes == "response" and one.name not in ("vectors", "seed")) or one.name == "allow_other_child"
+)
 """The plan's arguments that say how a request is steered; the others are about votes, records and the harness."""
 
 _CACHES = ("cache", "past_key_values", "cache_params")
@@ -62,7 +66,7 @@ def steer(model: nn.Module, vectors: str | Path | SteeringVector, **arguments: A
             "several are what lm_eval --model steered-hf is for"
         )
     blocks = len(find_blocks(model, plan.blocks))
-    child = plan.fit(blocks, hidden_size(model))
+    child = plan.fit(blocks, hidden_size(model), identity_of(model))
     (intervention,) = found = plan.interventions(blocks, child)
     plan.refuse_overflow(found, str(base_model(model).dtype).removeprefix("torch."))
     if not intervention.acts:
