@@ -27,12 +27,13 @@ from lm_eval_steer.interventions.layer_maps import LAYER_MAPS
 from lm_eval_steer.interventions.operators import OPERATORS
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.interventions.tokens import TOKENS
-from lm_eval_steer.interventions.width_maps import WIDTH_MAPS
+from lm_eval_steer.interventions.width_maps import WIDTH_MAPS, Arrays, FittedMap, plain_width_map, r2
 from lm_eval_steer.report.figures import FIGURES
 from lm_eval_steer.table import Table
 from lm_eval_steer.vectors.formats import FORMATS
 
 TEXT = (ROOT / "docs" / "EXTENDING.md").read_text(encoding="utf-8")
+FITTED = {name: entry for name in WIDTH_MAPS if isinstance(entry := WIDTH_MAPS[name], FittedMap)}
 TABLES: tuple[Table[Any], ...] = (OPERATORS, TOKENS, KINDS, WIDTH_MAPS, LAYER_MAPS, METHODS, FIGURES, FORMATS)
 
 
@@ -182,19 +183,42 @@ def test_an_operator_keeps_its_word(name: str) -> None:
     assert torch.equal(half, exact.float().bfloat16())  # rounded once
 
 
-@pytest.mark.parametrize("name", [*WIDTH_MAPS, "last"])
+@pytest.mark.parametrize("name", [name for name in (*WIDTH_MAPS, "last") if name not in FITTED])
 @pytest.mark.parametrize(("parent", "child"), [(96, 64), (64, 64), (48, 64)])
 def test_a_width_map_gives_the_width_of_the_child(name: str, parent: int, child: int) -> None:
-    fitted = WIDTH_MAPS[name](unit(parent).numpy(), child)
+    fitted = plain_width_map(name)(unit(parent).numpy(), child)
     assert (fitted.dtype, fitted.shape) == (np.float32, (child,))
     assert name == "cut-raw" or np.linalg.norm(fitted.astype(np.float64)) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.parametrize(("parent", "child"), [(12, 8), (8, 8), (6, 8)])
+def test_a_fitted_width_map_stands_what_it_says(name: str, parent: int, child: int) -> None:
+    entry = WIDTH_MAPS[name]
+    assert isinstance(entry, FittedMap)
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=(400, 24))
+    x, y = (common @ rng.normal(size=(24, width)) for width in (parent, child))
+    parameter = entry.parameter.example if entry.parameter else None
+    rows = entry.needs((parent, child), parameter)
+    for n in (rows, 400):
+        found = entry.fit(Arrays(x[:n], y[:n]), parameter, 0)
+        assert found.apply(unit(parent).numpy()).shape == (child,)
+        assert np.isfinite(found.predict(x)).all()
+    assert 0 < r2(found, Arrays(x, y)) <= 1
 
 
 @pytest.mark.parametrize("name", [*LAYER_MAPS, "stretched"])
 @pytest.mark.parametrize(("parent", "child"), [(7, 4), (4, 4), (3, 9), (1, 1)])
 def test_a_layer_map_names_blocks_that_there_are(name: str, parent: int, child: int) -> None:
     layers = tuple(range(0, parent, 2))
-    sources = LAYER_MAPS[name].sources(layers, parent, child)
+    entry = LAYER_MAPS[name]
+    if entry.sources is None:
+        assert entry.path is not None
+        sources = entry.path(np.random.default_rng(0).uniform(size=(parent, child)))
+        layers = tuple(range(parent))
+    else:
+        sources = entry.sources(layers, parent, child)
     assert sources
     assert set(sources) <= set(range(child))
     assert set(sources.values()) <= set(layers)

@@ -88,7 +88,10 @@ def test_an_integer_beyond_every_float_is_refused() -> None:
         ({"tokens": "first"}, "tokens='first' is not understood: use one of all, prompt, generated, last"),
         ({"tokens": None}, "tokens=None is not understood: use one of all, prompt, generated, last"),
         ({"tokens": ["all"]}, "tokens=['all'] is not understood: use one of all, prompt, generated, last"),
-        ({"width_map": "pad"}, "width_map='pad' is not understood: use one of cut, cut-raw"),
+        (
+            {"width_map": "pad"},
+            "width_map='pad' is not understood: use one of cut, cut-raw, lstsq, ridge[:lambda], procrustes",
+        ),
         ({"system_role": "keep"}, "system_role='keep' is not understood: use one of merge, drop"),
         ({"normalize": "yes"}, "normalize='yes' is not understood: use True or False"),
         ({"normalize": 1}, "normalize=1 is not understood: use True or False"),

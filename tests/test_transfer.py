@@ -201,7 +201,8 @@ def test_a_child_without_any_of_the_blocks() -> None:
     with pytest.raises(SteeringError) as caught:
         into_child(deep, 6, 4, layers="all", layer_map="greedy", width_map="cut")
     assert str(caught.value) == (
-        "the vector has directions for the parent's blocks 7-8, none of which exists in a child of 6 blocks"
+        "the vector has directions for the parent's blocks 7-8 only and the layer map is greedy (block l to block l), "
+        "which gives a child of 6 blocks none"
     )
 
 

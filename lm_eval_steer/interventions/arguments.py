@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 from lm_eval_steer.interventions import checks
 from lm_eval_steer.interventions.argument import argument, arguments_of, table
 from lm_eval_steer.interventions.checks import one_of
-from lm_eval_steer.interventions.layer_maps import LAYER_MAPS
-from lm_eval_steer.interventions.width_maps import WIDTH_MAPS
 
 if TYPE_CHECKING:
     from lm_eval_steer.interventions.controls import Control
@@ -119,16 +117,18 @@ class Arguments:
     )
     layer_map: str = argument(
         "greedy",
-        "which block of the parent a block of the child takes its direction from: `greedy` (the same one)",
+        "which block of the parent a block of the child takes its direction from: `greedy` (the same one), "
+        "`proportional` (at the same relative depth), or a list of CHILD:PARENT as in `[0:0,5:3]`",
         changes="response",
-        read=one_of(lambda: LAYER_MAPS),
+        read=checks.layer_map,
         apart=True,
     )
     width_map: str = argument(
         "cut",
-        "`cut`: first components or zeros, back to unit length; `cut-raw`: length as it falls",
+        "`cut`: first components or zeros, back to unit length; `cut-raw`: length as it falls; fitted maps are for "
+        "`lm-eval-steer transfer`",
         changes="response",
-        read=one_of(lambda: WIDTH_MAPS),
+        read=checks.width_map,
         apart=True,
     )
     system_role: str = argument(

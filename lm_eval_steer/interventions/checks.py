@@ -14,7 +14,9 @@ from lm_eval_steer.answers.named import reader_of_function
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.argument import Read
 from lm_eval_steer.interventions.controls import Control, read_control
+from lm_eval_steer.interventions.layer_maps import layer_map_of_a_run
 from lm_eval_steer.interventions.layers import read_layers
+from lm_eval_steer.interventions.width_maps import plain_width_map
 from lm_eval_steer.text import quoted
 from lm_eval_steer.vectors.vector import SteeringVector
 
@@ -81,6 +83,18 @@ def layers(name: str, value: Any) -> Any:
     """What names blocks, as it is given: a model says later how many there are."""
     read_layers(value)
     return value
+
+
+def layer_map(name: str, value: Any) -> str:
+    """A layer map that a run can make, in its one spelling."""
+    chosen, _ = layer_map_of_a_run(value)
+    return chosen.text
+
+
+def width_map(name: str, value: Any) -> str:
+    """The name of a width map that a run can make."""
+    plain_width_map(value)
+    return str(value)
 
 
 def vote(names: Iterable[str]) -> Read:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.layer_maps import LAYER_MAPS
+from lm_eval_steer.interventions.layer_maps import layer_map_of_a_run
 from lm_eval_steer.interventions.layers import parse_layers
-from lm_eval_steer.interventions.width_maps import WIDTH_MAPS
+from lm_eval_steer.interventions.width_maps import plain_width_map
 from lm_eval_steer.text import span
 from lm_eval_steer.vectors.identity import Identity
 from lm_eval_steer.vectors.transferred import parents_of
@@ -49,11 +49,12 @@ def into_child(
         blocks: how many blocks the child has.
         width: its hidden size.
         layers: its blocks to steer, as the argument of that name.
-        layer_map: a name in `LAYER_MAPS`.
-        width_map: a name in `WIDTH_MAPS`.
+        layer_map: as the argument of that name.
+        width_map: as the argument of that name.
 
     Raises:
-        SteeringError: when `layers` names a block without a direction, or when nothing is steered.
+        SteeringError: when `layers` names a block without a direction, when nothing is steered, and for maps that a run
+            cannot make.
     """
     as_it_stands = vector.transfer is not None
     parent = vector.passport["parent"]
@@ -61,9 +62,10 @@ def into_child(
         sources = {one: one for one in vector.layers}
         there = f"blocks {span(vector.layers)} only"
     else:
-        over = LAYER_MAPS[layer_map]
-        sources = dict(sorted(over.sources(vector.layers, parent["num_blocks"], blocks).items()))
-        there = f"the parent's blocks {span(vector.layers)} only and the layer map is {layer_map} ({over.words})"
+        over, sources_of = layer_map_of_a_run(layer_map)
+        layer_map = over.text
+        sources = dict(sorted(sources_of(vector.layers, parent["num_blocks"], blocks).items()))
+        there = f"the parent's blocks {span(vector.layers)} only and the layer map is {layer_map} ({over.entry.words})"
     chosen = parse_layers(layers, blocks)
     if chosen is not None:
         missing = [layer for layer in chosen if layer not in sources]
@@ -73,16 +75,13 @@ def into_child(
             )
         sources = {layer: sources[layer] for layer in chosen}
     if not sources:
-        raise SteeringError(
-            f"the vector has directions for the parent's blocks {span(vector.layers)}, "
-            f"none of which exists in a child of {blocks} blocks"
-        )
+        raise SteeringError(f"the vector has directions for {there}, which gives a child of {blocks} blocks none")
     rows = dict(zip(vector.layers, vector.directions, strict=True))
     if as_it_stands:
         lengths = dict.fromkeys(rows, 1.0) if vector.lengths is None else dict(zip(rows, vector.lengths, strict=True))
         directions = {block: (lengths[block] * rows[block]).astype(np.float32) for block in sources}
     else:
-        fit = WIDTH_MAPS[width_map]
+        fit = plain_width_map(width_map)
         directions = {block: fit(rows[source], width) for block, source in sources.items()}
     parents = parents_of(vector.passport)
     report = {
