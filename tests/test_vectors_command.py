@@ -201,7 +201,7 @@ def test_compare_draws_and_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert re.search(r"largest \|cos\| \(block 11 with 11\) +│ +0\.260 │", out)
     assert re.search(r"share beyond 0\.082.* │ +32\.0% │ +5\.0% │", out)
     assert "More alike than chance (p at most 0.01" in out
-    assert "The parents differ" not in out
+    assert "of different models" not in out
     assert "Wrote made/compare.svg" in out
     assert (tmp_path / "made" / "compare.svg").read_text().startswith("<?xml")
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["compare.svg"]
@@ -215,7 +215,7 @@ def test_compare_different_widths_and_parents(tmp_path: Path, capsys: pytest.Cap
     told = " ".join(out.split())
     assert "a.safetensors is 100 wide, the other 50: compared are the first 50 components" in told
     assert re.search(r"they hold (4[5-9]|5[0-5])% of its squared length", told)
-    assert "The parents differ (random-0, random-1)" in told
+    assert "The vectors are of different models (random-0 and random-1)" in told
     assert "No evidence that they are more alike than chance" in told
     assert f"lm-eval-steer vectors compare {first} {second} --out compare.svg" in out
 

@@ -32,6 +32,13 @@ def add(group: Any) -> None:
     parser.add_argument(
         "vector", type=read_path, metavar="FILE", help="a vector file, or the name of one as for `vectors=`"
     )
+    parser.add_argument(
+        "--out",
+        type=read_path,
+        metavar="FIGURE",
+        help="draw how alike the blocks of parent and child are, and the path through them, of a vector that was "
+        "transferred with --layer_map cka, as .svg or .png",
+    )
     parser = add_command(
         actions,
         "compare",
@@ -43,20 +50,31 @@ def add(group: Any) -> None:
     option = parser.add_argument
     option("first", type=read_path, metavar="A", help="a vector file, or the name of one as for `vectors=`")
     option("second", type=read_path, metavar="B", help="another, of any width and number of blocks")
-    option("--out", type=read_path, metavar="FILE", help="draw the figure: heatmap and histogram, as .svg or .png")
+    option(
+        "--out",
+        type=read_path,
+        metavar="FIGURE",
+        help="draw heatmap and histogram, and, of two vectors of one model, the cosines by block, as .svg or .png",
+    )
 
 
 def show(args: argparse.Namespace) -> None:
-    """Print what a vector file says about itself, and what its directions are like."""
+    """Print what a vector file says about itself, and what its directions are like; draw its blocks where asked to."""
+    from lm_eval_steer.report.figures import alignment_of, check_figure, save_figure
     from lm_eval_steer.vectors.catalog import find_vector
     from lm_eval_steer.vectors.show import blocks_table, passport_table
     from lm_eval_steer.vectors.vector import SteeringVector
 
+    if args.out is not None:
+        check_figure(args.out)
     path = find_vector(args.vector)
     vector = SteeringVector.load(path)
+    figure = alignment_of(vector) if args.out is not None else None
     console = make_console()
     console.print(passport_table(vector, path))
     console.print(blocks_table(vector))
+    if figure is not None:
+        print(printable(f"Wrote {save_figure(figure, args.out)}."))
     print("Compare it with another, or steer with it:")
     print(f"  lm-eval-steer vectors compare {quote([args.vector])} OTHER --out compare.svg")
     print(f"  lm_eval --model steered-hf --model_args {steered(args.vector)} --tasks TASK")

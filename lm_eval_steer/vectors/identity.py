@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import PurePath
 from typing import Any
+
+_COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,13 @@ class Identity:
 
     def is_same(self, other: Identity) -> bool:
         """Whether two are one model: by their digests, where both are known, else by the last part of their names and
-        by their revisions, where both are known."""
+        by their revisions, where both are commits: a folder knows of none."""
         if self.digest and other.digest:
             return self.digest == other.digest
         if not self.name or not other.name or PurePath(self.name).name != PurePath(other.name).name:
             return False
-        return not self.revision or not other.revision or self.revision == other.revision
+        commits = {one.revision for one in (self, other) if one.revision and _COMMIT.fullmatch(one.revision)}
+        return len(commits) < 2
 
     def told(self, blocks: int, width: int) -> str:
         """The model in words, with its shape: `org/child (llama, 30 blocks of width 576, revision main)`."""

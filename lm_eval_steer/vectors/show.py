@@ -14,6 +14,7 @@ from rich.text import Text
 from lm_eval_steer.shapes import is_number
 from lm_eval_steer.text import printable, span
 from lm_eval_steer.vectors.similarity import LEVEL, Cosines, Null, least_p, p_value, share_beyond
+from lm_eval_steer.vectors.transferred import as_list
 from lm_eval_steer.vectors.vector import SteeringVector
 
 _SHOWN = 3
@@ -25,6 +26,12 @@ _COLUMNS = {
     "held_out_separation": ("held-out pairs separated", "{:.0%}"),
     "mean_norm": ("mean ‖h‖", "{:.1f}"),
 }
+_OF_TRANSFER = {
+    "source": ("parent's block", "{}"),
+    "r2": ("held-out R²", "{:.3f}"),
+    "length": ("length", "{:.3f}"),
+    "cos_cut": ("cos with cut", "{:+.3f}"),
+}
 
 
 def passport_table(vector: SteeringVector, path: Path) -> Table:
@@ -33,10 +40,10 @@ def passport_table(vector: SteeringVector, path: Path) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     blocks, width = vector.directions.shape
-    table.add_row("directions", f"{blocks} of width {width}, blocks {span(vector.layers)}")
+    where = f", in the space of {printable(vector.space['name'])}" if vector.transfer else ""
+    table.add_row("directions", Text(f"{blocks} of width {width}, blocks {span(vector.layers)}{where}"))
     table.add_row("fingerprint", vector.fingerprint)
-    passport = {key: value for key, value in vector.passport.items() if key != "blocks"}
-    for key, value in flat_items({"parent": passport.pop("parent"), **passport}):
+    for key, value in flat_items(_without_blocks(vector.passport)):
         table.add_row(Text(printable(key)), Text(printable(value)))
     return table
 
@@ -44,19 +51,24 @@ def passport_table(vector: SteeringVector, path: Path) -> Table:
 def blocks_table(vector: SteeringVector) -> Table:
     """Per block: what the passport says of it, and two measures of the direction itself.
 
+    Of a vector that was transferred the passport says which block of the parent it comes from (of several parents: one
+    each), R² of the map on texts that it was not fitted on, the length that the map gave the direction before it was
+    brought to 1, and its cosine with what `cut` makes of the parent's direction.
+
     `cos with block before` tells how much the directions change from block to block. `largest component` is the part
     of the squared length that one component holds: near 1, the direction is one outlier of the residual stream.
     """
-    said = _blocks_of(vector.passport.get("blocks"))
-    known = [key for key in _COLUMNS if any(is_number(block.get(key)) for block in said.values())]
+    columns, passport = (_COLUMNS, vector.passport) if vector.transfer is None else (_OF_TRANSFER, vector.transfer)
+    said = _blocks_of(passport.get("blocks"))
+    known = [key for key in columns if any(_numbers(block.get(key)) for block in said.values())]
     table = Table(title="Directions by block")
-    for column in ("block", *(_COLUMNS[key][0] for key in known), "cos with block before", "largest component"):
+    for column in ("block", *(columns[key][0] for key in known), "cos with block before", "largest component"):
         table.add_column(column, justify="right")
     rows = vector.directions.astype(np.float64)
     squares = np.square(rows) / np.square(rows).sum(1, keepdims=True)
     for i, layer in enumerate(vector.layers):
         block = said.get(layer, {})
-        cells = [_COLUMNS[key][1].format(block[key]) if is_number(block.get(key)) else "-" for key in known]
+        cells = [", ".join(map(columns[key][1].format, _numbers(block.get(key)))) or "-" for key in known]
         has_before = i and vector.layers[i - 1] == layer - 1
         before = f"{_cosine(rows[i], rows[i - 1]):+.3f}" if has_before else "-"
         table.add_row(str(layer), *cells, before, f"{squares[i].max():.1%} ({squares[i].argmax()})")
@@ -81,6 +93,8 @@ def comparison_table(cosines: Cosines, null: Null) -> Table:
         table.add_row(
             f"median |cos| of block l with block l ({len(same)})", f"{np.median(same):.3f}", f"{median:.3f}", "-"
         )
+    if cosines.same_space and len(same):
+        table.add_row("mean cos of block l with block l", f"{cosines.same_blocks().mean():+.3f}", f"{0:+.3f}", "-")
     table.add_row(
         "largest |cos|" + where, f"{values.max():.3f}", f"{null.most(pairs):.3f}", _middle(null.turned_most, "{:.3f}")
     )
@@ -94,7 +108,6 @@ def comparison_table(cosines: Cosines, null: Null) -> Table:
 def comparison_notes(cosines: Cosines, null: Null, vectors: tuple[SteeringVector, SteeringVector]) -> list[str]:
     """Sentences that say how to read the table."""
     notes = []
-    parents = [printable(vector.passport["parent"]["name"]) for vector in vectors]
     if vectors[0].fingerprint == vectors[1].fingerprint:
         notes.append("The two files hold the same directions.")
     if cosines.widths[0] != cosines.widths[1]:
@@ -104,9 +117,10 @@ def comparison_notes(cosines: Cosines, null: Null, vectors: tuple[SteeringVector
             f"are the first {cosines.width} components, renormalised as the width map `cut` does; they hold "
             f"{cosines.kept[wider]:.0%} of its squared length (median)."
         )
-    if parents[0] != parents[1]:
+    if not cosines.same_space:
+        models = " and ".join(printable(vector.space["name"]) for vector in vectors)
         notes.append(
-            f"The parents differ ({parents[0]}, {parents[1]}): component i of one has no common meaning with component "
+            f"The vectors are of different models ({models}): component i of one has no common meaning with component "
             "i of the other, so chance is what to expect."
         )
     notes.append(
@@ -129,6 +143,25 @@ def flat_items(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, s
             yield from flat_items(item, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", _shown(item)
+
+
+def _without_blocks(passport: dict[str, Any]) -> dict[str, Any]:
+    """A passport without what it says of each block, which is a table of its own or a figure; the parent first, and
+    parents that went into a transferred vector by their numbers."""
+    kept = {key: value for key, value in passport.items() if key not in ("parent", "blocks", "transfer")}
+    if passport.get("transfer") is not None:
+        transfer = {key: value for key, value in passport["transfer"].items() if key not in ("blocks", "cka")}
+        parents = {
+            str(number): parent | ({"passport": _without_blocks(parent["passport"])} if parent.get("passport") else {})
+            for number, parent in enumerate(transfer["parents"], 1)
+        }
+        kept = {"transfer": transfer | {"parents": parents}} | kept
+    return {"parent": passport["parent"]} | kept
+
+
+def _numbers(said: Any) -> list[float]:
+    """What a field says that holds a number, or one of each parent; nothing where another writer put something else."""
+    return [one for one in as_list(said) if is_number(one)]
 
 
 def _shown(item: Any) -> str:

@@ -27,6 +27,7 @@ class Cosines:
         layers: blocks of the first, which are the rows, and of the second, which are the columns.
         values: cosines, float64 [blocks of the first, blocks of the second].
         widths: of the first and of the second.
+        same_space: whether both are of one model's residual stream, so that block l has a meaning in both.
         kept: median share of a direction's squared length in the components compared, of the first and the second.
     """
 
@@ -34,6 +35,7 @@ class Cosines:
     layers: tuple[tuple[int, ...], tuple[int, ...]]
     values: np.ndarray
     widths: tuple[int, int]
+    same_space: bool = False
     kept: tuple[float, float] = (1.0, 1.0)
 
     @property
@@ -41,10 +43,15 @@ class Cosines:
         """How many components are compared: the first ones of the wider vector, all of the other."""
         return min(self.widths)
 
+    @property
+    def common(self) -> tuple[int, ...]:
+        """The blocks that both have."""
+        return tuple(block for block in self.layers[0] if block in self.layers[1])
+
     def same_blocks(self) -> np.ndarray:
         """Cosines of block l with block l, over the blocks that both have."""
         first, second = ({layer: i for i, layer in enumerate(layers)} for layers in self.layers)
-        return np.array([self.values[first[block], second[block]] for block in first if block in second])
+        return np.array([self.values[first[block], second[block]] for block in self.common])
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,8 @@ def compare(first: SteeringVector, second: SteeringVector, names: tuple[str, str
     columns, kept_of_second = _fit(second, width, names[1])
     values = np.clip(rows @ columns.T, -1, 1)
     widths = (first.directions.shape[1], second.directions.shape[1])
-    return Cosines(names, (first.layers, second.layers), values, widths, (kept_of_first, kept_of_second))
+    layers, kept = (first.layers, second.layers), (kept_of_first, kept_of_second)
+    return Cosines(names, layers, values, widths, first.shares_space(second), kept)
 
 
 def chance(first: SteeringVector, second: SteeringVector, turns: int = TURNS, seed: int = 0) -> Null:

@@ -19,6 +19,7 @@ from lm_eval_steer.files import is_folder, refuse_unreadable, write_whole
 from lm_eval_steer.text import shortened
 from lm_eval_steer.vectors.formats import reader, suffixes, writer
 from lm_eval_steer.vectors.formats.header import FORMAT, MAX_NESTING, brief
+from lm_eval_steer.vectors.identity import Identity
 from lm_eval_steer.vectors.transferred import KEEPS_LENGTH, check_transfer
 
 SITE = "block_output"
@@ -96,6 +97,12 @@ class SteeringVector:
         child that they were transferred to, else the parent."""
         model = self.passport["parent"] if self.transfer is None else self.transfer["child"]
         return {key: model[key] for key in ("name", "num_blocks", "hidden_size")}
+
+    def shares_space(self, other: SteeringVector) -> bool:
+        """Whether the directions of both lie in the residual stream of one model."""
+        models = [one.passport["parent"] if one.transfer is None else one.transfer["child"] for one in (self, other)]
+        same = Identity.of(models[0]).is_same(Identity.of(models[1]))
+        return same and all(models[0][key] == models[1][key] for key in ("num_blocks", "hidden_size"))
 
     @property
     def lengths(self) -> np.ndarray | None:

@@ -5,12 +5,14 @@
     agreement        whether votes that agree are right
     dose_by_block    what the strengths mean in each block, and what the dtype left of them
     correlation      cosines of two vectors' directions beside chance (Figure 2); of no results, so not in the table
+    alignment        how alike the blocks of parent and child are, and the path of a layer map; likewise
 
 Shares and accuracies go in from 0 to 1 and are drawn in per cent. Matplotlib is imported when one is drawn.
 """
 
 from lm_eval_steer.report.figures.accuracy import Curve, alpha_accuracy
 from lm_eval_steer.report.figures.agreement import agreement
+from lm_eval_steer.report.figures.alignment import alignment, alignment_of
 from lm_eval_steer.report.figures.correlation import correlation
 from lm_eval_steer.report.figures.dose_by_block import dose_by_block
 from lm_eval_steer.report.figures.files import check_figure, check_folder, figure_bytes, save_figure
@@ -27,6 +29,8 @@ __all__ = [
     "Results",
     "VoteChange",
     "agreement",
+    "alignment",
+    "alignment_of",
     "alpha_accuracy",
     "check_figure",
     "check_folder",

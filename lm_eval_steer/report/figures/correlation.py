@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lm_eval_steer.report.figures.style import BLACK, BLUE, VERMILLION, legend_below, new_figure
+from lm_eval_steer.report.figures.style import BAND, BLACK, BLUE, VERMILLION, legend_below, new_figure
 from lm_eval_steer.vectors.similarity import LEVEL, Cosines, Null, share_beyond
 
 if TYPE_CHECKING:
@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 
 
 def correlation(matrix: Cosines, null: Null, title: str = "") -> Figure:
-    """Heatmap of all cosines of two vectors' directions; beside it their histogram over that of random directions."""
+    """Heatmap of all cosines of two vectors' directions; beside it their histogram over that of random directions, and,
+    of two vectors of one model, the cosines of block l with block l."""
     title = title or f"Directions of {matrix.names[0]} against {matrix.names[1]}"
-    with new_figure(9.6, 4.5, title) as figure:
-        left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
+    by_block = matrix.same_space and bool(matrix.common)
+    with new_figure(14.0 if by_block else 9.6, 4.5, title) as figure:
+        left, right, *more = figure.subplots(1, 3 if by_block else 2, width_ratios=(1.1, 1, 1)[: 3 if by_block else 2])
         _heatmap(figure, left, matrix, null.quantile(LEVEL))
         _histogram(right, matrix, null)
+        for axes in more:
+            _by_block(axes, matrix, null.quantile(LEVEL))
         widest = max(matrix.widths)
         note = f"Compared are the first {matrix.width} of {widest} components." if matrix.width < widest else ""
-        legend_below(figure, [right], note)
+        legend_below(figure, [right, *more], note)
     return figure
 
 
@@ -41,6 +45,21 @@ def _heatmap(figure: Figure, axes: Axes, matrix: Cosines, limit: float) -> None:
     bar = figure.colorbar(image, ax=axes, pad=0.02)
     bar.ax.axhspan(-limit, limit, facecolor="none", edgecolor=BLACK, hatch="////", linewidth=0.8)
     bar.set_label("cosine (hatched: chance)")
+
+
+def _by_block(axes: Axes, matrix: Cosines, limit: float) -> None:
+    """Cosines of block l with block l."""
+    from matplotlib.ticker import MaxNLocator
+
+    values = matrix.same_blocks()
+    axes.axhspan(-limit, limit, **BAND, label=f"{100 * LEVEL:.0f} % of random directions")
+    axes.axhline(0, color=BLACK, linewidth=0.8)
+    axes.plot(matrix.common, values, color=BLUE, marker="o", label="block l with block l")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.set_xlabel("block")
+    axes.set_ylabel("cosine of block l with block l")
+    axes.set_ylim(min(-0.1, -1.1 * limit, float(values.min()) - 0.05), 1.05)
+    axes.set_title(f"mean {values.mean():+.2f}, by chance 0")
 
 
 def _block_formatter(layers: Sequence[int]) -> Any:
