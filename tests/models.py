@@ -80,6 +80,9 @@ OTHERS = {
 # Families that are steered on vLLM alone.
 ON_VLLM = {"cohere": ("CohereConfig", _GROUPED), "granitemoehybrid": ("GraniteMoeHybridConfig", _GROUPED)}
 
+# A family that is a parent of transfers, with norms before and behind what is added and large embeddings.
+PARENTS = {"gemma3": ("Gemma3TextConfig", _GROUPED | {"head_dim": 8, "sliding_window": 16})}
+
 # Families with an encoder, some of another depth than the decoder.
 ENCODER_DECODERS = {
     "t5": (
@@ -109,7 +112,7 @@ def make_config(family: str, **changes: object) -> transformers.PretrainedConfig
                 side.layer_types = ["sliding_attention", "full_attention", "sliding_attention"][:depth]
             config.decoder.cross_attention_hidden_size = WIDTH
         return config
-    name, own = (FAMILIES | OTHERS | ON_VLLM)[family]
+    name, own = (FAMILIES | OTHERS | ON_VLLM | PARENTS)[family]
     return getattr(transformers, name)(**(COMMON | own | changes))
 
 

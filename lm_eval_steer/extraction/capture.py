@@ -1,13 +1,14 @@
-"""Block outputs at the last real token of many texts, without keeping anything else."""
+"""Block outputs at chosen tokens of many texts, without keeping anything else."""
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,12 +23,13 @@ from lm_eval_steer.engines.hf.memory import bytes_to_keep
 from lm_eval_steer.engines.hf.prefix import Prefixes, run_prefix
 from lm_eval_steer.engines.hf.probes import continues_from_cache, mixes_tokens
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.batches import bounded
 
 logger = logging.getLogger(f"lm_eval.{__name__}")
 
 
-Text = tuple[list[int], int, int]
-"""Token ids, number of the pair, +1 for its positive side and -1 for the other."""
+AUTO_ROWS, AUTO_TOKENS = 64, 4096
+"""The most of a batch whose size is `auto`: a run that goes on has the same batches, whatever memory is free then."""
 
 
 def capture_differences(
@@ -39,10 +41,7 @@ def capture_differences(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positive minus negative block output at the last token of each pair.
 
-    What all texts begin with (the system prompt) is run once and reused through the KV cache. Texts are run in order
-    of length, so a batch holds next to no padding; only the differences are kept, in pairs x blocks x hidden numbers.
-    A model that quantises the tokens of a pass together is given one whole text at a time.
-    A batch that memory does not hold is cut in two, and so are those behind it.
+    Only the differences are kept, in pairs x blocks x hidden numbers.
 
     Args:
         model: a transformers model; its head is not run.
@@ -59,32 +58,87 @@ def capture_differences(
         SteeringError: for a text without tokens, a block whose output is no residual stream or that never runs, and
             memory that does not hold a single text.
     """
-    texts = [
-        (tokens, pair, sign) for pair, sides in enumerate(pairs) for tokens, sign in zip(sides, (1, -1), strict=True)
-    ]
-    if empty := [pair for tokens, pair, _ in texts if not tokens]:
+    if empty := [pair for pair, sides in enumerate(pairs) if not all(sides)]:
         raise SteeringError(f"pair {empty[0]} holds a text without tokens")
-    texts.sort(key=lambda text: -len(text[0]))
+    texts = [tokens for sides in pairs for tokens in sides]
+    differences: np.ndarray | None = None
+    norms = np.zeros(len(blocks), dtype=np.float64)
+    last = [[len(tokens) - 1] for tokens in texts]
+    for numbers, outputs in read_outputs(model, blocks, texts, last, batch_size, device):
+        if differences is None:
+            differences = np.zeros((len(pairs), len(blocks), outputs.shape[2]), dtype=np.float32)
+        for number, output in zip(numbers, outputs, strict=True):
+            differences[number // 2] += -output if number % 2 else output
+        norms += np.linalg.norm(outputs, axis=-1).sum(axis=0)
+    if differences is None:
+        raise SteeringError("there are no pairs to read")
+    return differences, (norms / len(texts)).astype(np.float32)
+
+
+def in_order(texts: Sequence[Sequence[int]]) -> list[int]:
+    """Numbers of texts in the order in which `read_outputs` reads them: the longest first, so that a batch holds next
+    to no padding and the first one shows whether memory suffices."""
+    return sorted(range(len(texts)), key=lambda number: -len(texts[number]))
+
+
+def read_outputs(
+    model: nn.Module,
+    blocks: Mapping[int, nn.Module],
+    texts: Sequence[list[int]],
+    places: Sequence[Sequence[int]],
+    batch_size: int | Literal["auto"],
+    device: torch.device,
+    *,
+    mean: bool = False,
+    done: int = 0,
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Block outputs at some tokens of each text, a batch at a time.
+
+    What all texts begin with (the system prompt), in front of what is read of them, is run once and reused through the
+    KV cache. A model that quantises the tokens of a pass together is given one whole text at a time. A batch that
+    memory does not hold is cut in two, and so are those behind it.
+
+    Args:
+        model: a transformers model; its head is not run.
+        blocks: which blocks to read.
+        texts: token ids, none empty.
+        places: the positions to read of each text, ascending, at least one.
+        batch_size: texts per forward pass; `auto` for as many as make a pass worth its while.
+        device: where the token ids go.
+        mean: give the mean over the positions of a text.
+        done: how many texts, in the order of `in_order`, need not be read any more. The batches behind them are those
+            of a run from the beginning if that number is the end of one.
+
+    Yields:
+        numbers of the texts of a batch, which follow the order of `in_order`, and outputs float32 [rows, blocks,
+        hidden]: of each text in turn a row per place, or one with `mean`.
+
+    Raises:
+        SteeringError: for a block whose output is no residual stream or that never runs, and memory that does not hold
+            a single text.
+    """
     body = decoder(model)
     prefixes = Prefixes(partial(bytes_to_keep, device))
     alone = mixes_tokens(base_model(model), device)
-    batch_size = 1 if alone else batch_size
     if not alone and continues_from_cache(body, device):
-        prefixes.learn(tokens for tokens, _, _ in texts)
-    differences: np.ndarray | None = None
-    norms = np.zeros(len(blocks), dtype=np.float64)
-    with torch.no_grad(), tqdm(total=len(texts), desc="Reading block outputs", unit="text") as progress:
-        work = deque(_cut(texts, batch_size))
+        prefixes.learn(tokens[: rows[0] + 1] for tokens, rows in zip(texts, places, strict=True))
+    todo = in_order(texts)[done:]
+    most, tokens_most = (AUTO_ROWS, AUTO_TOKENS) if batch_size == "auto" else (batch_size, sys.maxsize)
+    cuts = bounded([len(texts[number]) for number in todo], 1, tokens_most, 1 if alone else most)
+    work = deque([todo[place] for place in cut] for cut in cuts)
+    with tqdm(total=len(texts), initial=done, desc="Reading block outputs", unit="text") as progress:
         while work:
             batch = work.popleft()
             try:
-                outputs = _last_outputs(body, blocks, [tokens for tokens, _, _ in batch], prefixes, device)
+                outputs = _outputs(
+                    body, blocks, [texts[one] for one in batch], [places[one] for one in batch], prefixes, device, mean
+                )
             except RuntimeError as error:
                 if not (isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)):
                     raise
                 if len(batch) == 1:
                     raise SteeringError(
-                        f"memory does not hold a single text of {len(batch[0][0])} tokens beside the model: use a "
+                        f"memory does not hold a single text of {len(texts[batch[0]])} tokens beside the model: use a "
                         "smaller dtype, or spread the model with parallelize=True"
                     ) from None
                 clear_device_cache()
@@ -92,29 +146,25 @@ def capture_differences(
                 logger.warning("Memory does not hold %d texts: going on with %d at a time", len(batch), half)
                 work = deque(part for one in (batch, *work) for part in _cut(one, half))
                 continue
-            if differences is None:
-                differences = np.zeros((len(pairs), len(blocks), outputs.shape[2]), dtype=np.float32)
-            for output, (_, pair, sign) in zip(outputs, batch, strict=True):
-                differences[pair] += sign * output
-            norms += np.linalg.norm(outputs, axis=-1).sum(axis=0)
+            yield batch, outputs
             progress.update(len(batch))
-    if differences is None:
-        raise SteeringError("there are no pairs to read")
-    return differences, (norms / len(texts)).astype(np.float32)
 
 
-def _cut(texts: list[Text], size: int) -> list[list[Text]]:
-    return [texts[start : start + size] for start in range(0, len(texts), size)]
+def _cut(numbers: list[int], size: int) -> list[list[int]]:
+    return [numbers[start : start + size] for start in range(0, len(numbers), size)]
 
 
-def _last_outputs(
+@torch.no_grad()
+def _outputs(
     body: PreTrainedModel,
     blocks: Mapping[int, nn.Module],
     sequences: Sequence[list[int]],
+    places: Sequence[Sequence[int]],
     prefixes: Prefixes,
     device: torch.device,
+    mean: bool,
 ) -> np.ndarray:
-    """Outputs [rows, blocks, hidden] at the last token of each sequence.
+    """Outputs [rows, blocks, hidden] of one batch.
 
     Rows are padded on the right, where a causal model does not look, so no attention mask is needed.
     """
@@ -123,9 +173,10 @@ def _last_outputs(
         return run_prefix(body, tokens, len(rows), device)
 
     start, cache = prefixes.prepare(body, sequences, [0] * len(sequences), run)  # nothing is steered here
-    own = [torch.tensor(tokens[start:]) for tokens in sequences]
-    last = torch.tensor([len(tokens) - 1 for tokens in own])
-    ids = torch.nn.utils.rnn.pad_sequence(own, batch_first=True)
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(tokens[start:]) for tokens in sequences], batch_first=True)
+    counts = torch.tensor([len(one) for one in places])
+    rows = torch.arange(len(sequences)).repeat_interleave(counts)
+    columns = torch.tensor([place - start for one in places for place in one])
     captured: dict[int, Tensor] = {}
 
     def hook(block: int) -> Any:
@@ -137,8 +188,8 @@ def _last_outputs(
                     f"block {block} ({type(module).__name__}) returns {got}, expected "
                     f"{[*ids.shape, 'hidden']}: set blocks= in --model_args to the list of decoder blocks"
                 )
-            rows = torch.arange(len(hidden), device=hidden.device)
-            captured[block] = hidden[rows, last.to(hidden.device)].float().cpu()
+            read = hidden[rows.to(hidden.device), columns.to(hidden.device)]
+            captured[block] = _means(read, counts.tolist()) if mean else read
 
         return read
 
@@ -152,4 +203,9 @@ def _last_outputs(
                 f"block {block} ({type(module).__name__}) did not run when the model read a text, so there is no "
                 "direction for it: leave it out with --layers, or set blocks= in --model_args to the blocks that run"
             )
-    return torch.stack([captured[block] for block in blocks], dim=1).numpy()
+    return torch.stack([captured[block].cpu().float() for block in blocks], dim=1).numpy()
+
+
+def _means(read: Tensor, counts: list[int]) -> Tensor:
+    """The means of as many rows in turn [counts, hidden]."""
+    return torch.stack([part.float().mean(dim=0) for part in read.split(counts)])

@@ -184,12 +184,7 @@ def extract(args: ExtractionArgs, source: Source, parent: SteeredHF) -> Steering
     Raises:
         SteeringError: for a parent that is no causal model, and for pairs or blocks that do not fit.
     """
-    if parent.backend != "causal":
-        raise SteeringError(
-            f"{type(parent.model).__name__} is an encoder-decoder, and its last token need not have read a text whole: "
-            "extract from a decoder-only parent; steered-hf steers encoder-decoders as children"
-        )
-    require_causal(base_model(parent.model), parent.device)
+    require_last_token(parent)
     pairs, data = make_pairs(args, source, parent)
     blocks = find_blocks(parent.model, parent.plan.blocks)
     layers = parse_layers(args.layers, len(blocks)) or tuple(range(len(blocks)))
@@ -211,7 +206,7 @@ def extract(args: ExtractionArgs, source: Source, parent: SteeredHF) -> Steering
         for layer, direction, norm in zip(layers, found, norms, strict=True)
     ]
     passport = {
-        "parent": _describe(parent, len(blocks), differences.shape[2]),
+        "parent": describe(parent, len(blocks), differences.shape[2]),
         "site": SITE,
         "layer_base": 0,
         "method": {
@@ -229,6 +224,20 @@ def extract(args: ExtractionArgs, source: Source, parent: SteeredHF) -> Steering
         },
     }
     return SteeringVector(np.stack([direction.vector for direction in found]), layers, passport)
+
+
+def require_last_token(parent: SteeredHF) -> None:
+    """Refuse a model whose last token need not have read a text whole, or whose tokens look at those to come.
+
+    Raises:
+        SteeringError: names the model.
+    """
+    if parent.backend != "causal":
+        raise SteeringError(
+            f"{type(parent.model).__name__} is an encoder-decoder, and its last token need not have read a text whole: "
+            "extract from a decoder-only parent; steered-hf steers encoder-decoders as children"
+        )
+    require_causal(base_model(parent.model), parent.device)
 
 
 def _refuse_few(n: int | None, where: str = "") -> None:
@@ -267,7 +276,8 @@ def _that_fit(
     return fitting, too_long
 
 
-def _describe(parent: SteeredHF, blocks: int, width: int) -> dict[str, Any]:
+def describe(parent: SteeredHF, blocks: int, width: int) -> dict[str, Any]:
+    """What a passport says of a model."""
     info = parent.get_model_info()
     return {
         # A local folder goes by its name: a path says nothing on the machine where the vector is used.

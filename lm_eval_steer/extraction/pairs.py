@@ -16,7 +16,7 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.templates import complete, pair_template
 from lm_eval_steer.files import parse_json, read_text
 
-__all__ = ["ContrastPair", "candidates", "load_task", "pair_template", "read_pairs", "task_pairs"]
+__all__ = ["ContrastPair", "candidates", "load_task", "pair_template", "read_pairs", "task_files", "task_pairs"]
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,22 @@ def load_task(name: str) -> Any:
     Raises:
         SteeringError: where there is no such task.
     """
-    folder = str(importlib.resources.files("lm_eval_steer.tasks"))
-    manager = TaskManager(include_path=folder, include_defaults=False)
+    manager = _manager()
     if name not in manager.all_subtasks:
         known = ", ".join(sorted(manager.all_subtasks))
         raise SteeringError(f"there is no task {name!r} with extraction rows: use one of {known}")
     return manager.load([name])["tasks"][name]
+
+
+def task_files() -> dict[str, dict[str, Any]]:
+    """What the YAML file of each task of this package says, its functions as text."""
+    manager = _manager()
+    return {name: manager.task_index[name].cfg or {} for name in manager.all_subtasks}
+
+
+def _manager() -> TaskManager:
+    folder = str(importlib.resources.files("lm_eval_steer.tasks"))
+    return TaskManager(include_path=folder, include_defaults=False)
 
 
 def task_pairs(

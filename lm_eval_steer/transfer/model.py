@@ -13,9 +13,10 @@ import transformers
 from lm_eval_steer.engines.hf.blocks import find_blocks, hidden_size, text_config
 from lm_eval_steer.extraction.extract import load_parent, refuse_steered
 from lm_eval_steer.files import is_folder
-from lm_eval_steer.models.checkpoint import checkpoint_digest, hub_commit
+from lm_eval_steer.models.checkpoint import PARTS, checkpoint_digest, hub_commit
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.models.load import loading
+from lm_eval_steer.models.neutral import NEUTRAL
 
 
 class Model:
@@ -78,13 +79,23 @@ class Model:
         """How many blocks it has, and the width of its residual stream."""
         return self.description["num_blocks"], self.description["hidden_size"]
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What else changes its states: all arguments but those that change nothing, or that the digest knows."""
+        known = ("pretrained", "revision", *PARTS) if self.digest else ()
+        others = (key for key in sorted(self.arguments) if key not in NEUTRAL and key not in known)
+        return {key: str(self.arguments[key]) for key in others}
+
     def load(self) -> SteeredHF:
         """The model itself, unsteered.
 
         Raises:
             SteeringError: where it cannot be loaded.
         """
-        return load_parent(self.arguments, self.device)
+        model = load_parent(self.arguments, self.device)
+        if self.digest is None:  # it was brought from the hub just now
+            del self.digest
+        return model
 
     def _empty(self) -> transformers.PreTrainedModel:
         """The model of its configuration, without weights and memory."""
