@@ -199,7 +199,7 @@ def test_a_fitted_width_map_stands_what_it_says(name: str, parent: int, child: i
     rng = np.random.default_rng(0)
     common = rng.normal(size=(400, 24))
     x, y = (common @ rng.normal(size=(24, width)) for width in (parent, child))
-    parameter = entry.parameter.example if entry.parameter else None
+    parameter = 5 if entry.parameter and entry.parameter.whole else 0.05
     rows = entry.needs((parent, child), parameter)
     for n in (rows, 400):
         found = entry.fit(Arrays(x[:n], y[:n]), parameter, 0)

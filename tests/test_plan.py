@@ -90,7 +90,8 @@ def test_an_integer_beyond_every_float_is_refused() -> None:
         ({"tokens": ["all"]}, "tokens=['all'] is not understood: use one of all, prompt, generated, last"),
         (
             {"width_map": "pad"},
-            "width_map='pad' is not understood: use one of cut, cut-raw, lstsq, ridge[:lambda], procrustes",
+            "width_map='pad' is not understood: use one of cut, cut-raw, lstsq, ridge[:lambda], procrustes, "
+            "lowrank:k, anchors:n",
         ),
         ({"system_role": "keep"}, "system_role='keep' is not understood: use one of merge, drop"),
         ({"normalize": "yes"}, "normalize='yes' is not understood: use True or False"),

@@ -11,6 +11,9 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.width_maps.moments import Moments
 from lm_eval_steer.interventions.width_maps.pairing import Pairing
 
+_NOTHING = 1e-12
+"""What is shorter than this share of what it was made of is rounding."""
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -116,27 +119,26 @@ def combine(parents: Sequence[tuple[Fitted, np.ndarray, float]]) -> tuple[np.nda
         SteeringError: where nothing of a direction, or of their mean, is left.
     """
     first = parents[0][0]
-    lengths = np.array([float(np.linalg.norm(one.apply(direction))) for one, direction, _ in parents])
-    if not lengths.all():
-        raise SteeringError(
-            "the width map leaves nothing of a direction: it was fitted on states that do not vary along it, so give "
-            "more texts, or texts of another kind"
-        )
     shared = np.zeros(first.into.shape[1])
     for one, direction, weight in parents:
         if not _same(one.out, first.out):
-            raise ValueError(
-                "the maps of several parents lead to the child in different ways: fit them on the same rows"
-            )
+            raise ValueError("several parents lead to the child in different ways: fit their maps on the same rows")
         coordinates = direction.astype(np.float64) @ one.into
-        shared += weight * coordinates / np.linalg.norm(coordinates)
+        length = np.linalg.norm(coordinates)
+        if not length > _NOTHING * np.linalg.norm(one.into) * np.linalg.norm(direction):
+            raise SteeringError(
+                "the width map leaves nothing of a direction: it was fitted on states that do not vary along it, so "
+                "give more texts, or texts of another kind"
+            )
+        shared += weight * coordinates / length
     mapped = shared if first.out is None else shared @ first.out
     length = np.linalg.norm(mapped)
-    if not length > 1e-9 * sum(abs(weight) for _, _, weight in parents):
+    if not length > _NOTHING * sum(abs(weight) for _, _, weight in parents):
         raise SteeringError(
             f"the directions of {len(parents)} parents cancel each other in the child: give other weights, or leave a "
             "parent out"
         )
+    lengths = np.array([float(np.linalg.norm(one.apply(direction))) for one, direction, _ in parents])
     return (mapped / length).astype(np.float32), lengths
 
 

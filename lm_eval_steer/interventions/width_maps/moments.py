@@ -57,13 +57,13 @@ def moments(pairing: Pairing) -> Moments:
         x, y = chunk_x.astype(np.float64), chunk_y.astype(np.float64)
         sum_x += x.sum(axis=0)
         sum_y += y.sum(axis=0)
+        refuse_no_numbers("parent", sum_x)
+        refuse_no_numbers("child", sum_y)
         xx += x.T @ x
         xy += x.T @ y
         yy += y.T @ y
     if pairing.n == 0:
         raise SteeringError("there are 0 rows of states to fit a width map on: give texts")
-    refuse_no_numbers("parent", sum_x)
-    refuse_no_numbers("child", sum_y)
     return Moments(pairing.n, sum_x / pairing.n, sum_y / pairing.n, xx, xy, yy)
 
 
