@@ -19,7 +19,7 @@ _OPEN = "extraction"
 """The split that may be read."""
 _FIELD = re.compile(r"\{\{\s*(\w+)")
 _LEAD = 24
-"""Characters of a question by which it is looked for."""
+"""Characters of a question by which it is looked for; a shorter one (`Planets orbit`) is looked for as a whole text."""
 
 
 def held_hashes() -> frozenset[str]:
@@ -64,20 +64,18 @@ def _rows_of(task: str) -> list[Mapping[str, Any]]:
 
 
 def count_holding(texts: Iterable[str], questions: Iterable[str]) -> int:
-    """How many texts contain one of the questions, whitespace aside."""
-    leads: dict[int, dict[str, list[str]]] = {}
+    """How many texts contain one of the questions, or are one that is so short that any text may contain it."""
+    leads: dict[str, list[str]] = {}
     for question in questions:
-        lead = question[:_LEAD]
-        leads.setdefault(len(lead), {}).setdefault(lead, []).append(question)
+        leads.setdefault(question[:_LEAD], []).append(question)
     return sum(_holds(_plain(text), leads) for text in texts)
 
 
-def _holds(text: str, leads: dict[int, dict[str, list[str]]]) -> bool:
-    return any(
+def _holds(text: str, leads: dict[str, list[str]]) -> bool:
+    return text in leads or any(
         text.startswith(question, place)
-        for size, table in leads.items()
-        for place in range(len(text) - size + 1)
-        for question in table.get(text[place : place + size], ())
+        for place in range(len(text) - _LEAD + 1)
+        for question in leads.get(text[place : place + _LEAD], ())
     )
 
 

@@ -17,7 +17,8 @@ from lm_eval_steer.tasks.splits import by_lot, row_hash
 from lm_eval_steer.text import shortened
 from lm_eval_steer.transfer.held import count_holding, hashes_of, held_hashes, held_questions
 
-DEFAULT_TEXTS = 1400
+TEXTS = 1400
+"""How many, where nobody says it and there are so many."""
 CUT = (6, 40)
 """Words behind which a question is cut, so that texts end in the midst of all kinds of sentences."""
 
@@ -72,31 +73,35 @@ def find_texts(task: str | None, file: str | None, n: int | None, seed: int, all
 
 
 def _of_tasks(names: list[str], n: int | None, seed: int, allow_leak: bool) -> Texts:
-    questions: dict[str, str] = {}
+    docs: dict[str, tuple[Any, Any]] = {}
     held = set(held_hashes())
     for name in names:
         task = load_task(name)
         if not task.has_training_docs():
             raise SteeringError(f"{name} has no extraction rows: name a task that has some")
         held |= hashes_of(task)
-        for doc in task.training_docs():
-            question = task.doc_to_text(doc)
-            if not isinstance(question, str) or not question.strip():
-                raise SteeringError(f"row {doc['row']} of {name} has no question as text: name another task")
-            questions.setdefault(doc["row"], question.strip())
+        docs |= {doc["row"]: (task, doc) for doc in task.training_docs()}
     chosen: dict[str, str] = {}
-    for row in by_lot(questions, seed):  # rows whose beginnings are alike count once
-        chosen.setdefault(_cut(questions[row], seed, row), row)
+    for row in by_lot(docs, seed):  # rows whose beginnings are alike count once
+        if len(chosen) == (n or TEXTS):
+            break
+        chosen.setdefault(_cut(_question(*docs[row]), seed, row), row)
     if len(chosen) < (n or 1):
         raise SteeringError(
             f"n={n} texts, but {', '.join(names)} has {len(chosen)} extraction rows whose texts differ: use a smaller "
             "--n, or more tasks"
         )
-    texts = tuple(chosen)[: n or DEFAULT_TEXTS]
-    rows = tuple(chosen[text] for text in texts)
+    texts, rows = tuple(chosen), tuple(chosen.values())
     if not allow_leak:
         _refuse_held(len(held.intersection(rows)), len(rows))
     return Texts(texts, rows, {"source": "task", "tasks": names, "n": len(rows), "cut": [*CUT], "seed": seed})
+
+
+def _question(task: Any, doc: Any) -> str:
+    question = task.doc_to_text(doc)
+    if not isinstance(question, str) or not question.strip():
+        raise SteeringError(f"row {doc['row']} of {task.config.task} has no question as text: name another task")
+    return question.strip()
 
 
 def _cut(text: str, seed: int, row: str) -> str:
@@ -124,7 +129,7 @@ def _of_file(file: str, n: int | None, allow_leak: bool) -> Texts:
         raise SteeringError(f'{shortened(file)} holds no texts: give it lines of {{"text": ...}}')
     if len(found) < (n or 1):
         raise SteeringError(f"n={n} texts, but {shortened(file)} holds {len(found)}: use a smaller --n")
-    texts = tuple(found[: n or DEFAULT_TEXTS])
+    texts = tuple(found[: n or TEXTS])
     hashes = tuple(row_hash({"text": text}, ("text",)) for text in texts)
     if not allow_leak:
         by_hash = set(hashes) & held_hashes()
