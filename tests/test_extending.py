@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 import models
@@ -27,7 +29,7 @@ from lm_eval_steer.interventions.layer_maps import LAYER_MAPS
 from lm_eval_steer.interventions.operators import OPERATORS
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.interventions.tokens import TOKENS
-from lm_eval_steer.interventions.width_maps import WIDTH_MAPS, Arrays, FittedMap, plain_width_map, r2
+from lm_eval_steer.interventions.width_maps import WIDTH_MAPS, Arrays, FittedMap, plain_width_map, r2, read_width_map
 from lm_eval_steer.report.figures import FIGURES
 from lm_eval_steer.table import Table
 from lm_eval_steer.vectors.formats import FORMATS
@@ -113,12 +115,24 @@ def test_a_control_gives_other_directions_of_the_same_length(tmp_path: Path) -> 
 def test_maps_fit_a_child(tmp_path: Path) -> None:
     vector = make_vector(blocks=5, width=96)
     path = vector.save(tmp_path / "v.safetensors")
-    child = SteeringPlan.build(vectors=path, alpha=1, width_map="last", layer_map="stretched").fit(3, 64)
+    child = SteeringPlan.build(vectors=path, alpha=1, width_map="last", layer_map="from-behind").fit(3, 64)
     assert child is not None
-    assert child.sources == {0: 0, 1: 2, 2: 4}
+    assert child.sources == {0: 2, 1: 3, 2: 4}
     for block, source in child.sources.items():
         kept = vector.directions[source][-64:]
         assert np.allclose(child.directions[block], kept / np.linalg.norm(kept), atol=1e-6)
+
+
+def test_a_fitted_map_is_ridge_on_components_of_one_spread() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(90, 12)) * np.geomspace(1, 1000, 12)
+    y = x @ rng.normal(size=(12, 8)) + rng.normal(size=(90, 8))
+    chosen = read_width_map("by-component:0.2")
+    assert chosen.setting == {"name": "by-component", "share": 0.2}
+    found = chosen.fit(Arrays(x, y), 0).apply(np.eye(12))
+    alike = StandardScaler().fit_transform(x)
+    expected = Ridge(alpha=0.2 * 90).fit(alike, y).coef_.T / x.std(axis=0)[:, None]
+    assert np.allclose(found, expected, rtol=1e-6)
 
 
 def test_a_method_finds_a_direction_that_odd_pairs_do_not_turn() -> None:
@@ -191,7 +205,7 @@ def test_a_width_map_gives_the_width_of_the_child(name: str, parent: int, child:
     assert name == "cut-raw" or np.linalg.norm(fitted.astype(np.float64)) == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.parametrize("name", [*FITTED, "by-component"])
 @pytest.mark.parametrize(("parent", "child"), [(12, 8), (8, 8), (6, 8)])
 def test_a_fitted_width_map_stands_what_it_says(name: str, parent: int, child: int) -> None:
     entry = WIDTH_MAPS[name]
@@ -208,7 +222,7 @@ def test_a_fitted_width_map_stands_what_it_says(name: str, parent: int, child: i
     assert 0 < r2(found, Arrays(x, y)) <= 1
 
 
-@pytest.mark.parametrize("name", [*LAYER_MAPS, "stretched"])
+@pytest.mark.parametrize("name", [*LAYER_MAPS, "from-behind"])
 @pytest.mark.parametrize(("parent", "child"), [(7, 4), (4, 4), (3, 9), (1, 1)])
 def test_a_layer_map_names_blocks_that_there_are(name: str, parent: int, child: int) -> None:
     layers = tuple(range(0, parent, 2))
