@@ -230,8 +230,8 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
     assert run("vectors show nothing", capsys)[::2] == (
         2,
         "lm-eval-steer vectors show: no steering vector 'nothing': looked at ./nothing, ./vectors/nothing and the "
-        "shipped vectors (smollm2_arith, smollm2_gsm8k); make it with: lm-eval-steer extract --model_args "
-        "pretrained=PARENT_MODEL --task gsm8k_steer --out nothing.safetensors\n",
+        "shipped vectors (smollm2_arith, smollm2_gsm8k, smollm2_sentiment); make it with: lm-eval-steer extract "
+        "--model_args pretrained=PARENT_MODEL --task gsm8k_steer --out nothing.safetensors\n",
     )
     code, out, err = run("vectors compare smollm2_arith nothing --out a.jpg", capsys)
     assert (code, out) == (2, "")
