@@ -28,6 +28,7 @@ from lm_eval_steer.shapes import (
     check,
 )
 from lm_eval_steer.text import shortened
+from lm_eval_steer.vectors.transferred import TRANSFER
 
 _DATED = re.compile(r"(?P<name>.+)_(?P<date>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)", re.ASCII)
 """NAME_DATE: the harness writes results_DATE.json into a folder, and NAME_DATE.json for --output_path NAME.json."""
@@ -56,7 +57,8 @@ _STEERING = Parts(
         "control": CONTROL,
         **dict.fromkeys(("vector", "system_prompt", "unit", "date", "weights"), TEXT),
         "transfer": Parts({}, {"parent": TEXT}),
-        **dict.fromkeys(("vote", "votes", "passport", "application"), OBJECT),
+        **dict.fromkeys(("vote", "votes", "application"), OBJECT),
+        "passport": Parts({}, {"transfer": TRANSFER}),
         "doses": _DOSES,
     },
 )
