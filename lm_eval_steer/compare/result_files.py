@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -168,16 +167,17 @@ def check_task(content: dict[str, Any], task: str) -> None:
     check(told, _OF_TASK, f"what it says of {task}")
 
 
-def read_samples(file: Path, filter_name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a file of samples that went through a filter, checked.
+def read_samples(file: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows of a file of samples, checked: name of a filter -> the rows that went through it, in order.
 
     Raises:
         SteeringError: for what is no text.
         ValueError: for a line that is no sample.
     """
+    found: dict[str, list[dict[str, Any]]] = {}
     for number, line in enumerate(read_text(file, "samples").split("\n"), start=1):
         if line:
             row = parse_json(line)
             check(row, _SAMPLE, f"line {number} of its samples")
-            if row["filter"] == filter_name:
-                yield row
+            found.setdefault(row["filter"], []).append(row)
+    return found
