@@ -137,5 +137,5 @@ def as_list(value: Any) -> list[Any]:
 
 def map_name(section: Mapping[str, Any]) -> str:
     """A map as its argument names it: `{"name": "ridge", "lambda": 0.05}` is `ridge:0.05`; a list of blocks `list`."""
-    parameters = [f":{value:g}" for value in section.values() if isinstance(value, int | float)]
+    parameters = [f":{value:g}" for value in section.values() if is_number(value)]
     return "".join([section["name"], *parameters])
