@@ -26,5 +26,10 @@ def test_shipped_vectors_have_passports_that_agree(name: str) -> None:
     assert len(set(data["rows"])) == data["n_pairs"]
 
 
-def test_the_vectors_of_the_embedded_model_are_shipped() -> None:
-    assert shipped_names() == ["smollm2_arith", "smollm2_gsm8k", "smollm2_sentiment"]
+def test_vectors_of_embedded_models_are_shipped() -> None:
+    assert shipped_names() == [
+        "qwen2.5-coder-0.5b_sentiment",
+        "smollm2_arith",
+        "smollm2_gsm8k",
+        "smollm2_sentiment",
+    ]
