@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 from typing import Any
 
 from lm_eval_steer import plugin
 from lm_eval_steer.cli.arguments import PAIRS, Pairs, add_command, pick, read_layers, read_path
-from lm_eval_steer.cli.output import make_console, steered
-from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.text import shortened
+from lm_eval_steer.cli.output import check_vector_file, make_console, steered
 
 
 def add(group: Any) -> None:
@@ -70,14 +66,9 @@ def run(args: argparse.Namespace) -> None:
     from lm_eval_steer.extraction.extract import ExtractionArgs, extract, load_parent, load_source
     from lm_eval_steer.extraction.keep import keep
     from lm_eval_steer.extraction.report import make_table
-    from lm_eval_steer.files import refuse_unwritable
-    from lm_eval_steer.vectors.formats import suffixes, writer
 
     wanted = pick(ExtractionArgs, args)
-    if writer(Path(args.out).suffix) is None:
-        there = " or ".join(f"a {suffix}" for suffix in filter(writer, suffixes()))
-        raise SteeringError(f"--out {shortened(args.out)}: name {there} file")
-    refuse_unwritable(os.path.expanduser(args.out))  # now, not after an hour on a large parent
+    check_vector_file(args.out)
     source = load_source(wanted)
     vector = extract(wanted, source, load_parent(args.model_args or {}, args.device))
     keep(vector, args.out)

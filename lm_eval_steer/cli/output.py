@@ -5,9 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lm_eval_steer.text import printable
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.files import refuse_unwritable
+from lm_eval_steer.text import printable, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +24,20 @@ def make_console(columns: int = UNATTENDED) -> Console:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else columns)
+
+
+def check_vector_file(path: str) -> None:
+    """Refuse a name under which no vector can be written: now, not after an hour on a large model.
+
+    Raises:
+        SteeringError: for a suffix that no format is written as, and for a place that cannot be written.
+    """
+    from lm_eval_steer.vectors.formats import suffixes, writer
+
+    if writer(Path(path).suffix) is None:
+        there = " or ".join(f"a {suffix}" for suffix in filter(writer, suffixes()))
+        raise SteeringError(f"--out {shortened(path)}: name {there} file")
+    refuse_unwritable(path)
 
 
 def quote(words: Iterable[str]) -> str:
