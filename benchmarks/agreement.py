@@ -58,7 +58,7 @@ def respond(lm: Any, vectors: str, requests: list[Any]) -> dict[tuple[int, float
 
 def is_oracles(line: Line, lm: SteeredHF, prompt: str, new_tokens: int) -> bool:
     """Whether the oracle writes a response, or meets a tie where it parts from it."""
-    child = lm.plan.fit(lm.model.config.num_hidden_layers, lm.model.config.hidden_size)
+    child = lm.plan.fit(lm.model.config.num_hidden_layers, lm.model.config.hidden_size, lm.model_identity)
     assert child is not None
     place = lm.plan.alphas.index(line.alpha)
     oracle = Reference(lm.model, lm.plan.interventions(lm.model.config.num_hidden_layers, child)[place])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.utils import hash_string
 
 from lm_eval_steer.axis.record import Line, Record, digest
+from lm_eval_steer.compare.arms import BASELINE, Arm
 from lm_eval_steer.compare.sweep_file import VERSION
 
 
@@ -25,6 +27,7 @@ def write_run(
     first_doc: int = 0,
     prompt: str = "{}+1=",
     metric: str = "exact_match",
+    beside: dict[str, list[float]] | None = None,
     log_samples: bool = True,
     steering: dict[str, Any] | None = None,
     patch: dict[str, Any] | None = None,
@@ -43,6 +46,7 @@ def write_run(
         first_doc: number of the first document.
         prompt: its template.
         metric: name of the only metric, over the filter `strict`; the samples of a second filter are logged, too.
+        beside: further metrics over the filter `strict`, with a value per document.
         log_samples: as --log_samples.
         steering: what `steered-hf` records beside alpha and parent.
         patch: what the result file has otherwise; objects are merged.
@@ -67,6 +71,7 @@ def write_run(
                     "prompt_hash": hash_string(text),
                     "target_hash": hash_string("2"),
                     metric: value,
+                    **{name: values[i] for name, values in (beside or {}).items()},
                 }
             )
     arguments = {"pretrained": child} | model_args
@@ -88,6 +93,7 @@ def write_run(
                 "sample_len": len(scores),
                 f"{metric},strict": mean,
                 f"{metric}_stderr,strict": "N/A",
+                **{f"{name},strict": sum(values) / len(values) for name, values in (beside or {}).items()},
                 f"{metric},loose": 0.0,
                 f"{metric}_stderr,loose": "N/A",
             }
@@ -115,6 +121,7 @@ def write_sweep(
     task: str = "toy",
     complete: bool = True,
     state: dict[str, Any] | None = None,
+    beside: dict[str, dict[str, list[float]]] | None = None,
     **options: Any,
 ) -> Path:
     """Write the arms of a sweep of one task, and its sweep.json; returns that.
@@ -125,6 +132,7 @@ def write_sweep(
         task: the test task.
         complete: whether the sweep is done.
         state: what sweep.json has otherwise; objects are merged.
+        beside: arm -> its further metrics, as `write_run` takes them.
         **options: of `write_run`, for all arms.
     """
     test = {}
@@ -134,7 +142,8 @@ def write_sweep(
         more = {"steering": {"control": control, "vector": "5ha", "unit": "alpha"}} | (
             {"control": control} if control else {}
         )
-        path = write_run(place, scores, alpha=alpha, task=task, **(more | options))
+        metrics = {"beside": beside[arm]} if beside else {}
+        path = write_run(place, scores, alpha=alpha, task=task, **(more | metrics | options))
         size = len(alpha) if isinstance(alpha, list) else 1
         kind, _, seed = (control or "").partition(":")
         role = {"identity": "baseline", "self-consistency": "vote"}.get(kind, arm.rsplit(" ", 1)[-1])
@@ -161,6 +170,36 @@ def write_sweep(
     content = {"version": VERSION, "complete": complete, "settings": {}, "tasks": {task: found}}
     path = folder / "sweep.json"
     path.write_text(json.dumps(_merge(content, state or {})))
+    return path
+
+
+def write_named_sweep(
+    folder: Path, arms: dict[Arm, list[float]], beside: dict[Arm, dict[str, list[float]]], task: str = "toy"
+) -> Path:
+    """Write a sweep of several vectors, with metrics beside the first; returns its sweep.json.
+
+    Args:
+        folder: of the sweep.
+        arms: arm, the baseline first -> a score per document.
+        beside: arm -> its further metrics, as `write_run` takes them.
+        task: the test task.
+    """
+    path = write_sweep(folder, {"baseline": (0, arms[BASELINE])}, beside={"baseline": beside[BASELINE]}, task=task)
+    state = json.loads(path.read_text())
+    for arm, scores in arms.items():
+        if arm != BASELINE:
+            control = arm.contender if arm.control else None
+            vector = arm.vector or next(one.vector for one in arms if one.vector)
+            place = folder / "arms" / task / arm.name.replace(":", "-").replace(" ", "_")
+            steering = {"vector": digest([vector]), "control": control}
+            more = {"control": control} if control else {}
+            result = write_run(place, scores, alpha=1, task=task, steering=steering, beside=beside[arm], **more)
+            state["tasks"][task]["test"][arm.name] = asdict(arm) | {
+                "alpha": 1,
+                "result": result.relative_to(folder).as_posix(),
+                **{"n": len(scores), "responses": len(scores), "skipped": 0},
+            }
+    path.write_text(json.dumps(state))
     return path
 
 

@@ -123,7 +123,10 @@ def test_help_names_every_command_with_an_example(capsys: pytest.CaptureFixture[
 
 def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["model", "gpt5", str(tmp_path / "x")]) == 2
-    assert capsys.readouterr().err == "lm-eval-steer model: there is no embedded model 'gpt5', only: smollm2\n"
+    assert capsys.readouterr().err == (
+        "lm-eval-steer model: there is no embedded model 'gpt5', only: smollm2, "
+        "gemma3-270m, qwen2.5-coder-0.5b, qwen2.5-coder-1.5b\n"
+    )
     assert main(["leaderboard", str(tmp_path / "missing")]) == 2
     assert "no such folder of results" in capsys.readouterr().err
 

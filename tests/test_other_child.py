@@ -13,6 +13,7 @@ import torch
 
 import lm_eval_steer
 import models
+import sweeps
 from conftest import make_transferred, make_vector
 from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.errors import SteeringError
@@ -201,3 +202,27 @@ def test_rows_of_pairs_of_every_parent_and_of_texts_are_seen() -> None:
     assert extraction_rows(vector) == {"p", "q", "r", "a", "b"}
     without = make_transferred(texts=None)
     assert extraction_rows(without) == set()
+
+
+# In a sweep
+
+
+def test_a_sweep_takes_it_beside_the_own_vector_and_refuses_another_child_before_anything_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeps.hurry(monkeypatch)
+    child = sweeps.make_child(tmp_path)
+    own = child.pop("vectors")
+    files = {}
+    for name in ("m", "another"):
+        mapped = make_transferred(child={"name": name, "architecture": "llama"})
+        files[name] = str(mapped.save(tmp_path / f"{name}.safetensors"))
+    with pytest.raises(SteeringError, match=rf"was transferred to another \(llama, {SHAPE}\), and this model is .*/m "):
+        sweeps.sweep(child, tmp_path / "refused", **sweeps.SMALL, arms={"own": own, "mapped": files["another"]})
+    assert not list((tmp_path / "refused").rglob("results_*.json"))
+    state = sweeps.sweep(child, tmp_path / "sweep", **sweeps.SMALL, arms={"own": own, "mapped": files["m"]})
+    found = state["tasks"]["parity_steer"]["test"]
+    for role in ("best", "vote"):  # of the same directions
+        assert found[f"own {role}"]["score"] == found[f"mapped {role}"]["score"]
+    allowed = child | {"allow_other_child": True}
+    assert sweeps.sweep(allowed, tmp_path / "allowed", **sweeps.SMALL, arms={"own": own, "mapped": files["another"]})

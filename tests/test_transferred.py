@@ -139,6 +139,7 @@ def test_a_vector_of_several_parents_says_all_of_each(path: str, value: Any, wor
         ({"name": "lowrank", "k": 16}, "lowrank:16"),
         ({"name": "procrustes"}, "procrustes"),
         ({"name": "list", "blocks": {"5": 3}}, "list"),
+        ({"name": "of others", "x": 10**400, "y": True, "z": "text"}, "of others"),
     ],
 )
 def test_a_map_goes_by_the_name_that_its_argument_has(section: dict[str, Any], name: str) -> None:

@@ -14,6 +14,7 @@ from conftest import make_vector
 from lm_eval_steer.cli.main import main
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.width_maps import cut
+from lm_eval_steer.vectors.catalog import shipped_names
 from lm_eval_steer.vectors.similarity import (
     LEVEL,
     Null,
@@ -230,8 +231,8 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
     assert run("vectors show nothing", capsys)[::2] == (
         2,
         "lm-eval-steer vectors show: no steering vector 'nothing': looked at ./nothing, ./vectors/nothing and the "
-        "shipped vectors (smollm2_arith, smollm2_gsm8k); make it with: lm-eval-steer extract --model_args "
-        "pretrained=PARENT_MODEL --task gsm8k_steer --out nothing.safetensors\n",
+        f"shipped vectors ({', '.join(shipped_names())}); make it with: lm-eval-steer extract "
+        "--model_args pretrained=PARENT_MODEL --task gsm8k_steer --out nothing.safetensors\n",
     )
     code, out, err = run("vectors compare smollm2_arith nothing --out a.jpg", capsys)
     assert (code, out) == (2, "")

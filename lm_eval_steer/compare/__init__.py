@@ -6,6 +6,7 @@ arms.py      what was tested, and in which role
 groups.py    which runs can be compared, and what tells the others apart
 rows.py      vector x child x task x conditions: the baseline and the arms
 pairs.py     two runs of the same documents
+beside.py    a task's other metrics: score and change; own.py shares of the effect of the child's own vector
 judge.py     families, verdicts, random controls; stats/ does the arithmetic
 outcome.py   an arm as sweep.json has it
 costs.py     records, and tokens from them; responses.py every response to a row's documents

@@ -10,6 +10,9 @@ from lm_eval_steer.interventions.controls import Control
 VECTOR = "vector"
 """What a sweep's only vector is called among its contenders."""
 
+OWN = "own"
+"""What --arms calls the vector that was made from the child itself: the whole, of whose effect others have a share."""
+
 ROLES = ("baseline", "best", "vote", "per-layer")
 """Of a sweep's arms: without steering; the strength that validation rows chose; the vote over all; a strength for each
 block."""

@@ -1,4 +1,4 @@
-"""Statistics of all rows: one family of tests per child x task, and the vectors against their random controls."""
+"""Statistics of all rows: one family of tests per child x task, vectors against random controls, shares of own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from tqdm import tqdm
 
 from lm_eval_steer.compare.arms import ONE, Arm
+from lm_eval_steer.compare.beside import measure
+from lm_eval_steer.compare.own import OfOwn, average, shares_of_own
 from lm_eval_steer.compare.pairs import pair_runs
 from lm_eval_steer.compare.rows import Change, Row, steers
 from lm_eval_steer.compare.runs import Run
@@ -33,7 +35,7 @@ class Family:
 
 
 def judge(rows: list[Row]) -> list[Family]:
-    """Fill in `changes` and `random` of all rows; returns the families."""
+    """Fill in `changes`, `random`, `beside` and shares of own of all rows; returns the families."""
     pairs: dict[tuple[str, str], dict[tuple[int, Arm], Pair]] = defaultdict(dict)
     for number, row in enumerate(rows):
         for arm, run in row.runs.items() if row.baseline else ():
@@ -54,6 +56,9 @@ def judge(rows: list[Row]) -> list[Family]:
         families.append(Family(child, task, list(found)))
     for row in rows:
         row.random = {arm: random for arm in row.of_vector if (random := _against_random(row, arm))}
+        row.beside = {arm: measure(run, row.baseline) for arm, run in row.all_runs.items()}
+        row.shares = shares_of_own(row.baseline, row.runs, row.own)
+        row.random_shares = _of_random_means(row)
     return families
 
 
@@ -94,3 +99,10 @@ def _against_random(row: Row, arm: Arm) -> RandomComparison | None:
         return None
     pairs = [one.pair(run.higher_is_better) for one in found]
     return compare_with_random(pairs[0].before, [one.after for one in pairs], pairs[0].clusters, ALPHA)
+
+
+def _of_random_means(row: Row) -> dict[Arm, dict[str, OfOwn]]:
+    """Arm of the vector -> the shares of the mean of its random seeds."""
+    seeds = {arm: list(row.randoms(arm).values()) for arm in row.of_vector} if row.own else {}
+    means = {arm: mean for arm, runs in seeds.items() if len(runs) > 1 and (mean := average(runs))}
+    return shares_of_own(row.baseline, means, row.own)

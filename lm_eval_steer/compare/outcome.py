@@ -1,4 +1,4 @@
-"""What the result file of a sweep's arm says: score, vote, doses, and the arm against the baseline."""
+"""What the result files of a sweep's arms say: scores, votes, doses, and each arm against the baseline and own."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lm_eval_steer.compare.arms import BASELINE, OWN
+from lm_eval_steer.compare.beside import Beside, measure
 from lm_eval_steer.compare.doses import sum_up_doses
 from lm_eval_steer.compare.judge import compare_runs
+from lm_eval_steer.compare.own import shares_of_own
 from lm_eval_steer.compare.pairs import interval
 from lm_eval_steer.compare.runs import Run, read_runs
 from lm_eval_steer.compare.stats import paired_test
+from lm_eval_steer.compare.sweep_file import arm_of
 from lm_eval_steer.errors import SteeringError
 
 
@@ -38,7 +42,52 @@ def describe(folder: Path, arms: Mapping[str, Mapping[str, Any]], name: str) -> 
         "skipped": votes["skipped"] if votes else 0,
         "votes": votes,
         "against_baseline": None if name == "baseline" else _against(scored, None if unscored else baseline),
+        "metrics": {
+            metric: _beside(found)
+            for metric, found in (measure(run, None if name == "baseline" else baseline) if run else {}).items()
+        },
         "doses": {alpha: sum_up_doses(blocks) for alpha, blocks in (steering.get("doses") or {}).items()},
+    }
+
+
+def compare_with_own(folder: Path, arms: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What every arm's entry says of its share of own's effect, by metric; empty without a vector of that name.
+
+    Args:
+        folder: of the sweep.
+        arms: the entries of all arms, which name their result files.
+    """
+    named = {arm_of(entry): name for name, entry in arms.items()}
+    if not any(arm.vector == OWN and not arm.control for arm in named):
+        return {}
+    read = {arm: _read(folder / arms[name]["result"]) for arm, name in named.items()}
+    runs = {arm: run for arm, (run, no_score) in read.items() if run and no_score is None}
+    own = {arm.role: run for arm, run in runs.items() if arm.vector == OWN and not arm.control}
+    shares = shares_of_own(runs.get(BASELINE), runs, own)
+    return {
+        named[arm]: {
+            metric: {
+                "share": one.share,
+                "interval": None if one.share is None else [one.low, one.high],
+                "note": one.note or None,
+            }
+            for metric, one in of_arm.items()
+        }
+        for arm, of_arm in shares.items()
+    }
+
+
+def _beside(found: Beside) -> dict[str, Any]:
+    paired = found.paired
+    against = {
+        "change": found.change,
+        "interval": [paired.low, paired.high] if paired and paired.low is not None else None,
+        "p": paired.p if paired else None,
+    }
+    return {
+        "score": found.score,
+        "interval": None if found.interval is None else list(found.interval),
+        "against_baseline": None if found.change is None else against,
     }
 
 

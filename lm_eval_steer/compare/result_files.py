@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from lm_eval_steer.shapes import (
     check,
 )
 from lm_eval_steer.text import shortened
+from lm_eval_steer.vectors.transferred import TRANSFER
 
 _DATED = re.compile(r"(?P<name>.+)_(?P<date>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)", re.ASCII)
 """NAME_DATE: the harness writes results_DATE.json into a folder, and NAME_DATE.json for --output_path NAME.json."""
@@ -56,7 +56,8 @@ _STEERING = Parts(
         "control": CONTROL,
         **dict.fromkeys(("vector", "system_prompt", "unit", "date", "weights"), TEXT),
         "transfer": Parts({}, {"parent": TEXT}),
-        **dict.fromkeys(("vote", "votes", "passport", "application"), OBJECT),
+        **dict.fromkeys(("vote", "votes", "application"), OBJECT),
+        "passport": Parts({}, {"transfer": TRANSFER}),
         "doses": _DOSES,
     },
 )
@@ -166,16 +167,17 @@ def check_task(content: dict[str, Any], task: str) -> None:
     check(told, _OF_TASK, f"what it says of {task}")
 
 
-def read_samples(file: Path, filter_name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a file of samples that went through a filter, checked.
+def read_samples(file: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows of a file of samples, checked: name of a filter -> the rows that went through it, in order.
 
     Raises:
         SteeringError: for what is no text.
         ValueError: for a line that is no sample.
     """
+    found: dict[str, list[dict[str, Any]]] = {}
     for number, line in enumerate(read_text(file, "samples").split("\n"), start=1):
         if line:
             row = parse_json(line)
             check(row, _SAMPLE, f"line {number} of its samples")
-            if row["filter"] == filter_name:
-                yield row
+            found.setdefault(row["filter"], []).append(row)
+    return found

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lm_eval_steer.compare.arms import BASELINE, ONE, ROLES, Arm, arm_alone
+from lm_eval_steer.compare.arms import BASELINE, ONE, OWN, ROLES, Arm, arm_alone
+from lm_eval_steer.compare.beside import Beside
 from lm_eval_steer.compare.groups import Group
+from lm_eval_steer.compare.own import OfOwn
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import RandomComparison, Verdict
 from lm_eval_steer.compare.sweeps import Part, part_of
@@ -65,6 +67,10 @@ class Row:
         changes: against the baseline.
         random: arm of the vector -> against its random controls.
         controls: random controls of the vector: its own, or those that it shares with another vector of its sweep.
+        own: role -> the arm of the vector `own` of its sweep, of whose effect the others have a share.
+        beside: arm, the baseline too -> metric beside the first -> what it reached.
+        shares: arm -> metric -> its share of own's effect.
+        random_shares: arm of the vector -> metric -> the share of the mean of its random controls, from two on.
     """
 
     child: str
@@ -79,6 +85,10 @@ class Row:
     changes: dict[Arm, Change] = field(default_factory=dict)
     random: dict[Arm, RandomComparison] = field(default_factory=dict)
     controls: dict[Arm, Run] = field(default_factory=dict)
+    own: dict[str, Run] = field(default_factory=dict)
+    beside: dict[Arm, dict[str, Beside]] = field(default_factory=dict)
+    shares: dict[Arm, dict[str, OfOwn]] = field(default_factory=dict)
+    random_shares: dict[Arm, dict[str, OfOwn]] = field(default_factory=dict)
 
     @property
     def all_runs(self) -> dict[Arm, Run]:
@@ -170,6 +180,7 @@ def _rows_of(group: Group) -> list[Row]:
     for row in rows:
         beside = [row, *(one for one in rows if row.folder and (one.folder, one.child) == (row.folder, row.child))]
         row.controls = next((found for one in beside if (found := _random_of(one))), {})
+        row.own = next((whole for one in beside if (whole := _own_of(one))), {})
     used = {id(row.baseline) for row in rows}
     for run, place in baselines.values():
         if id(run) not in used:
@@ -207,6 +218,10 @@ def _same_vector(row: Row, run: Run) -> bool:
 
 def _random_of(row: Row) -> dict[Arm, Run]:
     return {arm: run for arm, run in row.runs.items() if arm.control == "random"}
+
+
+def _own_of(row: Row) -> dict[str, Run]:
+    return {arm.role: row.runs[arm] for arm, part in row.parts.items() if part.arm.vector == OWN and not arm.control}
 
 
 def _fingerprint(row: Row) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,11 +13,24 @@ from tqdm import tqdm
 
 from lm_eval_steer.compare.conditions import arguments_of, digest_of, own_conditions, shared_conditions
 from lm_eval_steer.compare.result_files import check_task, find_result_files, read_results, samples_file, stamp
-from lm_eval_steer.compare.samples import Document, Sample, find_documents, find_samples
+from lm_eval_steer.compare.samples import Document, Sample, find_documents, find_samples, is_number
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file
 from lm_eval_steer.interventions.controls import Control, read_control
 from lm_eval_steer.text import printable
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a run reached by one metric.
+
+    Attributes:
+        score: its value.
+        higher_is_better: which way it points.
+    """
+
+    score: float
+    higher_is_better: bool
 
 
 @dataclass(frozen=True)
@@ -41,6 +55,7 @@ class Run:
         seconds: that the command took, loading included; None where the file does not say.
         lm_eval_version: of the harness that wrote the file; empty where it does not say.
         has_samples_file: whether samples were logged at all.
+        others: the task's other metrics that are finite numbers, each with its filter, in the order of the file.
     """
 
     path: Path
@@ -60,6 +75,33 @@ class Run:
     seconds: float | None
     lm_eval_version: str
     has_samples_file: bool
+    others: Mapping[str, Metric]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All of them, the first one first."""
+        return self.metric, *self.others
+
+    def by(self, metric: str) -> Run:
+        """The run as if one of its metrics were the task's first.
+
+        It has no samples where its score is no mean of a number per document, and tests by document say nothing of it.
+        """
+        if metric == self.metric:
+            return self
+        other = self.others[metric]
+        samples = [replace(one, score=one.others[metric]) for one in self.samples if metric in one.others]
+        is_mean = samples and math.isclose(
+            math.fsum(one.score for one in samples) / len(samples), other.score, rel_tol=1e-6, abs_tol=1e-9
+        )
+        return replace(
+            self,
+            metric=metric,
+            score=other.score,
+            higher_is_better=other.higher_is_better,
+            samples=samples if is_mean else [],
+            others={},
+        )
 
     @property
     def alphas(self) -> tuple[float, ...]:
@@ -167,7 +209,13 @@ def _broken(path: Path, error: Exception) -> str:
 
 def _read_task(path: Path, content: dict[str, Any], task: str) -> Run:
     config = content["config"]
+    higher = (content.get("higher_is_better") or {}).get(task) or {}
     metric, score = _first_metric(path, task, content["results"][task])
+    others = {
+        name: Metric(float(value), bool(higher.get(name.split(",")[0], True)))
+        for name, value in _metrics(content["results"][task]).items()
+        if name != metric and is_number(value)
+    }
     arguments = [config.get(key) for key in ("model", "model_args", "gen_kwargs", "limit")]
     arguments += [content.get(key) for key in ("system_instruction", "chat_template_sha", "fewshot_as_multiturn")]
     n = content["n-samples"][task]["effective"]
@@ -175,7 +223,6 @@ def _read_task(path: Path, content: dict[str, Any], task: str) -> Run:
     seconds = content.get("total_evaluation_time_seconds")
     samples = samples_file(path, task)
     has_samples = is_file(samples)
-    higher = (content.get("higher_is_better") or {}).get(task) or {}
     return Run(
         path=path,
         task=task,
@@ -187,14 +234,20 @@ def _read_task(path: Path, content: dict[str, Any], task: str) -> Run:
         metric=metric,
         score=score,
         n=n,
-        samples=find_samples(samples, metric, n) if has_samples else [],
+        samples=find_samples(samples, metric, n, others) if has_samples else [],
         higher_is_better=bool(higher.get(metric.split(",")[0], True)),
         record=str(given.get("record") or ""),
         vectors=printable(Path(str(given.get("vectors") or "")).stem),
         seconds=None if seconds is None else float(seconds),
         lm_eval_version=printable(str(content.get("lm_eval_version") or "")),
         has_samples_file=has_samples,
+        others=others,
     )
+
+
+def _metrics(results: Mapping[str, Any]) -> dict[str, Any]:
+    """`name,filter` -> what a result file has there."""
+    return {key: value for key, value in results.items() if "," in key and "_stderr" not in key}
 
 
 def _first_metric(path: Path, task: str, results: dict[str, Any]) -> tuple[str, float]:
@@ -203,8 +256,7 @@ def _first_metric(path: Path, task: str, results: dict[str, Any]) -> tuple[str, 
     Raises:
         SteeringError: where it is no number, as after --predict_only, whose metric is the constant 999.
     """
-    metrics = {key: value for key, value in results.items() if "," in key and "_stderr" not in key}
-    metric, value = next(iter(metrics.items()), ("", None))
+    metric, value = next(iter(_metrics(results).items()), ("", None))
     if not metric or metric.startswith("bypass,"):
         why = "it was run with --predict_only" if metric else "it has no score"
         raise SteeringError(f"{path}: no metric of {task} ({why}), so there is nothing to compare")

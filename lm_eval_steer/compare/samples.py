@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,14 @@ class Sample:
         response: what the model wrote.
         score: the task's first metric.
         request: the prompt's digest as a record has it; empty where there is no one prompt.
+        others: the task's other metrics, each with its filter; those that are a number for every document of the run.
     """
 
     key: tuple[str, str]
     response: str
     score: float
     request: str = ""
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,34 +59,59 @@ class Document:
     response: Response
 
 
-def find_samples(file: Path, metric: str, n: int) -> list[Sample]:
+def find_samples(file: Path, metric: str, n: int, others: Iterable[str] = ()) -> list[Sample]:
     """The samples of a run of n documents; empty where its first metric is no number per document.
+
+    Args:
+        file: of the samples.
+        metric: the task's first, as in `acc,none`.
+        n: documents.
+        others: the task's other metrics.
 
     Raises:
         ValueError, KeyError, ...: for what is no whole file of samples.
     """
     name, filter_name = metric.split(",", 1)
-    rows = list(read_samples(file, filter_name))
+    logged = read_samples(file)
+    rows = logged.get(filter_name, [])
     if len(rows) < n:
         raise ValueError(f"{file.name} holds {len(rows)} of {n} documents")
-    if not all(isinstance(row[name], int | float) and math.isfinite(row[name]) for row in rows):
+    if not all(is_number(row[name]) for row in rows):
         return []
     documents = [_document(row, name) for row in rows]  # now, so that nobody meets one that is not whole later
+    beside = {other: values for other in others if (values := _by_document(logged, other, rows))}
     return [
         Sample(
             key=one.key,
             response=json.dumps(row["resps"], ensure_ascii=False),
             score=float(row[name]),
             request="" if one.choices else one.request,
+            others={other: values[place] for other, values in beside.items()},
         )
-        for one, row in zip(documents, rows, strict=True)
+        for place, (one, row) in enumerate(zip(documents, rows, strict=True))
     ]
+
+
+def _by_document(
+    logged: Mapping[str, list[dict[str, Any]]], metric: str, rows: Sequence[Mapping[str, Any]]
+) -> list[float]:
+    """The values of a metric in the order of rows of another one; empty where one of them is no number."""
+    name, filter_name = metric.split(",", 1)
+    known = {row["doc_id"]: row.get(name) for row in logged.get(filter_name, ())}
+    values = [known.get(row["doc_id"]) for row in rows]
+    return [float(value) for value in values if value is not None] if all(map(is_number, values)) else []
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one finite number."""
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def find_documents(file: Path, metric: str) -> list[Document]:
     """The documents of a run, by number; raises as `find_samples`."""
     name, filter_name = metric.split(",", 1)
-    return sorted((_document(row, name) for row in read_samples(file, filter_name)), key=lambda one: one.number)
+    rows = read_samples(file).get(filter_name, ())
+    return sorted((_document(row, name) for row in rows), key=lambda one: one.number)
 
 
 def show_choices(choices: Sequence[str], scores: Sequence[Sequence[Any]]) -> str:

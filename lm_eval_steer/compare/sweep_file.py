@@ -44,6 +44,10 @@ _CONTENDER = Kind(
     lambda value: is_control(value) or (isinstance(value, str) and WORD.fullmatch(value) is not None),
 )
 _SCORE = Kind("a number or null", lambda value: value is None or NUMBER.test(value))
+_ENDS = {"interval": Each(NUMBER, 2)}
+_METRIC = Parts(
+    {"score": NUMBER}, _ENDS | {"against_baseline": Parts({}, _ENDS | dict.fromkeys(("change", "p"), NUMBER))}
+)
 _ARM = Parts(
     {
         "role": Kind(f"one of {', '.join(ROLES)}", lambda value: value in ROLES),
@@ -55,13 +59,15 @@ _ARM = Parts(
         "seed": COUNT,
         **dict.fromkeys(("vector", "control", "metric", "no_score", "digest"), TEXT),
         "score": NUMBER,
-        "interval": Each(NUMBER, 2),
+        **_ENDS,
         "tokens": COUNT,
         "votes": OBJECT,
         "against_baseline": Parts(
             {}, dict.fromkeys(("change", "p"), NUMBER) | dict.fromkeys(("texts_changed", "gained", "lost"), COUNT)
         ),
         "doses": Table(OBJECT),
+        "metrics": Table(_METRIC),
+        "share_of_own": Table(Parts({}, _ENDS | {"share": NUMBER, "note": TEXT})),
     },
 )
 _SHARE = Parts(

@@ -15,7 +15,7 @@ from lm_eval_steer.interventions.layers import parse_layers
 from lm_eval_steer.interventions.width_maps import plain_width_map
 from lm_eval_steer.text import span
 from lm_eval_steer.vectors.identity import Identity
-from lm_eval_steer.vectors.transferred import parents_of
+from lm_eval_steer.vectors.transferred import TOGETHER, parents_of
 from lm_eval_steer.vectors.vector import SteeringVector
 
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
@@ -85,7 +85,7 @@ def into_child(
         directions = {block: fit(rows[source], width) for block, source in sources.items()}
     parents = parents_of(vector.passport)
     report = {
-        "parent": " + ".join(one["name"] for one in parents),
+        "parent": TOGETHER.join(one["name"] for one in parents),
         "parent_blocks": _one_or_all([one["num_blocks"] for one in parents]),
         "parent_hidden_size": _one_or_all([one["hidden_size"] for one in parents]),
         "child_blocks": blocks,

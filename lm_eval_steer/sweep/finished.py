@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lm_eval_steer.compare.outcome import describe
+from lm_eval_steer.compare.outcome import compare_with_own, describe
 from lm_eval_steer.compare.sweep_file import finite
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.arm_files import holds, result_file
 from lm_eval_steer.sweep.arms import arm_folder, is_decided, members
+
+_ADDED = ("metrics", "share_of_own")
+"""What entries of sweeps of older releases lack, and need not have."""
 
 
 def is_finished(args: SweepArgs, state: Mapping[str, Any]) -> bool:
@@ -22,6 +25,7 @@ def _is_finished(args: SweepArgs, name: str, task: Mapping[str, Any]) -> bool:
     arms, wanted = task["test"], list(members(args, task))
     if not is_decided(args, task) or {member.name for member in wanted} != arms.keys():
         return False
+    shares = compare_with_own(args.folder, arms)
     for member in wanted:
         entry, folder = arms[member.name], arm_folder(args, name, member.name)
         if entry["alpha"] != member.strength:
@@ -30,7 +34,8 @@ def _is_finished(args: SweepArgs, name: str, task: Mapping[str, Any]) -> bool:
             folder, args, member.changes(args.unit), entry.get("digest")
         ):
             return False
-        found = finite(describe(args.folder, arms, member.name))
-        if {key: entry.get(key) for key in found} != found:
+        found = finite(describe(args.folder, arms, member.name) | {"share_of_own": shares.get(member.name)})
+        told = {key: entry.get(key) for key in found if key in entry or key not in _ADDED}
+        if told != {key: found[key] for key in told}:
             return False
     return True

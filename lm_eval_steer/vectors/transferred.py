@@ -27,6 +27,9 @@ from lm_eval_steer.shapes import (
 KEEPS_LENGTH = "cut-raw"
 """The width map whose lengths count: directions are added as long as it left them, which `blocks[].length` says."""
 
+TOGETHER = " + "
+"""Between the names of parents whose vectors became one."""
+
 _MODEL = {"name": TEXT, "num_blocks": COUNT, "hidden_size": COUNT}
 
 
@@ -35,7 +38,7 @@ def _by_parent(shape: Shape) -> Shape:
     return Either(Each(shape, 1), shape)
 
 
-_TRANSFER = Parts(
+TRANSFER = Parts(
     {
         "child": Parts(_MODEL, dict.fromkeys(("revision", "architecture", "dtype", "digest"), TEXT)),
         "parents": Each(
@@ -79,7 +82,7 @@ def check_transfer(passport: Mapping[str, Any], layers: Sequence[int]) -> None:
     """
     transfer = passport["transfer"]
     try:
-        check(transfer, _TRANSFER, "transfer")
+        check(transfer, TRANSFER, "transfer")
     except ValueError as error:
         raise SteeringError(f"the passport says {error}") from None
     for number, parent in enumerate(transfer["parents"][1:], 1):
@@ -134,5 +137,5 @@ def as_list(value: Any) -> list[Any]:
 
 def map_name(section: Mapping[str, Any]) -> str:
     """A map as its argument names it: `{"name": "ridge", "lambda": 0.05}` is `ridge:0.05`; a list of blocks `list`."""
-    parameters = [f":{value:g}" for value in section.values() if isinstance(value, int | float)]
+    parameters = [f":{value:g}" for value in section.values() if is_number(value)]
     return "".join([section["name"], *parameters])

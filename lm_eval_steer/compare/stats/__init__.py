@@ -2,6 +2,8 @@
 
     intervals.py   of a share, and of a mean change
     paired.py      is the change more than chance; several tests at once
+    means.py       a mean of numbers that are not right or wrong, and its change
+    shares.py      one arm's effect as a share of another's
     power.py       the smallest change that a test would have found
     random_arms.py the vector against random vectors
     verdict.py     all of it for one row, in words
@@ -13,6 +15,7 @@ scipy and statsmodels take seconds to import, so functions import them when they
 """
 
 from lm_eval_steer.compare.stats.intervals import paired_bootstrap, wilson_interval
+from lm_eval_steer.compare.stats.means import MeanChange, mean_change, mean_interval
 from lm_eval_steer.compare.stats.paired import holm, mcnemar, paired_test
 from lm_eval_steer.compare.stats.power import (
     detectable_by_sign_flips,
@@ -26,6 +29,7 @@ from lm_eval_steer.compare.stats.random_arms import (
     RandomComparison,
     compare_with_random,
 )
+from lm_eval_steer.compare.stats.shares import Share, share_of_effect
 from lm_eval_steer.compare.stats.verdict import HELPS, HURTS, NO_EVIDENCE, Pair, Verdict, verdict, verdicts
 
 __all__ = [
@@ -34,8 +38,10 @@ __all__ = [
     "HURTS",
     "NOT_DISTINGUISHABLE",
     "NO_EVIDENCE",
+    "MeanChange",
     "Pair",
     "RandomComparison",
+    "Share",
     "Verdict",
     "compare_with_random",
     "detectable_by_sign_flips",
@@ -43,8 +49,11 @@ __all__ = [
     "holm",
     "mcnemar",
     "mcnemar_power",
+    "mean_change",
+    "mean_interval",
     "paired_bootstrap",
     "paired_test",
+    "share_of_effect",
     "smallest_detectable",
     "verdict",
     "verdicts",

@@ -9,7 +9,7 @@ from lm_eval_steer.compare.doses import sum_up_doses
 from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
 from lm_eval_steer.report.tables.blocks import Block
-from lm_eval_steer.vectors.show import flat_items
+from lm_eval_steer.vectors.show import flat_items, said_of_blocks, without_blocks
 
 _APART = ("passport", "doses", "application", "votes", "transfer")
 """What a result file holds in `steering` beside its settings."""
@@ -19,8 +19,7 @@ def facts_of_row(row: Row) -> list[Block]:
     """A row's facts, from the arm that speaks for it: tables with names of columns, or with a name in each line."""
     run = row.runs[row.main] if row.main else row.any_run
     widest = max(row.runs.values(), key=lambda one: len(one.alphas), default=run)  # a vote has the doses of its set
-    passport = dict(run.steering.get("passport") or {})
-    blocks = passport.pop("blocks", None)
+    passport = run.steering.get("passport") or {}
     validation: Mapping[str, Any] = row.any_part.validation if row.any_part else {}
     chosen = {key: validation[key] for key in ("task", "n", "metric", "best", "scores") if key in validation}
     facts = [
@@ -28,8 +27,8 @@ def facts_of_row(row: Row) -> list[Block]:
         _pairs("Steering", {key: value for key, value in run.steering.items() if key not in _APART}),
         _pairs("From parent to child", run.steering.get("transfer")),
         _pairs("Choice of the strength", chosen),
-        _pairs("Passport of the vector", passport),
-        _blocks(blocks),
+        _pairs("Passport of the vector", without_blocks(passport) if passport else None),
+        _blocks(said_of_blocks(passport)),
         _doses(widest.steering.get("doses") or {}),
         _pairs("What the hooks counted", widest.steering.get("application")),
         _pairs("Result files", {arm.name: str(one.path) for arm, one in row.all_runs.items()}),

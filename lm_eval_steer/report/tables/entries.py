@@ -12,6 +12,7 @@ from lm_eval_steer.compare.pairs import interval
 from lm_eval_steer.compare.rows import BEST, VOTE, Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import RandomComparison, Verdict
+from lm_eval_steer.vectors.transferred import TOGETHER
 
 UNPAIRED = "not paired: run both with --log_samples"
 NO_NUMBERS = "not paired: the metric is no number per document"
@@ -19,9 +20,10 @@ NO_BASELINE = "no baseline here: run the same command with alpha=0"
 
 
 def short_names(names: list[str]) -> dict[str, str]:
-    """Model -> its name without its folder, unless that would be two models' name."""
-    last = {name: Path(name).name or name for name in names}
-    return {name: end if list(last.values()).count(end) == 1 else name for name, end in last.items()}
+    """Model, or parents whose vectors became one -> names without folders, unless that would be two models' name."""
+    last = {model: Path(model).name or model for name in names for model in name.split(TOGETHER)}
+    short = {model: end if list(last.values()).count(end) == 1 else model for model, end in last.items()}
+    return {name: TOGETHER.join(short[model] for model in name.split(TOGETHER)) for name in names}
 
 
 def entry(row: Row, names: Mapping[str, str]) -> dict[str, Any]:

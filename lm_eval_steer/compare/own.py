@@ -1,0 +1,99 @@
+"""Which share of the effect of the child's own vector the other arms of a sweep have, in every metric of the task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from lm_eval_steer.compare.arms import Arm
+from lm_eval_steer.compare.beside import change_between
+from lm_eval_steer.compare.pairs import pair_runs
+from lm_eval_steer.compare.runs import Metric, Run
+from lm_eval_steer.compare.stats import share_of_effect
+
+NO_EFFECT = "own's own effect may be 0"
+"""Why there is no share: the interval of the whole holds 0."""
+
+
+@dataclass(frozen=True)
+class OfOwn:
+    """The effect of an arm divided by that of the arm `own` in the same role, on the same documents.
+
+    Attributes:
+        share: 1 for the same effect; None where there is none to be a share of.
+        low: lower end of its 95 % interval, a bootstrap of the paired documents; None with the share.
+        high: upper end; likewise.
+        note: why there is no share; empty where there is one.
+    """
+
+    share: float | None
+    low: float | None
+    high: float | None
+    note: str = ""
+
+
+def shares_of_own(baseline: Run | None, runs: Mapping[Arm, Run], own: Mapping[str, Run]) -> dict[Arm, dict[str, OfOwn]]:
+    """Arm that steers -> metric, `name,filter` -> its share, where baseline, arm and own can be paired.
+
+    Args:
+        baseline: the run without steering.
+        runs: of the arms.
+        own: role -> the run of the arm `own` in it.
+    """
+    found: dict[Arm, dict[str, OfOwn]] = {arm: {} for arm, run in runs.items() if arm.steers and arm.role in own}
+    for role, whole in own.items() if baseline else ():
+        assert baseline
+        for metric in (whole.metric, *whole.others):
+            of_role = {arm: runs[arm] for arm in found if arm.role == role and metric in runs[arm].metrics}
+            if metric in baseline.metrics:
+                for arm, share in _shares(baseline.by(metric), whole.by(metric), of_role).items():
+                    found[arm][metric] = share
+    return {arm: shares for arm, shares in found.items() if shares}
+
+
+def _shares(baseline: Run, own: Run, runs: Mapping[Arm, Run]) -> dict[Arm, OfOwn]:
+    """Of one metric, which is the first of baseline and own."""
+    whole, paired = change_between(baseline, own), pair_runs(baseline, own)
+    if whole is None or paired is None:
+        return {}
+    reference = paired.pair(higher_is_better=True).after
+    found = {}
+    for arm, run in runs.items():
+        beside = pair_runs(baseline, run.by(own.metric))
+        if beside is None:
+            continue
+        if whole.low is None or whole.high is None or whole.low <= 0 <= whole.high:
+            found[arm] = OfOwn(None, None, None, NO_EFFECT)
+        else:
+            pair = beside.pair(higher_is_better=True)
+            share = share_of_effect(pair.before, pair.after, reference, pair.clusters)
+            found[arm] = OfOwn(share.share, share.low, share.high)
+    return found
+
+
+def average(runs: Sequence[Run]) -> Run | None:
+    """Seeds of a control as one run, whose scores are their means by document; None where they cannot be paired."""
+    first = runs[0]
+    pairs = [pair_runs(first, run) for run in runs]
+    seeds = [pair.after for pair in pairs if pair]
+    if len(seeds) < len(runs):
+        return None
+    others = {
+        metric: Metric(fmean(run.others[metric].score for run in runs), told.higher_is_better)
+        for metric, told in first.others.items()
+        if all(metric in run.others for run in runs)
+    }
+    samples = [
+        replace(
+            same[0],
+            score=fmean(one.score for one in same),
+            others={
+                metric: fmean(one.others[metric] for one in same)
+                for metric in others
+                if all(metric in one.others for one in same)
+            },
+        )
+        for same in zip(*seeds, strict=True)
+    ]
+    return replace(first, score=fmean(run.score for run in runs), samples=samples, others=others)
