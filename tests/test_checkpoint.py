@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import models
 from lm_eval_steer.models import checkpoint
-from lm_eval_steer.models.checkpoint import checkpoint_digest
+from lm_eval_steer.models.checkpoint import checkpoint_digest, weights_digest
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.models.loaded import model_digest, tokenizer_digest
 
@@ -212,3 +212,46 @@ def test_files_are_read_without_torch() -> None:
 
     code = "import sys; from lm_eval_steer.models.checkpoint import checkpoint_digest; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_of_a_child_the_weights_alone_count(folder: Path, tmp_path: Path) -> None:
+    """Not what a release of transformers writes anew beside them, such as its own version."""
+
+    def weights_of(place: Path, **arguments: Any) -> str | None:
+        return weights_digest({"pretrained": str(place), **arguments})
+
+    before = weights_of(folder)
+    assert before is not None
+    changed = set()
+    for name, change in CHANGES.items():
+        copy = shutil.copytree(folder, tmp_path / name.replace(" ", "_"))
+        change(copy)
+        if weights_of(copy) != before:
+            changed.add(name)
+    assert changed == {"weights", "another shard"}
+    with_bin = shutil.copytree(folder, tmp_path / "with_bin")
+    (with_bin / "pytorch_model.bin").write_bytes(b"12")  # which nobody loads beside safetensors
+    assert weights_of(with_bin) == before
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    assert weights_of(folder, peft=str(adapter)) is None  # whoever loads it says what is wrong
+    (adapter / "adapter_model.safetensors").write_bytes(b"12")
+    assert weights_of(folder, tokenizer=str(tmp_path)) == before != weights_of(folder, peft=str(adapter)) is not None
+    for nothing in (str(tmp_path / "nothing"), None, 3):
+        assert weights_digest({"pretrained": nothing}) is None
+
+
+def test_a_model_of_the_hub_and_its_copy_in_a_folder_have_the_same_weights(folder: Path, tmp_path: Path) -> None:
+    kept, commit = tmp_path / "models--org--model", "c" * 40
+    shutil.copytree(folder, kept / "snapshots" / commit)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(commit)
+    told = {"pretrained": "org/model", "cache_dir": str(tmp_path)}
+    assert weights_digest(told) == weights_digest({"pretrained": str(folder)}) is not None
+    assert weights_digest(told | {"revision": "another"}) is None
+
+
+def test_the_model_class_knows_itself_by_its_weights(folder: Path) -> None:
+    known = SteeredHF(str(folder), device="cpu", alpha=0).model_identity
+    assert (known.name, known.architecture) == (str(folder), "llama")
+    assert known.digest == weights_digest({"pretrained": str(folder)})

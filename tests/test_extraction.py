@@ -22,6 +22,7 @@ from lm_eval_steer.extraction.keep import keep
 from lm_eval_steer.extraction.pairs import candidates, load_task, pair_template, read_pairs, task_pairs
 from lm_eval_steer.extraction.prompts import ParentTemplate
 from lm_eval_steer.extraction.report import make_table
+from lm_eval_steer.models.checkpoint import weights_digest
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.vectors.vector import SteeringVector
 
@@ -267,6 +268,7 @@ def test_passport_and_table(tiny_folder: Path) -> None:
     assert passport["parent"]["architecture"] == "llama"
     assert (passport["parent"]["hidden_size"], passport["parent"]["num_blocks"]) == (models.WIDTH, models.DEPTH)
     assert passport["parent"]["dtype"] == "bfloat16"
+    assert passport["parent"]["digest"] == weights_digest({"pretrained": str(tiny_folder)})
     assert passport["method"] == {
         "method": "pca", "normalize_differences": False, "seed": 4, "orders": "half", "apply_chat_template": False,
     }  # fmt: skip

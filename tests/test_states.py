@@ -113,7 +113,7 @@ def test_states_of_the_real_model(smollm2: Path, tmp_path: Path) -> None:
         **{"name": "smollm2", "revision": "main", "architecture": "llama", "num_blocks": 30, "hidden_size": 576},
         **{"dtype": "float32", "digest": None},
     }
-    assert found.model["digest"] == model.digest
+    assert found.model["digest"] == model.description["digest"]
     for number, whole in enumerate(wanted):
         for block in range(30):
             assert near(found.rows(block, found.places.first[[number]]), whole[block, -1:])

@@ -11,7 +11,7 @@ import models
 import twins
 from lm_eval_steer.engines.hf.blocks import find_blocks, hidden_size, text_config
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models.checkpoint import checkpoint_digest
+from lm_eval_steer.models.checkpoint import weights_digest
 from lm_eval_steer.transfer.model import Model
 
 
@@ -28,7 +28,7 @@ def test_what_is_said_of_a_model_is_what_the_loaded_one_says(family: str, tmp_pa
         "num_blocks": len(find_blocks(lm.model)),
         "hidden_size": hidden_size(lm.model),
         "dtype": "float32",
-        "digest": checkpoint_digest({"pretrained": str(folder)}),
+        "digest": weights_digest({"pretrained": str(folder)}),
     }
     assert model.shape == (models.DEPTH, models.WIDTH)
 

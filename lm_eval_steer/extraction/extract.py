@@ -288,6 +288,7 @@ def describe(parent: SteeredHF, blocks: int, width: int) -> dict[str, Any]:
         "num_blocks": blocks,
         "dtype": str(parent.model.dtype).removeprefix("torch."),
         "parameters": info["model_num_parameters"],
+        "digest": parent.model_identity.digest,
     }
 
 

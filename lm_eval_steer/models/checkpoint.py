@@ -8,6 +8,9 @@ Small files count whole. Of larger files of weights, size, form and samples coun
 every tensor; of one that torch saved, the checksum that it has for every tensor; of others, samples all over it. So
 training, merging and conversion are noticed always; one number of a large model that was changed by hand may not be. A
 folder's place, and the times of its files, do not matter. Of a model on the hub its commit counts.
+
+`weights_digest` holds the weights alone: a vector that was made for a model knows it by them, whatever release of a
+library wrote its configuration and tokenizer anew, and whether it lies in a folder or in the hub's cache.
 """
 
 from __future__ import annotations
@@ -36,6 +39,9 @@ PIECES = 1024
 PARTS = ("peft", "delta", "tokenizer", "lora_local_path")
 """Arguments of the model classes that name another checkpoint, or what is added to one."""
 
+ADAPTERS = ("peft", "delta", "lora_local_path")
+"""Those of them that change weights."""
+
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf")
 _TEXTS = (
     *("*config*.json", "*.index.json", "*token*.json", "*vocab*", "*merges*.txt", "*chat_template*", "*.jinja"),
@@ -60,6 +66,40 @@ def checkpoint_digest(arguments: Mapping[str, Any]) -> str | None:
         if isinstance(value, str | os.PathLike) and str(value):
             found[name] = _describe(Path(os.fspath(value)), name, arguments)
     return digest(found) if found.get("pretrained") else None
+
+
+def weights_digest(arguments: Mapping[str, Any]) -> str | None:
+    """SHA-256 of the weights that a model class would load, with those of an adapter or delta, from the files alone.
+
+    Args:
+        arguments: of the model class (`--model_args`).
+
+    Returns:
+        None where `pretrained` is no text, or weights are not on this machine (yet).
+    """
+    names = ("pretrained", *(name for name in ADAPTERS if arguments.get(name)))
+    found = {name: _weights(arguments.get(name), name, arguments) for name in names}
+    return digest(found) if all(found.values()) else None
+
+
+def _weights(value: Any, name: str, arguments: Mapping[str, Any]) -> Any:
+    """File -> digest of the weights in a folder, of the hub's cache, too, or the digest of a file; None for none."""
+    if not isinstance(value, str | os.PathLike) or not str(value):
+        return None
+    path = Path(os.fspath(value))
+    try:
+        if path.is_file():
+            return _file_digest(path)
+        if not path.is_dir():
+            commit = _commit(str(path), arguments)
+            path = _hub_folder(str(path), arguments) / "snapshots" / str(commit)
+        gguf = str(arguments.get("gguf_file") or "") if name == "pretrained" else ""
+        folder = path / str(arguments.get("subfolder") or "")
+        files = sorted(file for file in _files(folder, gguf) if any(fnmatch(file.name, one) for one in _WEIGHTS))
+        safe = [file for file in files if file.suffix == ".safetensors"]  # which is loaded, where there are others
+        return {file.relative_to(folder).as_posix(): _file_digest(file) for file in safe or files} or None
+    except (OSError, ValueError):  # such are refused where they are loaded
+        return None
 
 
 def hub_commit(arguments: Mapping[str, Any]) -> str | None:
@@ -142,15 +182,20 @@ def _tensors(file: BinaryIO, size: int, sha: Any) -> list[tuple[int, int]]:
 
 def _commit(name: str, arguments: Mapping[str, Any], revision: Any = None) -> str | None:
     """The commit of a model of the hub that this machine has; None where it has none."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
     revision = str(revision or arguments.get("revision") or "main")
-    cache = arguments.get("cache_dir") or arguments.get("download_dir")
     try:
-        folder = Path(str(cache or constants.HF_HUB_CACHE)) / repo_folder_name(repo_id=name, repo_type="model")
+        folder = _hub_folder(name, arguments)
         if not _COMMIT.fullmatch(revision):
             revision = (folder / "refs" / revision).read_text(encoding="utf-8").strip()
     except (OSError, ValueError):  # the latter for what is no name of a model
         return None
     return revision if _COMMIT.fullmatch(revision) else None
+
+
+def _hub_folder(name: str, arguments: Mapping[str, Any]) -> Path:
+    """Where the hub's cache has a model, if it has it."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    cache = arguments.get("cache_dir") or arguments.get("download_dir")
+    return Path(str(cache or constants.HF_HUB_CACHE)) / repo_folder_name(repo_id=name, repo_type="model")

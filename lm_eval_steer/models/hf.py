@@ -24,7 +24,7 @@ from lm_eval_steer.models.arms import take_plan
 from lm_eval_steer.models.base import Steered
 from lm_eval_steer.models.batches import chosen_batch_size
 from lm_eval_steer.models.chat import Messages
-from lm_eval_steer.models.checkpoint import checkpoint_digest
+from lm_eval_steer.models.checkpoint import checkpoint_digest, weights_digest
 from lm_eval_steer.models.load import loading
 from lm_eval_steer.models.loaded import model_digest, tokenizer_digest
 from lm_eval_steer.models.neutral import NEUTRAL
@@ -73,9 +73,9 @@ class SteeredHF(Steered, HFLM):
         if getattr(getattr(self.model, "active_peft_config", None), "is_prompt_learning", False):
             raise SteeringError("steered-hf does not steer PEFT prompt learning, whose virtual tokens have no request")
         warn_of_slow_dtype(self.model.dtype, self.device)
-        sha = checkpoint_digest({"pretrained": self.pretrained} | kwargs)
-        self._model_settings = _model_settings(self, kwargs, sha)
-        self.model_identity = replace(identity_of(self.model), digest=sha)
+        self._model_settings = _model_settings(self, kwargs)
+        weights = weights_digest({"pretrained": self.pretrained} | kwargs)
+        self.model_identity = replace(identity_of(self.model), digest=weights)
         kind = CausalEngine if self.backend == "causal" else EncoderDecoderEngine
         self.engine = kind(_child(self))
         self.steer(plan)
@@ -233,17 +233,17 @@ def _child(lm: HFLM) -> Child:
     )
 
 
-def _model_settings(lm: HFLM, kwargs: dict[str, Any], sha: str | None) -> dict[str, Any]:
-    """What else of HFLM's arguments changes a response; `sha` is the checkpoint's digest, where it has files."""
+def _model_settings(lm: HFLM, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What else of HFLM's arguments changes a response."""
     named = {key: str(value) for key, value in kwargs.items() if key not in NEUTRAL}
     name = lm.pretrained if isinstance(lm.pretrained, str) else lm.model.config.name_or_path
     model = {"pretrained": name, "dtype": str(lm.model.dtype), "revision": str(lm.revision)}
-    return named | model | {"weights": _weights(lm, kwargs, sha)}
+    return named | model | {"weights": _weights(lm, kwargs)}
 
 
-def _weights(lm: HFLM, kwargs: dict[str, Any], sha: str | None) -> str:
+def _weights(lm: HFLM, kwargs: dict[str, Any]) -> str:
     """Digest of the checkpoint; of what was handed over as an object instead, as far as that is so."""
-    digests = [sha or model_digest(lm.model)]
+    digests = [checkpoint_digest({"pretrained": lm.pretrained} | kwargs) or model_digest(lm.model)]
     if not isinstance(lm.pretrained, str) or not isinstance(kwargs.get("tokenizer") or "", str):
         digests.append(tokenizer_digest(lm.tokenizer))
     return digests[0] if len(digests) == 1 else digest(digests)

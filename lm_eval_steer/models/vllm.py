@@ -34,7 +34,7 @@ from lm_eval_steer.models.arms import take_plan  # noqa: E402
 from lm_eval_steer.models.base import Steered  # noqa: E402
 from lm_eval_steer.models.batches import bounded, chosen_batch_size  # noqa: E402
 from lm_eval_steer.models.chat import Messages  # noqa: E402
-from lm_eval_steer.models.checkpoint import checkpoint_digest  # noqa: E402
+from lm_eval_steer.models.checkpoint import checkpoint_digest, weights_digest  # noqa: E402
 from lm_eval_steer.models.generation import check_generation  # noqa: E402
 from lm_eval_steer.models.neutral import NEUTRAL  # noqa: E402
 from lm_eval_steer.models.vllm_batches import InBatches  # noqa: E402
@@ -112,8 +112,9 @@ class SteeredVLLM(Steered, VLLM):
         self._depth = int(config.hf_text_config.num_hidden_layers)
         self._width = int(config.get_hidden_size())
         self._model_settings["dtype"] = self._dtype()
-        self._model_settings["weights"] = sha = checkpoint_digest({"pretrained": pretrained} | kwargs)
-        self.model_identity = Identity(pretrained, config.revision, config.hf_text_config.model_type, sha)
+        self._model_settings["weights"] = checkpoint_digest({"pretrained": pretrained} | kwargs)
+        weights = weights_digest({"pretrained": pretrained} | kwargs)
+        self.model_identity = Identity(pretrained, config.revision, config.hf_text_config.model_type, weights)
         self._bytes = int(config.get_vocab_size()) * torch.float32.itemsize
         self._penalty = float(config.try_get_generation_config().get("repetition_penalty", 1.0))
         if self._penalty != 1.0:

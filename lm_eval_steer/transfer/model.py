@@ -13,7 +13,7 @@ import transformers
 from lm_eval_steer.engines.hf.blocks import find_blocks, hidden_size, text_config
 from lm_eval_steer.extraction.extract import load_parent, refuse_steered
 from lm_eval_steer.files import is_folder
-from lm_eval_steer.models.checkpoint import PARTS, checkpoint_digest, hub_commit
+from lm_eval_steer.models.checkpoint import PARTS, checkpoint_digest, hub_commit, weights_digest
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.models.load import loading
 from lm_eval_steer.models.neutral import NEUTRAL
@@ -54,7 +54,8 @@ class Model:
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """What a passport says of it: name, revision, architecture, num_blocks, hidden_size, dtype and digest.
+        """What a passport says of it: name, revision, architecture, num_blocks, hidden_size, dtype and digest (that of
+        its weights, by which it is known again).
 
         Its blocks are counted on a model without weights, as those of the model itself are.
 
@@ -71,7 +72,7 @@ class Model:
             "num_blocks": len(find_blocks(model, self.arguments.get("blocks"))),
             "hidden_size": hidden_size(model),
             "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
-            "digest": self.digest,
+            "digest": weights_digest(self.arguments),
         }
 
     @property
@@ -95,6 +96,7 @@ class Model:
         model = load_parent(self.arguments, self.device)
         if self.digest is None:  # it was brought from the hub just now
             del self.digest
+            vars(self).pop("description", None)
         return model
 
     def _empty(self) -> transformers.PreTrainedModel:

@@ -121,7 +121,11 @@ def _describe(lm: SteeredHF, model: Model, blocks: int) -> dict[str, Any]:
     """The model, as the passport of a vector in its space has it."""
     known = describe(lm, blocks, hidden_size(lm.model))
     kept = ("name", "revision", "architecture", "num_blocks", "hidden_size", "dtype")
-    return {key: known[key] for key in kept} | {"name": model.name, "revision": model.revision, "digest": model.digest}
+    return {key: known[key] for key in kept} | {
+        "name": model.name,
+        "revision": model.revision,
+        "digest": lm.model_identity.digest,
+    }
 
 
 def _refuse_broken(

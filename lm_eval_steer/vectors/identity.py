@@ -19,7 +19,7 @@ class Identity:
         name: id on the hub, or folder.
         revision: commit or branch.
         architecture: `model_type` of its text configuration.
-        digest: of its checkpoint (models/checkpoint.py).
+        digest: of its weights (`weights_digest` of models/checkpoint.py).
     """
 
     name: str | None = None
