@@ -28,7 +28,7 @@ from lm_eval_steer.models.batches import bounded
 logger = logging.getLogger(f"lm_eval.{__name__}")
 
 
-AUTO_ROWS, AUTO_TOKENS = 64, 4096
+AUTO_ROWS, AUTO_TOKENS, AUTO_TOKENS_ON_CPU = 64, 4096, 1024
 """The most of a batch whose size is `auto`: a run that goes on has the same batches, whatever memory is free then."""
 
 
@@ -123,8 +123,9 @@ def read_outputs(
     if not alone and continues_from_cache(body, device):
         prefixes.learn(tokens[: rows[0] + 1] for tokens, rows in zip(texts, places, strict=True))
     todo = in_order(texts)[done:]
-    most, tokens_most = (AUTO_ROWS, AUTO_TOKENS) if batch_size == "auto" else (batch_size, sys.maxsize)
-    cuts = bounded([len(texts[number]) for number in todo], 1, tokens_most, 1 if alone else most)
+    tokens = AUTO_TOKENS_ON_CPU if device.type == "cpu" else AUTO_TOKENS
+    most, limit = (AUTO_ROWS, tokens) if batch_size == "auto" else (batch_size, sys.maxsize)
+    cuts = bounded([len(texts[number]) for number in todo], 1, limit, 1 if alone else most)
     work = deque([todo[place] for place in cut] for cut in cuts)
     with tqdm(total=len(texts), initial=done, desc="Reading block outputs", unit="text") as progress:
         while work:

@@ -95,8 +95,8 @@ class Model:
         """
         model = load_parent(self.arguments, self.device)
         if self.digest is None:  # it was brought from the hub just now
-            del self.digest
-            vars(self).pop("description", None)
+            for name in ("digest", "description"):
+                vars(self).pop(name, None)
         return model
 
     def _empty(self) -> transformers.PreTrainedModel:

@@ -6,18 +6,17 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from accelerate.utils.memory import clear_device_cache
 
 from lm_eval_steer.axis.record import digest
-from lm_eval_steer.engines.hf.blocks import find_blocks, hidden_size
+from lm_eval_steer.engines.hf.blocks import find_blocks
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.capture import in_order, read_outputs
-from lm_eval_steer.extraction.extract import describe, require_last_token
+from lm_eval_steer.extraction.extract import require_last_token
 from lm_eval_steer.locks import held
-from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.text import shortened
 from lm_eval_steer.transfer.cache import VERSION, Meta, Places, States, Writer, default_folder, open_states
 from lm_eval_steer.transfer.model import Model
@@ -108,24 +107,13 @@ def _read(model: Model, texts: Texts, tokens: str, chat: bool, folder: Path, bat
     counts = [1 if tokens == "mean" else len(read) for read in encoded.places]
     order = in_order(encoded.ids)
     ends = encoded.ends or [[0] * count for count in counts]
-    meta = Meta(_describe(lm, model, len(blocks)), texts.sha256, len(counts), sum(counts), tokens, chat)
+    meta = Meta(model.description, texts.sha256, len(counts), sum(counts), tokens, chat)
     writer = Writer(folder, meta, Places.in_order(counts, ends, order))
     for numbers, outputs in read_outputs(
         lm.model, blocks, encoded.ids, encoded.places, batch_size, lm.device, mean=tokens == "mean", done=writer.done
     ):
         _refuse_broken(outputs, numbers, counts, texts, model)
         writer.add(len(numbers), outputs)
-
-
-def _describe(lm: SteeredHF, model: Model, blocks: int) -> dict[str, Any]:
-    """The model, as the passport of a vector in its space has it."""
-    known = describe(lm, blocks, hidden_size(lm.model))
-    kept = ("name", "revision", "architecture", "num_blocks", "hidden_size", "dtype")
-    return {key: known[key] for key in kept} | {
-        "name": model.name,
-        "revision": model.revision,
-        "digest": lm.model_identity.digest,
-    }
 
 
 def _refuse_broken(

@@ -15,10 +15,9 @@ from lm_eval_steer.extraction.pairs import load_task
 from lm_eval_steer.files import decode, parse_json, read_bytes
 from lm_eval_steer.tasks.splits import by_lot, row_hash
 from lm_eval_steer.text import shortened
+from lm_eval_steer.transfer.defaults import TEXTS
 from lm_eval_steer.transfer.held import count_holding, hashes_of, held_hashes, held_questions
 
-TEXTS = 1400
-"""How many, where nobody says it and there are so many."""
 CUT = (6, 40)
 """Words behind which a question is cut, so that texts end in the midst of all kinds of sentences."""
 
