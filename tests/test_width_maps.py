@@ -168,7 +168,7 @@ def test_anchors_average_parents_in_coordinates_that_they_share() -> None:
     mapped, lengths = combine([(one, v, 3.0), (two, w, 1.0)])
     assert np.allclose(mapped, expected / np.linalg.norm(expected), atol=1e-6)
     assert lengths.shape == (2,)
-    with pytest.raises(ValueError, match="fit their maps on the same rows"):
+    with pytest.raises(SteeringError, match=r"^the maps of 2 parents share no coordinates, .* as with --tokens last$"):
         combine([(one, v, 1.0), (fit("anchors:40", other, y, seed=1), w, 1.0)])
 
 

@@ -116,13 +116,16 @@ def combine(parents: Sequence[tuple[Fitted, np.ndarray, float]]) -> tuple[np.nda
         float32 [child width], of length 1; and float64 [parents], the length of each mapped direction before.
 
     Raises:
-        SteeringError: where nothing of a direction, or of their mean, is left.
+        SteeringError: where nothing of a direction, or of their mean, is left; for maps that share no coordinates.
     """
     first = parents[0][0]
     shared = np.zeros(first.into.shape[1])
     for one, direction, weight in parents:
         if not _same(one.out, first.out):
-            raise ValueError("several parents lead to the child in different ways: fit their maps on the same rows")
+            raise SteeringError(
+                f"the maps of {len(parents)} parents share no coordinates, since they were made of different rows: "
+                "read one row per text, as with --tokens last"
+            )
         coordinates = direction.astype(np.float64) @ one.into
         length = np.linalg.norm(coordinates)
         if not length > _NOTHING * np.linalg.norm(one.into) * np.linalg.norm(direction):
