@@ -54,6 +54,7 @@ def test_show_prints_a_passport_without_its_thousands_and_the_table_by_block(
         r"transfer\.texts\.rows +│ ab, ab, ab, \.\.\. \(1400 in all\)",
     ):
         assert re.search(line, out), line
+    assert "--model_args pretrained=child,vectors=" in out  # which it was made for
     assert "cka" not in out
     assert "mean ‖h‖" not in out
     for column in ("parent's block", "held-out R²", "length", "cos with cut", "cos with block before"):

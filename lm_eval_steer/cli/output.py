@@ -45,6 +45,6 @@ def quote(words: Iterable[str]) -> str:
     return printable(" ".join(map(shlex.quote, words)))
 
 
-def steered(vector: str) -> str:
-    """The model arguments that steer with a vector, as a shell takes them."""
-    return quote([f"pretrained=CHILD,vectors={vector},alpha=0.04"])
+def steered(vector: str, child: str = "CHILD") -> str:
+    """The model arguments that steer a child with a vector, as a shell takes them."""
+    return quote([f"pretrained={child},vectors={vector},alpha=0.04"])

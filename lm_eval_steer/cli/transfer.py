@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_eval_steer import plugin
 from lm_eval_steer.cli.arguments import PAIRS, Pairs, add_command, pick, read_batch_size, read_path
-from lm_eval_steer.cli.output import check_vector_file, make_console, quote
+from lm_eval_steer.cli.output import check_vector_file, make_console, steered
 from lm_eval_steer.transfer import defaults
 
 
@@ -118,7 +118,6 @@ def run(args: argparse.Namespace) -> None:
     vector = carry(wanted, prepared)
     keep(vector, args.out)
     make_console().print(blocks_table(vector))
-    child = (wanted.child_args or {}).get("pretrained", wanted.child)
+    child = str((wanted.child_args or {}).get("pretrained", wanted.child))
     print(f"Wrote {args.out} ({len(vector.layers)} directions of width {vector.directions.shape[1]}). Use it:")
-    use = quote([f"pretrained={child},vectors={args.out},alpha=0.04"])
-    print(f"  lm_eval --model steered-hf --model_args {use} --tasks TASK")
+    print(f"  lm_eval --model steered-hf --model_args {steered(args.out, child)} --tasks TASK")

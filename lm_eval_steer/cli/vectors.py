@@ -75,9 +75,10 @@ def show(args: argparse.Namespace) -> None:
     console.print(blocks_table(vector))
     if figure is not None:
         print(printable(f"Wrote {save_figure(figure, args.out)}."))
+    child = "CHILD" if vector.transfer is None else vector.space["name"]
     print("Compare it with another, or steer with it:")
     print(f"  lm-eval-steer vectors compare {quote([args.vector])} OTHER --out compare.svg")
-    print(f"  lm_eval --model steered-hf --model_args {steered(args.vector)} --tasks TASK")
+    print(f"  lm_eval --model steered-hf --model_args {steered(args.vector, child)} --tasks TASK")
 
 
 def compare(args: argparse.Namespace) -> None:
