@@ -197,7 +197,7 @@ def write_named_sweep(
             state["tasks"][task]["test"][arm.name] = asdict(arm) | {
                 "alpha": 1,
                 "result": result.relative_to(folder).as_posix(),
-                **{"n": len(scores), "responses": len(scores), "skipped": 0},
+                **{"n": len(scores), "responses": len(scores), "skipped": 0, "tokens": None},
             }
     path.write_text(json.dumps(state))
     return path

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import stats
 
+import sweeps
+from conftest import make_vector
 from lm_eval_steer.compare.arms import BASELINE, Arm
 from lm_eval_steer.compare.beside import measure
 from lm_eval_steer.compare.outcome import compare_with_own, describe
@@ -17,6 +24,11 @@ from lm_eval_steer.compare.runs import Run, read_runs
 from lm_eval_steer.compare.stats import mean_change, mean_interval, paired_bootstrap, paired_test, share_of_effect
 from lm_eval_steer.compare.sweep_file import read_sweep
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.report.page import make_page
+from lm_eval_steer.report.page.words import tell
+from lm_eval_steer.report.tables import Leaderboard, read_leaderboard, render
+from lm_eval_steer.sweep import make_metric_tables, make_table
 from runs import write_named_sweep, write_run
 
 N = 40
@@ -223,3 +235,204 @@ def test_sweep_json_is_read_with_metrics_and_without(swept: Path, tmp_path: Path
     file.write_text(json.dumps(state))
     with pytest.raises(SteeringError, match=r"ridge best\.metrics\.log_odds,strict\.score"):
         read_sweep(file)
+
+
+# Tables
+
+
+@pytest.fixture(scope="module")
+def board(swept: Path) -> Leaderboard:
+    return read_leaderboard([swept])
+
+
+def metric_lines(board: Leaderboard, title: str) -> dict[tuple[str, str], dict[str, str]]:
+    """(vector, arm) -> the cells of a table by column."""
+    (block,) = [block for block in board.blocks() if block.title == title]
+    lines = [dict(zip(block.columns, cells, strict=True)) for cells in block.rows]
+    return {(line["vector"], line["arm"]): line for line in lines}
+
+
+def test_a_table_for_each_metric_beside_the_first(board: Leaderboard) -> None:
+    assert [block.title for block in board.blocks()] == [
+        "toy, exact_match", "toy, log_odds beside exact_match", "toy, exact_match (loose) beside exact_match"
+    ]  # fmt: skip
+    lines = metric_lines(board, "toy, log_odds beside exact_match")
+    changes = ODDS[RIDGE] - ODDS[BASELINE]
+    ends = stats.ttest_1samp(changes, 0).confidence_interval()
+    line = lines["ridge: v", "best, α = 1"]
+    assert line["score"] == f"{ODDS[RIDGE].mean():.2f}"
+    assert line["change"] == f"{changes.mean():+.2f}"
+    assert line["95 % interval"] == f"{ends.low:+.2f} to {ends.high:+.2f}"
+    assert line["unadjusted p"] == f"{stats.ttest_1samp(changes, 0).pvalue:.2g}"
+    assert re.fullmatch(r"60 % \(5\d to 6\d\)", line["share of own"])
+    assert lines["own: v", "best, α = 1"]["share of own"] == "100 %"
+    around = stats.ttest_1samp(ODDS[BASELINE], 0).confidence_interval()
+    before = lines["own: v", "baseline"]
+    assert (before["change"], before["95 % interval"]) == ("-", f"{around.low:.2f} to {around.high:.2f}")
+    seeds = lines["own: v", "random best, 2 seeds"]
+    mean = (ODDS[RANDOM[0]] + ODDS[RANDOM[1]]).mean() / 2
+    share = (mean - ODDS[BASELINE].mean()) / (ODDS[OWN] - ODDS[BASELINE]).mean()
+    assert seeds["score"] == f"{mean:.2f}"
+    assert seeds["share of own"].startswith(f"{100 * share:.0f} % (")
+    loose = metric_lines(board, "toy, exact_match (loose) beside exact_match")
+    assert loose["ridge: v", "best, α = 1"]["share of own"] == "-"
+    assert (loose["ridge: v", "best, α = 1"]["score"], loose["ridge: v", "best, α = 1"]["change"]) == ("0.0%", "+0.0")
+    assert "child x toy has no share of own for best (exact_match (loose)): the interval of own's effect holds 0." in (
+        board.notes
+    )
+
+
+def test_the_first_table_has_shares_of_the_first_metric(board: Leaderboard) -> None:
+    lines = metric_lines(board, "toy, exact_match")
+    base, ridge, own = (ACC[arm].mean() for arm in (BASELINE, RIDGE, OWN))
+    share = 100 * (ridge - base) / (own - base)
+    assert lines["ridge: v", "best, α = 1"]["share of own"].startswith(f"{share:.0f} % (")
+    assert lines["own: v", "random best, 2 seeds"]["share of own"].endswith(")")
+    assert lines["ridge: v", "baseline"]["share of own"] == "-"
+
+
+def test_verdicts_and_families_are_those_of_the_first_metric_alone(board: Leaderboard) -> None:
+    (family,) = board.families
+    assert len(family.tests) == 5
+
+
+def test_json_and_csv_have_all_of_it(board: Leaderboard) -> None:
+    ridge = next(row for row in json.loads(render(board, "json"))["rows"] if row["vector"] == "ridge: v")
+    odds = ridge["metrics"]["log_odds,strict"]
+    assert odds["higher_is_better"] is True
+    assert list(odds["scores"]) == ["baseline", "best"]
+    assert odds["changes"]["best"]["change"] == pytest.approx(float(np.mean(ODDS[RIDGE] - ODDS[BASELINE])))
+    share = ridge["shares"]["best"]["log_odds,strict"]
+    assert share["low"] < share["share"] < share["high"]
+    assert ridge["shares"]["best"]["exact_match,loose"]["note"] == NO_EFFECT
+    assert "random best" in ridge["shares"]  # the mean of the seeds, which the sweep's vectors share
+    head, *lines = csv.reader(io.StringIO(render(board, "csv")))
+    line = next(dict(zip(head, cells, strict=True)) for cells in lines if cells[head.index("vector")] == "ridge: v")
+    for name in ("change", "low", "high", "p"):
+        assert float(line[f"best log_odds,strict {name}"]) == odds["changes"]["best"][name]
+    assert float(line["best log_odds,strict share_of_own_low"]) == share["low"]
+    assert line["best exact_match,loose share_of_own"] == ""
+
+
+def test_a_terminal_of_120_columns_holds_the_tables(board: Leaderboard) -> None:
+    out = io.StringIO()
+    render(board, "rich", console=Console(width=120, file=out))
+    assert not any("…" in line for line in out.getvalue().splitlines())
+    assert "unadjusted p" in out.getvalue()
+
+
+def test_the_page_says_it_in_a_sentence_and_in_sortable_tables(board: Leaderboard) -> None:
+    row = next(row for row in board.rows if row.vector == "ridge: v")
+    changes = ODDS[RIDGE] - ODDS[BASELINE]
+    ends = stats.ttest_1samp(changes, 0).confidence_interval()
+    _, beside, shares, *_ = tell(row, board.names).more
+    odds = f"log_odds {changes.mean():+.2f} ({ends.low:.2f} to {ends.high:.2f})"
+    assert beside.startswith(f"Beside it: {odds}, exact_match (loose) +0.0 (")
+    own = r"Share of own's effect: exact_match \(strict\) 97 % \(.*\), log_odds 60 % \(5\d to 6\d\)\."
+    assert re.fullmatch(own, shares)
+    page = make_page(board)
+    assert page.count("log_odds beside exact_match") > 0
+    assert f">{changes.mean():+.2f}<" in page.replace("\n", "")
+
+
+def test_without_own_there_is_no_such_column(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", [0.0, 1.0, 0.0], beside={"log_odds": [1.0, 2.0, 3.0]})
+    write_run(tmp_path / "b", [0.0, 1.0, 1.0], beside={"log_odds": [2.0, 2.5, 3.0]}, alpha=1)
+    board = read_leaderboard([tmp_path])
+    assert not any("share of own" in block.columns for block in board.blocks())
+    assert "share_of_own" not in render(board, "csv")
+    (line,) = [
+        line for (_, arm), line in metric_lines(board, "toy, log_odds beside exact_match").items() if arm[0] == "α"
+    ]
+    assert (line["score"], line["change"]) == ("2.50", "+0.50")
+
+
+def test_the_tables_at_the_end_of_a_sweep(swept: Path) -> None:
+    task = read_sweep(swept / "sweep.json")["tasks"]["toy"]
+    shares = compare_with_own(swept, task["test"])
+    entries = {
+        name: entry | describe(swept, task["test"], name) | {"share_of_own": shares.get(name)}
+        for name, entry in task["test"].items()
+    }
+    out = io.StringIO()
+    console = Console(file=out, width=140)
+    console.print(make_table("toy", task | {"test": entries}, "alpha"))
+    odds, _ = make_metric_tables("toy", task | {"test": entries}, "alpha")
+    console.print(odds)
+    assert out.getvalue().count("share of own") == 2
+    (line,) = [line for line in out.getvalue().split("log_odds of strict")[1].splitlines() if "ridge best" in line]
+    assert f"{np.mean(ODDS[RIDGE] - ODDS[BASELINE]):+.2f}" in line
+    assert " 60 % (" in line
+    assert make_metric_tables("toy", task, "alpha") == []  # of an older release
+
+
+# A real sweep
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """own and mapped on four rows of sentiment_steer, of a tiny Llama; and the arguments of its command."""
+    folder = tmp_path_factory.mktemp("real")
+    child = sweeps.make_child(folder)
+    arms = {"own": child.pop("vectors"), "mapped": str(make_vector(seed=1).save(folder / "other.pt"))}
+    with pytest.MonkeyPatch.context() as patch:
+        sweeps.hurry(patch)
+        more = {"tasks": ["sentiment_steer"], "arms": arms, "controls": "negated", "limit": 4.0, "val_limit": 2.0}
+        args = {"child": child, "folder": folder / "sweep", **more, "alpha": [5.0]}
+        sweeps.sweep(**args)
+    return folder / "sweep", args
+
+
+def test_a_sweep_carries_log_odds_from_samples_to_table(real: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = real
+    test = read_sweep(folder / "sweep.json")["tasks"]["sentiment_steer"]["test"]
+    assert list(test) == ["baseline"] + [
+        f"{of} {role}" for of in ("own", "mapped", "negated") for role in ("best", "vote")
+    ]
+    values = {
+        name: np.array([one["log_odds"] for one in sweeps.samples(folder, name.replace(" ", "_"), "sentiment_steer")])
+        for name in test
+    }
+    own = values["own best"] - values["baseline"]
+    for name, entry in test.items():
+        assert entry["metric"] == "acc,none"
+        odds = entry["metrics"]["log_odds,none"]
+        assert (odds["score"], odds["proportion"]) == (pytest.approx(values[name].mean()), False)
+        if name != "baseline":
+            change = values[name] - values["baseline"]
+            against = odds["against_baseline"]
+            assert against["change"] == pytest.approx(change.mean())
+            assert against["p"] == pytest.approx(stats.ttest_1samp(change, 0).pvalue)
+    board = read_leaderboard([folder])
+    lines = metric_lines(board, "sentiment_steer, log_odds beside acc")
+    line = next(line for (vector, arm), line in lines.items() if vector.startswith("mapped") and arm.startswith("best"))
+    assert (
+        line["change"]
+        == f"{(values['mapped best'] - values['baseline']).mean():+.{len(line['change'].split('.')[1])}f}"
+    )
+    holds_0 = stats.ttest_1samp(own, 0).pvalue > 0.05
+    share = test["mapped best"]["share_of_own"]["log_odds,none"]
+    assert share["note"] == (NO_EFFECT if holds_0 else None)
+
+
+def test_a_finished_sweep_of_an_older_release_is_told_again_without_its_model(
+    real: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, args = real
+    sweeps.hurry(monkeypatch)
+    monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
+    file = folder / "sweep.json"
+    whole = file.read_text(encoding="utf-8")
+    assert sweeps.sweep(**args) == json.loads(whole)
+    state = json.loads(whole)
+    for entry in state["tasks"]["sentiment_steer"]["test"].values():
+        del entry["metrics"], entry["share_of_own"]
+    file.write_text(json.dumps(state), encoding="utf-8")
+    try:
+        assert sweeps.sweep(**args) == state
+        state["tasks"]["sentiment_steer"]["test"]["own best"]["metrics"] = {}  # no longer what its samples say
+        file.write_text(json.dumps(state), encoding="utf-8")
+        with pytest.raises(pytest.fail.Exception, match="the model is loaded"):
+            sweeps.sweep(**args)
+    finally:
+        file.write_text(whole, encoding="utf-8")

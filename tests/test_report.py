@@ -208,7 +208,7 @@ def test_a_row_that_cannot_be_judged_says_what_is_missing(tmp_path: Path) -> Non
 
 
 def test_columns_that_say_the_same_in_every_row_stand_above_the_table(sweep: Path) -> None:
-    (block,) = board_of(sweep).blocks()
+    block = board_of(sweep).blocks()[0]
     table = tell_shared_keys(block)
     assert table.heading == ["child child, parent parent, vector v, n 12, time 1:30."]
     assert table.columns[:3] == ["arm", "score", "change"]

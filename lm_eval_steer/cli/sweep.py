@@ -105,13 +105,14 @@ def run(args: argparse.Namespace) -> None:
     """Run Algorithms 2 and 3 of the paper and print a table per task."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # a table shows the progress, and the replays of the arms have none
     plugin.install(force=True)
-    from lm_eval_steer.sweep import SweepArgs, make_notes, make_table, run_sweep
+    from lm_eval_steer.sweep import SweepArgs, make_metric_tables, make_notes, make_table, run_sweep
 
     wanted = pick(SweepArgs, args)
     found = run_sweep(wanted)
     console = make_console()
     for name, task in found["tasks"].items():
-        console.print(make_table(name, task, wanted.unit))
+        for table in (make_table(name, task, wanted.unit), *make_metric_tables(name, task, wanted.unit)):
+            console.print(table)
         for note in make_notes(name, task):
             print(f"- {note}")
     print(f"Wrote {Path(args.output_path) / 'sweep.json'}. All runs in one table:")

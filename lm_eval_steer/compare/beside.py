@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lm_eval_steer.compare.pairs import interval, pair_runs
 from lm_eval_steer.compare.runs import Run
@@ -17,12 +17,14 @@ class Beside:
         score: as the harness computed it.
         interval: of the score, at 95 %: Wilson's for right and wrong, else that of a mean; None where it is no mean of
             a number per document, and without samples.
+        proportion: whether the score, or every document's where that is known, lies between 0 and 1.
         change: score - the baseline's; None for the baseline and without one.
         paired: the same by document, with interval and p; None where the two cannot be paired.
     """
 
     score: float
     interval: tuple[float, float] | None
+    proportion: bool
     change: float | None = None
     paired: MeanChange | None = None
 
@@ -34,11 +36,12 @@ def measure(run: Run, baseline: Run | None) -> dict[str, Beside]:
 
 def _measure(run: Run, baseline: Run | None, metric: str) -> Beside:
     one = run.by(metric)
-    found = Beside(one.score, interval(one) or _of_mean(one))
+    values = [sample.score for sample in one.samples] or [one.score]
+    found = Beside(one.score, interval(one) or _of_mean(one), all(0 <= value <= 1 for value in values))
     if baseline is None or baseline is run or metric not in baseline.others:
         return found
     before = baseline.by(metric)
-    return Beside(found.score, found.interval, one.score - before.score, change_between(before, one))
+    return replace(found, change=one.score - before.score, paired=change_between(before, one))
 
 
 def change_between(baseline: Run, run: Run) -> MeanChange | None:

@@ -58,7 +58,7 @@ def judge(rows: list[Row]) -> list[Family]:
         row.random = {arm: random for arm in row.of_vector if (random := _against_random(row, arm))}
         row.beside = {arm: measure(run, row.baseline) for arm, run in row.all_runs.items()}
         row.shares = shares_of_own(row.baseline, row.runs, row.own)
-        row.random_shares = _of_random_means(row)
+        row.mean_shares = _of_means(row)
     return families
 
 
@@ -101,8 +101,10 @@ def _against_random(row: Row, arm: Arm) -> RandomComparison | None:
     return compare_with_random(pairs[0].before, [one.after for one in pairs], pairs[0].clusters, ALPHA)
 
 
-def _of_random_means(row: Row) -> dict[Arm, dict[str, OfOwn]]:
-    """Arm of the vector -> the shares of the mean of its random seeds."""
-    seeds = {arm: list(row.randoms(arm).values()) for arm in row.of_vector} if row.own else {}
-    means = {arm: mean for arm, runs in seeds.items() if len(runs) > 1 and (mean := average(runs))}
-    return shares_of_own(row.baseline, means, row.own)
+def _of_means(row: Row) -> dict[tuple[Arm, str], dict[str, OfOwn]]:
+    """Arm of the vector and kind of its controls -> the shares of the mean of their seeds."""
+    found = {}
+    for (arm, kind), runs in row.seeds.items() if row.own else ():
+        if mean := average(list(runs.values())):
+            found[arm, kind] = shares_of_own(row.baseline, {arm: mean}, row.own).get(arm, {})
+    return found

@@ -87,6 +87,7 @@ def _beside(found: Beside) -> dict[str, Any]:
     return {
         "score": found.score,
         "interval": None if found.interval is None else list(found.interval),
+        "proportion": found.proportion,
         "against_baseline": None if found.change is None else against,
     }
 

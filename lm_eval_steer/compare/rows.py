@@ -70,7 +70,7 @@ class Row:
         own: role -> the arm of the vector `own` of its sweep, of whose effect the others have a share.
         beside: arm, the baseline too -> metric beside the first -> what it reached.
         shares: arm -> metric -> its share of own's effect.
-        random_shares: arm of the vector -> metric -> the share of the mean of its random controls, from two on.
+        mean_shares: arm of the vector and kind of its controls -> metric -> the share of the mean of several seeds.
     """
 
     child: str
@@ -88,7 +88,7 @@ class Row:
     own: dict[str, Run] = field(default_factory=dict)
     beside: dict[Arm, dict[str, Beside]] = field(default_factory=dict)
     shares: dict[Arm, dict[str, OfOwn]] = field(default_factory=dict)
-    random_shares: dict[Arm, dict[str, OfOwn]] = field(default_factory=dict)
+    mean_shares: dict[tuple[Arm, str], dict[str, OfOwn]] = field(default_factory=dict)
 
     @property
     def all_runs(self) -> dict[Arm, Run]:
@@ -129,6 +129,20 @@ class Row:
     def of_vector(self) -> list[Arm]:
         """The arms that the vector has, or would have beside its controls."""
         return list(dict.fromkeys(replace(arm, control=None, seed=None) for arm in self.runs if arm.steers))
+
+    @property
+    def metrics(self) -> list[str]:
+        """Of the task, beside its first, as far as any run has them."""
+        return list(dict.fromkeys(metric for run in self.all_runs.values() for metric in run.others))
+
+    @property
+    def seeds(self) -> dict[tuple[Arm, str], dict[Arm, Run]]:
+        """Arm of the vector and kind of its controls -> these, where they are two seeds or more."""
+        found: dict[tuple[Arm, str], dict[Arm, Run]] = {}
+        for arm, run in (self.controls | self.runs).items():
+            if arm.control and arm.seed is not None:
+                found.setdefault((replace(arm, control=None, seed=None), arm.control), {})[arm] = run
+        return {of: runs for of, runs in found.items() if len(runs) > 1}
 
     def randoms(self, arm: Arm) -> dict[Arm, Run]:
         """The random controls that had the search and the test of an arm of the vector."""

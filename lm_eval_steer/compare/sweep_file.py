@@ -46,7 +46,8 @@ _CONTENDER = Kind(
 _SCORE = Kind("a number or null", lambda value: value is None or NUMBER.test(value))
 _ENDS = {"interval": Each(NUMBER, 2)}
 _METRIC = Parts(
-    {"score": NUMBER}, _ENDS | {"against_baseline": Parts({}, _ENDS | dict.fromkeys(("change", "p"), NUMBER))}
+    {"score": NUMBER, "proportion": YES_OR_NO},
+    _ENDS | {"against_baseline": Parts({}, _ENDS | dict.fromkeys(("change", "p"), NUMBER))},
 )
 _ARM = Parts(
     {

@@ -1,4 +1,4 @@
-"""The table at the end of a sweep."""
+"""The tables at the end of a sweep: one of a task's first metric, and one of each other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 from rich.table import Table
 
 from lm_eval_steer.interventions.alphas import alpha_name
+from lm_eval_steer.scale import Scale, show_share
 from lm_eval_steer.sweep.board import show
+
+_SHARE = "share of own"
 
 
 def make_table(name: str, task: Mapping[str, Any], unit: str) -> Table:
@@ -26,10 +29,45 @@ def make_table(name: str, task: Mapping[str, Any], unit: str) -> Table:
     table.add_column("arm", no_wrap=True)
     for column in (unit, "score", "95 % interval", "change", "gained / lost", "McNemar p", "tokens"):
         table.add_column(column, justify="right", no_wrap=column == unit)
+    has_own = any(arm.get("share_of_own") for arm in test.values())
+    if has_own:
+        table.add_column(_SHARE, justify="right")
     for arm, found in test.items():
-        table.add_row(arm, *_cells(found))
+        table.add_row(arm, *_cells(found), *([_share(found, found["metric"])] if has_own else []))
     for control, reason in task["refused"].items():
-        table.add_row(control, "-", reason.split(",")[-1].strip(), *["-"] * 5)
+        table.add_row(control, "-", reason.split(",")[-1].strip(), *["-"] * (5 + has_own))
+    return table
+
+
+def make_metric_tables(name: str, task: Mapping[str, Any], unit: str) -> list[Table]:
+    """A table for each metric beside the first, likewise; none of a sweep of an older release, which had none."""
+    test = task["test"]
+    metrics = dict.fromkeys(metric for arm in test.values() for metric in arm.get("metrics") or ())
+    return [_metric_table(name, metric, test, unit) for metric in metrics]
+
+
+def _metric_table(name: str, metric: str, test: Mapping[str, Any], unit: str) -> Table:
+    told = {arm: found["metrics"][metric] for arm, found in test.items() if metric in (found.get("metrics") or ())}
+    caption = "changes are paired by document; their intervals and p are in no family"
+    table = Table(title=f"{name}, {metric.replace(',', ' of ')}", caption=caption)
+    table.add_column("arm", no_wrap=True)
+    for column in (unit, "score", "95 % interval", "change", "95 % interval of it", "p"):
+        table.add_column(column, justify="right", no_wrap=column == unit)
+    if has_own := any(arm.get("share_of_own") for arm in test.values()):
+        table.add_column(_SHARE, justify="right")
+    scale = Scale(all(found["proportion"] for found in told.values()), [found["score"] for found in told.values()])
+    for arm, found in told.items():
+        against = found["against_baseline"] or {}
+        table.add_row(
+            arm,
+            _strength(test[arm]["alpha"]),
+            scale.score(found["score"]),
+            scale.between(found["interval"]),
+            scale.change(against["change"]) if against else "-",
+            scale.between(against.get("interval"), "+"),
+            "-" if against.get("p") is None else f"{against['p']:.2g}",
+            *([_share(test[arm], metric)] if has_own else []),
+        )
     return table
 
 
@@ -51,10 +89,19 @@ def make_notes(name: str, task: Mapping[str, Any]) -> list[str]:
     return notes
 
 
+def _share(found: Mapping[str, Any], metric: str | None) -> str:
+    """An arm's share of own's effect."""
+    told = (found.get("share_of_own") or {}).get(metric) or {}
+    return show_share(told.get("share"), told.get("interval"))
+
+
 def _cells(found: Mapping[str, Any]) -> list[str]:
-    alpha, interval, against = found["alpha"], found["interval"], found["against_baseline"]
-    strength = f"{len(alpha)} values" if isinstance(alpha, list) else alpha_name(alpha)
-    cells = [strength, show(found["score"]), f"{interval[0]:.1%} - {interval[1]:.1%}" if interval else "-"]
+    interval, against = found["interval"], found["against_baseline"]
+    cells = [
+        _strength(found["alpha"]),
+        show(found["score"]),
+        f"{interval[0]:.1%} - {interval[1]:.1%}" if interval else "-",
+    ]
     if against is None or against["change"] is None:
         cells += ["-", "-", "-"]
     else:
@@ -64,3 +111,7 @@ def _cells(found: Mapping[str, Any]) -> list[str]:
         cells.append(f"+{against['gained']} / -{against['lost']}" if has_pairs else "-")
         cells.append(f"{against['p']:.2g}" if has_pairs else "-")
     return [*cells, "-" if found["tokens"] is None else f"{found['tokens']:,}"]
+
+
+def _strength(alpha: float | list[float]) -> str:
+    return f"{len(alpha)} values" if isinstance(alpha, list) else alpha_name(alpha)

@@ -9,6 +9,7 @@ from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.compare.rows import BEST, PER_LAYER, VOTE, Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import BETTER, HELPS, HURTS, NO_EVIDENCE
+from lm_eval_steer.report.tables.beside import tell_beside
 from lm_eval_steer.report.tables.entries import bounds, word
 from lm_eval_steer.report.tables.flat import is_share, points, show, strength
 
@@ -52,7 +53,8 @@ def tell(row: Row, names: Mapping[str, str]) -> Told:
         HURTS: f"Steering hurts {place}.",
         NO_EVIDENCE: f"No evidence that steering changes {place}.",
     }.get(said, f"No verdict on {place}: {said}.")
-    more = [_arm(row, one) for one in dict.fromkeys([arm, *(a for a in (VOTE, PER_LAYER) if a in row.runs)])]
+    told = dict.fromkeys([arm, *(a for a in (VOTE, PER_LAYER) if a in row.runs)])
+    more = [sentence for one in told for sentence in (_arm(row, one), *tell_beside(row, one))]
     for one, found in row.random.items():
         better = "scores better than" if found.word == BETTER else "cannot be told from"
         name = {BEST: "At its best strength, the vector", VOTE: "Voted, the vector"}.get(one, f"The vector {one.name}")

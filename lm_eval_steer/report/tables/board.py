@@ -21,9 +21,9 @@ from lm_eval_steer.compare.runs import find_runs, refuse_nothing
 from lm_eval_steer.compare.sweep_file import finite
 from lm_eval_steer.compare.sweeps import leave_out_broken
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.report.tables.beside import every_metric
 from lm_eval_steer.report.tables.blocks import Block
 from lm_eval_steer.report.tables.entries import UNPAIRED, entry, short_names, word
-from lm_eval_steer.report.tables.flat import flat
 from lm_eval_steer.report.tables.formats import to_csv, to_latex, to_markdown
 from lm_eval_steer.report.tables.layouts import best_alpha, table1
 from lm_eval_steer.report.tables.notes import notes
@@ -36,7 +36,7 @@ FORMATS = ("rich", "markdown", "csv", "json", "latex")
 DATA = ("csv", "json")
 """Formats for programs, which have all columns and no layout."""
 
-LAYOUTS: dict[str, Callable[..., list[Block]]] = {"flat": flat, "table1": table1, "best_alpha": best_alpha}
+LAYOUTS: dict[str, Callable[..., list[Block]]] = {"flat": every_metric, "table1": table1, "best_alpha": best_alpha}
 SORTS = ("child", "parent", "task", "n", "baseline", "best", "best_alpha", "vote", "change", "holm_p", "mde", "verdict")
 _TEXTS = ("child", "parent", "task", "verdict")
 _SMALL_FIRST = ("best_alpha", "holm_p", "mde")

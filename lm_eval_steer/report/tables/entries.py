@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from lm_eval_steer.compare.arms import Arm
+from lm_eval_steer.compare.own import OfOwn
 from lm_eval_steer.compare.pairs import interval
 from lm_eval_steer.compare.rows import BEST, VOTE, Row
 from lm_eval_steer.compare.runs import Run
@@ -48,6 +50,9 @@ def entry(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
         "scores": {arm.name: _score(run) for arm, run in row.all_runs.items()},
         "changes": {arm.name: _change(row, arm) for arm in row.changes},
         "random": {arm.name: found for arm in row.of_vector if (found := _random(row, arm))},
+        "metrics": {metric: _metric(row, metric) for metric in row.metrics},
+        "shares": {arm.name: _shares(found) for arm, found in row.shares.items()}
+        | {f"{kind} {arm.name}": _shares(found) for (arm, kind), found in row.mean_shares.items()},
         "tokens": {arm.name: count for arm, count in row.tokens.items()},
         "seconds": _seconds(row),
         "results": {arm.name: str(run.path) for arm, run in row.all_runs.items()},
@@ -108,6 +113,33 @@ def _change(row: Row, arm: Arm) -> dict[str, Any]:
         "in_family": change.in_family,
         "by_document": change.repeats,
     }
+
+
+def _metric(row: Row, metric: str) -> dict[str, Any]:
+    """A metric beside the first: arm -> score, and change with what is known by document."""
+    found = {arm.name: told[metric] for arm, told in row.beside.items() if metric in told}
+    higher = next(run.others[metric].higher_is_better for run in row.all_runs.values() if metric in run.others)
+    scores = {name: {"score": one.score, **_ends(one.interval)} for name, one in found.items()}
+    changes = {
+        name: {
+            "change": one.change,
+            **_ends((one.paired.low, one.paired.high) if one.paired else None),
+            "p": one.paired.p if one.paired else None,
+        }
+        for name, one in found.items()
+        if one.change is not None
+    }
+    return {"higher_is_better": higher, "scores": scores, "changes": changes}
+
+
+def _ends(interval: tuple[float | None, float | None] | None) -> dict[str, float | None]:
+    low, high = interval or (None, None)
+    return {"low": low, "high": high}
+
+
+def _shares(shares: Mapping[str, OfOwn]) -> dict[str, Any]:
+    """Metric -> share of own's effect."""
+    return {metric: asdict(one) | {"note": one.note or None} for metric, one in shares.items()}
 
 
 def _random(row: Row, arm: Arm) -> dict[str, Any] | None:

@@ -8,25 +8,33 @@ from typing import Any
 
 from lm_eval_steer.compare.arms import BASELINE, ONE, Arm
 from lm_eval_steer.compare.groups import Group
+from lm_eval_steer.compare.own import OfOwn
 from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import HELPS, HURTS
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.report.tables.blocks import Block
 from lm_eval_steer.report.tables.entries import entry, percent, word
+from lm_eval_steer.scale import show_share
+
+SHARE = "share of own"
+"""The last column, where a sweep has a vector of that name."""
 
 COLUMNS = ["child", "parent", "vector", "n", "time", "arm", "score", "change", "%", "95 % interval"]
-COLUMNS += ["p", "Holm p", "detectable", "verdict", "tokens"]
+COLUMNS += ["p", "Holm p", "detectable", "verdict", "tokens", SHARE]
 LEFT = {"child", "parent", "vector", "arm", "verdict"}
 
 
 def flat(rows: list[Row], names: Mapping[str, str]) -> list[Block]:
-    """One table per group."""
+    """One table per group, of the task's first metric."""
     blocks = []
     for group in dict.fromkeys(row.group for row in rows):
-        cells = [line for row in rows if row.group is group for line in _lines(row, entry(row, names))]
-        metric = group.runs[0].metric.split(",")[0]
-        blocks.append(Block(f"{group.name}, {metric}", COLUMNS, LEFT, cells, keys=5, heading=apart([group])))
+        of_group = [row for row in rows if row.group is group]
+        cells = [line for row in of_group for line in _lines(row, entry(row, names))]
+        columns = COLUMNS if any(row.shares for row in of_group) else COLUMNS[:-1]
+        title = f"{group.name}, {group.runs[0].metric.split(',')[0]}"
+        shown = [line[: len(columns)] for line in cells]
+        blocks.append(Block(title, columns, LEFT, shown, keys=5, heading=apart([group])))
     return blocks
 
 
@@ -57,6 +65,11 @@ def points(value: float, row: Row, sign: bool = True) -> str:
     return f"{value + 0.0:+.3g}" if sign else f"{value:.3g}"
 
 
+def share_cell(found: OfOwn | None) -> str:
+    """A share of own's effect."""
+    return show_share(found.share, (found.low, found.high)) if found else "-"
+
+
 def is_share(row: Row) -> bool:
     """Whether all scores of a row lie between 0 and 1."""
     runs = row.all_runs.values()
@@ -78,7 +91,7 @@ def _lines(row: Row, told: Mapping[str, Any]) -> list[list[str]]:
     return [[*keys, *line] for line in lines]
 
 
-def _title(arm: Arm, run: Run) -> str:
+def name_arm(arm: Arm, run: Run) -> str:
     """The arm's name, with what it was tested at."""
     if arm.role == "vote":
         return f"{arm.name} of {len(run.alphas)}"
@@ -95,13 +108,14 @@ def _line(row: Row, told: Mapping[str, Any], arm: Arm) -> list[str]:
         holm = f"{change['holm_p']:.2g}"
         tests = [f"{change['mcnemar_p']:.2g}", holm if change["in_family"] else f"({holm})", _detectable(row, change)]
     return [
-        _title(arm, row.all_runs[arm]),
+        name_arm(arm, row.all_runs[arm]),
         show(score["score"], row),
         *_changed(row, change.get("change")),
         _between(row, change) if is_tested else _between(row, score, sign=False),
         *tests,
         "" if arm == BASELINE else word(row, arm),
         _count(told["tokens"].get(arm.name)),
+        share_cell(row.shares.get(arm, {}).get(row.any_run.metric)),
     ]
 
 
@@ -119,11 +133,12 @@ def _random_lines(row: Row, told: Mapping[str, Any], arm: Arm, runs: dict[Arm, R
         *("-", "-", "-"),
         judged if runs.keys() <= row.runs.keys() else "of the same sweep",
         _count(round(fmean(known)) if known else None),
+        share_cell(row.mean_shares.get((arm, "random"), {}).get(row.any_run.metric)),
     ]
     if "difference" not in found:
         return [seeds]
     against = [f"{arm.name} - random", "", points(found["difference"], row), "-", f"90 %: {_between(row, found)}"]
-    return [seeds, [*against, f"{found['p']:.2g}", "-", _detectable(row, found), found["verdict"], ""]]
+    return [seeds, [*against, f"{found['p']:.2g}", "-", _detectable(row, found), found["verdict"], "", ""]]
 
 
 def _changed(row: Row, change: float | None) -> list[str]:

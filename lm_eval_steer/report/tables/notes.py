@@ -10,6 +10,7 @@ from lm_eval_steer.compare.judge import Family
 from lm_eval_steer.compare.pairs import pair_runs
 from lm_eval_steer.compare.rows import BEST, VOTE, Row
 from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.report.tables.beside import label
 from lm_eval_steer.report.tables.entries import UNPAIRED, word
 
 _CHANGES = (
@@ -29,6 +30,15 @@ _RANDOM = (
     "best - random, vote - random: the vector against the mean of the random vectors, which were searched and tested "
     "like it. The interval (90 %) is of how much better than one more random vector it is, p is one-sided, and neither "
     "is adjusted for several vectors; it leans on random vectors' true scores being about normal."
+)
+_METRICS = (
+    "Metrics beside the first are in no family and have no verdict. Their changes are paired by document: the 95 % "
+    "interval and p are those of the paired t test, of right and wrong those of the first table, and neither is "
+    "adjusted. Without a sign, it is the interval of the score itself."
+)
+_SHARES = (
+    "share of own: effect of the arm divided by that of own in the same role, on the same documents, with a 95 % "
+    "bootstrap interval of documents, which are drawn for the baseline and both arms together."
 )
 _ALONE = (
     "Controls that steer nothing (identity, self-consistency) are in no family: they are tested alone, their p is in "
@@ -65,6 +75,8 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
     ]
     found += [_CHANGES, _TESTS, _DETECTABLE] if tested else []
     found += [_RANDOM] if any(row.random for row in rows) else []
+    found += [_METRICS] if any(row.metrics for row in rows) else []
+    found += [_SHARES, *_without_effect(rows, names)] if any(row.shares for row in rows) else []
     found += [_ALONE] if any(not change.in_family for change in tested) else []
     found += [_BEST] if any(BEST in row.runs for row in rows) else []
     found += [_SINGLE] if any(arm.role == ONE for row in rows for arm in row.runs) else []
@@ -73,6 +85,23 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
     searched = [(row, arm) for row in rows for arm in (BEST, VOTE) if arm in row.runs]
     found += [_ONE_SEED] if any(len(row.randoms(arm)) == 1 for row, arm in searched) else []
     return [*found, *_baselines(rows, names), *_sweeps(rows), *_versions(runs)]
+
+
+def _without_effect(rows: list[Row], names: Mapping[str, str]) -> list[str]:
+    """Metrics in which own has no effect that the others could have a share of."""
+    open_ones: dict[tuple[str, str, str], None] = {}
+    for row in rows:
+        for arm, shares in row.shares.items():
+            for metric, share in shares.items():
+                if share.note:
+                    open_ones[row.child, row.group.task, f"{arm.role} ({label(metric, shares)})"] = None
+    found: dict[tuple[str, str], list[str]] = {}
+    for child, task, what in open_ones:
+        found.setdefault((child, task), []).append(what)
+    return [
+        f"{names[child]} x {task} has no share of own for {', '.join(what)}: the interval of own's effect holds 0."
+        for (child, task), what in found.items()
+    ]
 
 
 def _baselines(rows: list[Row], names: Mapping[str, str]) -> list[str]:

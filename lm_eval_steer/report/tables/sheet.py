@@ -8,14 +8,37 @@ from typing import Any
 _ARMS = ("best", "vote")
 _CHANGE = ("change", "percent", "low", "high", "mcnemar_p", "holm_p", "mde", "verdict")
 _RANDOM = ("seeds", "mean", "least", "most", "difference", "low", "high", "p", "verdict")
+_METRIC = ("score", "change", "low", "high", "p")
+_SHARE = {"share": "share_of_own", "low": "share_of_own_low", "high": "share_of_own_high"}
 _KEYS = ("child", "parent", "vector", "task", "group", "metric", "n", "baseline", "best", "best_alpha", "unit", "vote")
 
 
 def sheet(entries: list[dict[str, Any]]) -> tuple[list[str], list[list[object]]]:
-    """Columns and lines. Arms but `best` and `vote` have a score, a p by Holm and a verdict each."""
+    """Columns and lines. Arms but `best` and `vote` have a score, a p by Holm and a verdict each.
+
+    Behind them stand the metrics beside the first, and the shares of own's effect, where there are such.
+    """
     others = list(dict.fromkeys(arm for one in entries for arm in one["scores"] if arm not in ("baseline", *_ARMS)))
     lines = [_line(one, others) for one in entries]
-    return list(lines[0]), [list(line.values()) for line in lines]
+    beside = [_beside(one) for one in entries]
+    more = list(dict.fromkeys(name for line in beside for name in line))
+    columns = [*lines[0], *more]
+    return columns, [
+        [*line.values(), *(found.get(name) for name in more)] for line, found in zip(lines, beside, strict=True)
+    ]
+
+
+def _beside(one: dict[str, Any]) -> dict[str, object]:
+    """Column, as in `best log_odds,none change`, -> what an entry says of other metrics, and of shares in all."""
+    line: dict[str, object] = {}
+    for metric, found in one["metrics"].items():
+        for arm, score in found["scores"].items():
+            told = score | found["changes"].get(arm, {})  # ends are those of the change, where there is one
+            line |= {f"{arm} {metric} {name}": told.get(name) for name in _METRIC}
+    for arm, shares in one["shares"].items():
+        for metric, share in shares.items():
+            line |= {f"{arm} {metric} {name}": share[key] for key, name in _SHARE.items()}
+    return line
 
 
 def _line(one: dict[str, Any], others: list[str]) -> dict[str, object]:

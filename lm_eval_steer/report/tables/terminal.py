@@ -12,15 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from lm_eval_steer.report.tables.blocks import Block
+from lm_eval_steer.report.tables.flat import SHARE
 
 _LEFT_OUT = {"p"}
 """Columns of the flat layout for which a terminal has no room; JSON, CSV and the other formats have them."""
+
+_ROOM_FOR_SHARES = {"%", "tokens"}
+"""Those that make room for shares of own's effect, too."""
 
 _WIDEST = {"arm": 25, "verdict": 21}
 """Columns are as wide in all tables of a block, up to here, or up to 20 characters."""
 
 _TIME = 4
-"""Place of the key that says how long a row took, which is no part of its title."""
+"""Place of the key that says how long a row took, which is no part of its title; what has no such key has 4."""
 
 
 def print_blocks(console: Console, blocks: list[Block], notes: list[str]) -> None:
@@ -29,7 +33,7 @@ def print_blocks(console: Console, blocks: list[Block], notes: list[str]) -> Non
         console.print(Text(block.title, style="bold"))
         for sentence in block.heading:
             console.print(Text(sentence, style="yellow"))
-        if block.keys > _TIME:
+        if block.keys >= _TIME:
             widths = {
                 name: min(max(map(len, cells)), _WIDEST.get(name, 20))
                 for name, cells in zip(block.columns, zip(*block.rows, strict=True), strict=True)
@@ -47,13 +51,14 @@ def print_blocks(console: Console, blocks: list[Block], notes: list[str]) -> Non
 
 def _parts(block: Block) -> Iterator[Block]:
     """A table per child, parent and vector, whose keys are its title; a baseline of several of its rows is one line."""
-    shown = [place for place, name in enumerate(block.columns) if place >= block.keys and name not in _LEFT_OUT]
+    left_out = _LEFT_OUT | (_ROOM_FOR_SHARES if SHARE in block.columns else set())
+    shown = [place for place, name in enumerate(block.columns) if place >= block.keys and name not in left_out]
     parts: dict[tuple[str, ...], list[list[str]]] = {}
     for cells in block.rows:
         parts.setdefault(tuple(cells[:_TIME]), []).append(cells)
     for (child, parent, vector, n), lines in parts.items():
         source = "" if parent == "-" else f" <- {parent}" + ("" if vector == "-" else f" ({vector})")
-        times = {cells[_TIME] for cells in lines} - {"-"}
+        times = {cells[_TIME] for cells in lines} - {"-"} if block.keys > _TIME else set()
         spent = f", {times.pop()} spent" if len(times) == 1 else ""
         rows: list[list[str]] = []
         for cells in lines:
