@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -121,28 +122,40 @@ def test_states_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         align(one, apart)
 
 
-def in_pieces(folder: Path) -> Path:
-    """A tiny model whose tokens are words with the space in front of them, and pieces of the words it does not know."""
-    models.save_model(folder, "llama")
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = [("r", "e"), ("re", "d"), ("Ġ", "red"), ("Ġ", "b"), ("o", "x")]
-    vocabulary = {piece: i for i, piece in enumerate([*letters[:240], *("".join(pair) for pair in merges)])}
+def save_pieces(folder: Path, kind: str) -> Path:
+    """A tiny model whose tokens are pieces of words, marked as GPT-2 (bytes) or SentencePiece (metaspace) mark them."""
+    models.save_model(folder, "llama", vocab_size=300)
+    space = "Ġ" if kind == "bytes" else "▁"
+    merges = [("r", "e"), ("re", "d"), (space, "red"), (space, "b"), ("o", "x"), (space, "A")]
+    pieces = pre_tokenizers.ByteLevel.alphabet() if kind == "bytes" else [*"▁Aredbox!"]
+    vocabulary = {piece: i for i, piece in enumerate([*sorted(set(pieces)), *("".join(pair) for pair in merges)])}
     tokenizer = Tokenizer(token_models.BPE(vocabulary, merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", model_max_length=2048
-    ).save_pretrained(folder)
+    tokenizer.pre_tokenizer = (
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        if kind == "bytes"
+        else pre_tokenizers.Metaspace(prepend_scheme="first")
+    )
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>").save_pretrained(folder)
     return folder
 
 
-def test_the_tokens_of_two_tokenizers(smollm2: Path, tmp_path: Path) -> None:
+def save_with_tokens_of(real: Path, folder: Path) -> Path:
+    """A tiny model with a real tokenizer."""
+    models.save_model(folder, "llama", vocab_size=49152)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(real / name, folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["bytes", "metaspace"])
+def test_the_tokens_of_two_tokenizers(kind: str, smollm2: Path, tmp_path: Path) -> None:
     """By hand: SmolLM2 reads `A| red| box|!`, the other model `A| red| b|ox|!`; both end `A`, `A red`, `A red box` and
-    the whole text."""
+    the whole text. Of `red` the one has one token; metaspace puts a space in front, which is a piece with it."""
     texts = Texts(("A red box!", "red"), ("0", "1"), {})
     told = {"dtype": "float32"}
     parent, child = (
         read_states(Model({"pretrained": str(folder), **told}, "cpu"), texts, tokens="all", cache=tmp_path / "cache")
-        for folder in (smollm2, in_pieces(tmp_path / "pieces"))
+        for folder in (save_with_tokens_of(smollm2, tmp_path / "real"), save_pieces(tmp_path / "pieces", kind))
     )
     assert parent.places.count.tolist() == [4, 1]
     assert child.places.count.tolist() == [5, 1]

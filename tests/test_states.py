@@ -31,8 +31,9 @@ SENTENCES = (
     "No.",
     "A text that is much longer than the others, so that it is read first and alone in its batch if batches are small",
 )
+SYSTEM = "<|system|>\nRead what follows.<end>\n"
 TEMPLATE = (
-    "{% for turn in messages %}<|{{ turn.role }}|>\n{{ turn.content }}<end>\n{% endfor %}"
+    SYSTEM + "{% for turn in messages %}<|{{ turn.role }}|>\n{{ turn.content }}<end>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
 
@@ -75,9 +76,9 @@ def near(found: np.ndarray, wanted: np.ndarray) -> bool:
 def test_states_are_those_of_one_text_at_a_time(family: str, chat: bool, tmp_path: Path) -> None:
     model = model_of(folder_of(tmp_path, family))
     lm = model.load()
-    prompts = [f"<|user|>\n{text}<end>\n<|assistant|>\n" if chat else text for text in SENTENCES]
+    prompts = [f"{SYSTEM}<|user|>\n{text}<end>\n<|assistant|>\n" if chat else text for text in SENTENCES]
     wanted = one_by_one(lm, prompts)
-    begin = len("<|user|>\n") if chat else 0
+    begin = len(f"{SYSTEM}<|user|>\n") if chat else 0
     for rule in ("last", "mean", "all"):
         found = read_states(model, make_texts(), tokens=rule, chat=chat, cache=tmp_path / "cache", batch_size=3)
         assert (found.blocks, found.width, found.n) == (models.DEPTH, models.WIDTH, len(SENTENCES))
@@ -296,7 +297,7 @@ def test_a_cache_that_is_not_whole_is_read_anew(spoil: str, tmp_path: Path) -> N
     assert np.array_equal(again.rows(2), before)
 
 
-def test_a_disk_without_room_is_one_sentence(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SteeringError, match="cannot be written"):
         read_states(model_of(folder_of(tmp_path)), make_texts(), cache=tmp_path / "file" / "cache")
@@ -313,15 +314,15 @@ def test_memory_does_not_grow_with_the_texts(tmp_path: Path) -> None:
     """What numpy holds at its peak, with ten times the states."""
     model = model_of(folder_of(tmp_path))
     peaks = []
-    for count in (50, 500):
+    for count in (30, 300):
         texts = make_texts(*(f"{'word ' * 8}{number:04}" for number in range(count)))
         tracemalloc.start()
         states = read_states(model, texts, tokens="all", cache=tmp_path / "cache", batch_size=10)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert states.meta.rows == 44 * count
-    assert (states.folder / "states.f16").stat().st_size > 4e6
-    assert peaks[1] - peaks[0] < 2e6
+    assert (states.folder / "states.f16").stat().st_size > 2.4e6
+    assert peaks[1] - peaks[0] < 1.2e6
 
 
 def test_the_model_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

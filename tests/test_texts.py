@@ -72,22 +72,22 @@ def test_texts_that_hold_a_question_are_refused_with_their_count(split: str, tmp
     one, two = rows[3]["question"], rows[4]["question"].replace(" ", "\n ")
     sample = "He finds 5 more stamps in a drawer. How many stamps does Tom have now?"
     shot = f"Tom has 8 stamps. {sample}"
-    file = write(tmp_path / "texts.jsonl", "fine", f"Q:{one}", f"before {two} and behind", shot, sample, one[:-9])
+    fine = load_task("arith_steer").dataset["extraction"][0]["question"]
+    file = write(tmp_path / "texts.jsonl", fine, f"Q:{one}", f"before {two} and behind", shot, sample, one[:-9])
     with pytest.raises(
         SteeringError, match="3 of the 6 texts are rows that a validation, test or few-shot split holds"
     ):
         find_texts(None, file, None, 0)
     assert find_texts(None, file, None, 0, allow_leak=True).source["n"] == 6
-    assert find_texts(None, file, 1, 0).texts == ("fine",)
-    extraction = load_task("arith_steer").dataset["extraction"][0]["question"]
-    assert find_texts(None, write(tmp_path / "texts.jsonl", extraction), None, 0).texts == (extraction,)
+    assert find_texts(None, file, 1, 0).texts == (fine,)
 
 
 def test_shots_and_rows_of_other_datasets_are_held(tmp_path: Path) -> None:
     gsm8k, arc = load_task("gsm8k_steer").dataset, load_task("arc_challenge_steer").dataset
     leaks = [gsm8k["test"][0]["question"], gsm8k["validation"][0]["question"], arc["fewshot"][0]["question"]]
+    leaks.append(load_task("sentiment_steer").dataset["test"][0]["stem"])
     file = write(tmp_path / "texts.jsonl", *leaks, gsm8k["extraction"][0]["question"], "Planets orbit the sun")
-    with pytest.raises(SteeringError, match="3 of the 5 texts"):
+    with pytest.raises(SteeringError, match="4 of the 6 texts"):
         find_texts(None, file, None, 0)
 
 

@@ -17,7 +17,8 @@ logger = logging.getLogger(f"lm_eval.{__name__}")
 
 _OPEN = "extraction"
 """The split that may be read."""
-_FIELD = re.compile(r"\{\{\s*(\w+)")
+_FIELD = re.compile(r"(?:.*?\{\{\s*)?(\w+)", re.DOTALL)
+"""The question's field in what a task asks: a template, whose first field it is, or its bare name."""
 _LEAD = 24
 """Characters of a question by which it is looked for; a shorter one (`Planets orbit`) is looked for as a whole text."""
 
@@ -42,7 +43,7 @@ def held_questions() -> frozenset[str]:
     found: set[str] = set()
     seen: set[str] = set()
     for name, config in task_files().items():
-        field = _FIELD.search(str(config.get("doc_to_text")))
+        field = _FIELD.match(str(config.get("doc_to_text")))
         samples = (config.get("fewshot_config") or {}).get("samples")
         rows = [*samples] if isinstance(samples, list) else []
         if field is None:

@@ -68,8 +68,9 @@ def read_states(
         return found
     what = f"the states of {model.name} in {shortened(folder)}"
     with held(folder.with_name(f"{folder.name}.lock"), what, "wait until it has ended, or name another --cache"):
-        with _let_go():
-            _read(model, texts, tokens, chat, folder, batch_size)
+        if open_states(folder) is None:  # nor did another run make them whole since
+            with _let_go():
+                _read(model, texts, tokens, chat, folder, batch_size)
         found = open_states(folder)
     assert found is not None
     return found
