@@ -214,7 +214,8 @@ def test_what_the_cache_holds_is_not_read_again(
     assert main(again) == 0
     assert (tmp_path / "again.pt").read_bytes() == (tmp_path / "first.pt").read_bytes()
     told = capsys.readouterr().out
-    assert f"vectors={tmp_path}/again.pt,alpha=0.04" in told
+    assert f"pretrained={family.folder}/child,vectors={tmp_path}/again.pt,alpha=0.04 --tasks TASK\n" in told
+    assert f"  --shuffle_texts 1 --out {tmp_path}/again.map-shuffled-1.pt\n" in told
     with pytest.raises(AssertionError, match="rotated is loaded"):
         main([*again, "--tokens", "mean"])
 
@@ -258,7 +259,7 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same_file(
     assert (loaded, written) == (["child"], ["child"] * 6)
 
 
-def test_a_parent_that_is_not_the_one_of_the_passport_is_refused(
+def test_parents_that_do_not_go_together_with_the_vectors_are_refused(
     family: Family, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refused(command: list[str]) -> str:
@@ -271,11 +272,13 @@ def test_a_parent_that_is_not_the_one_of_the_passport_is_refused(
     assert "rotated.safetensors was read from rotated (llama, 4 blocks of width 128" in refused(other)
     twice = [*told, "--parent_args", f"pretrained={family.folder / 'rotated'}"]
     assert "--parent_args is given 2 times, and the parents of the vectors are rotated: give it once" in refused(twice)
-    assert main([*told[:-8], *told[-8:], "--width_map", "procrustes"]) == 0
+    assert main(told) == 0
     (tmp_path / "x.pt").rename(tmp_path / "mapped.pt")
     again = [*told]
     again[1] = str(tmp_path / "mapped.pt")
     assert "mapped.pt was transferred to child already" in refused(again)
+    two = family.reading("rotated", "doubled", out=tmp_path / "x.pt")
+    assert "anchors are the same states for all" in refused([*two, "--width_map", "anchors:9", "--tokens", "all"])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from lm_eval_steer import plugin
@@ -121,3 +122,7 @@ def run(args: argparse.Namespace) -> None:
     child = str((wanted.child_args or {}).get("pretrained", wanted.child))
     print(f"Wrote {args.out} ({len(vector.layers)} directions of width {vector.directions.shape[1]}). Use it:")
     print(f"  lm_eval --model steered-hf --model_args {steered(args.out, child)} --tasks TASK")
+    if wanted.is_fitted and wanted.shuffle_texts is None:
+        control = Path(args.out).with_stem(f"{Path(args.out).stem}.map-shuffled-1")
+        print("Whether the texts taught the map anything, its control tells: the same command with")
+        print(f"  --shuffle_texts 1 --out {quote([str(control)])}")

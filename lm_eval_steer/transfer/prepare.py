@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.transfer import defaults
 from lm_eval_steer.transfer.args import TransferArgs
 from lm_eval_steer.transfer.model import Model
@@ -50,6 +51,11 @@ def prepare(args: TransferArgs) -> Prepared:
     if not args.reads:
         return Prepared(vectors, child, paths)
     parents = find_parents(args.vectors, vectors, args.parent_args, args.device)
+    if args.width.name == "anchors" and args.tokens == "all" and len(set(map(id, parents))) > 1:
+        raise SteeringError(
+            "anchors are the same states for all parents, and under --tokens all each parent has other ones, as its "
+            "tokens end elsewhere: use --tokens last or mean"
+        )
     texts = find_texts(args.task, args.texts, args.n, args.seed, args.allow_leak)
     fit, held_out = split(len(texts.texts), args.seed, defaults.HELD_OUT)
     if args.tokens != "all":  # whose number nobody knows before they are read
