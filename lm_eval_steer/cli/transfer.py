@@ -8,7 +8,7 @@ from typing import Any
 
 from lm_eval_steer import plugin
 from lm_eval_steer.cli.arguments import PAIRS, Pairs, add_command, pick, read_batch_size, read_path
-from lm_eval_steer.cli.output import check_vector_file, make_console, steered
+from lm_eval_steer.cli.output import check_vector_file, make_console, quote, steered
 from lm_eval_steer.transfer import defaults
 
 
