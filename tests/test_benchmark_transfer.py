@@ -1,0 +1,75 @@
+"""benchmarks/transfer.py from end to end: a parent that is the child in another basis moves it as its own vector."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import twins
+from conftest import make_vector
+from transfers import make_child, save_llama, sentences, write_jsonl
+
+TEXTS, DOCS = 160, 16
+
+
+def load_benchmark() -> ModuleType:
+    """The script as a module; a folder of scripts is no package."""
+    path = Path(__file__).parents[1] / "benchmarks" / "transfer.py"
+    spec = importlib.util.spec_from_file_location("benchmark_transfer", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for annotations
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_twins_direction_does_what_the_childs_own_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lm_eval_steer.transfer.texts.held_questions", frozenset)  # reading them takes a second
+    child = make_child()
+    save_llama(child, tmp_path / "child")
+    save_llama(twins.rotated(child), tmp_path / "parent")
+    write_jsonl(tmp_path / "texts.jsonl", [{"text": text} for text in sentences(TEXTS, seed=1)])
+    told = f"--parent {tmp_path / 'parent'} --child {tmp_path / 'child'} --texts {tmp_path / 'texts.jsonl'} --n {TEXTS}"
+    told += f" --pairs 8 --maps procrustes --shuffled 1 --random 1 --limit {DOCS} --cost_texts 4 --dose 0.02"
+    load_benchmark().main(told.split())
+    printed = capsys.readouterr().out
+    assert f"parent to child, dose 0.02, {DOCS} documents, {TEXTS} texts" in printed
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines() if line.startswith("|")]
+    rows = {row[0]: row[1:] for row in cells[2:]}
+    mapped, shuffled = "procrustes, proportional", "procrustes, proportional, texts at random 1"
+    assert list(rows) == ["own", mapped, shuffled, "cut, greedy", "random 1"]
+    effect = {name: float(row[0].split()[0]) for name, row in rows.items()}
+    cosine = {name: float(row[2]) for name, row in rows.items() if row[2]}
+    assert {row[1] for row in rows.values()} == {""}  # of an effect that may be 0, in a model that knows no words
+    assert effect[mapped] == pytest.approx(effect["own"], abs=0.02)
+    assert cosine["own"] == 1
+    assert cosine[mapped] > 0.98
+    assert max(abs(cosine[name]) for name in (shuffled, "cut, greedy")) < 0.3
+    assert set(cosine) == {"own", mapped, shuffled, "cut, greedy"}
+    assert float(rows[mapped][3]) > 0.9 > 0.2 > float(rows[shuffled][3])
+    assert [row[3] for name, row in rows.items() if name not in (mapped, shuffled)] == ["", "", ""]
+    assert float(rows[mapped][4]) == pytest.approx(float(rows["own"][4]), abs=0.01)
+    assert re.search(r"Forward passes .*: [\d.]+ s\nA transfer from nothing, .*: [\d.]+ s, [\d.]+ of that\n", printed)
+    assert re.search(r"A transfer from the cache: [\d.]+ s\n", printed)
+
+
+def test_the_share_of_own_and_its_interval() -> None:
+    """Effects that are half of own's on every document are half of it in every resample."""
+    benchmark = load_benchmark()
+    own = make_vector()
+    reference = [1.0, 2.0, 3.0, 2.0] * 5
+    arm = benchmark.Arm("half", {}, own)
+    line = benchmark.row(arm, benchmark.Measured([effect / 2 for effect in reference], 0.25), own, reference)
+    name, effect, share, cosine, explained, cost = (cell.strip() for cell in line.split("|")[1:-1])
+    assert (name, share, cosine, explained, cost) == ("half", "50% (50% to 50%)", "1.00", "", "+0.250")
+    mean, low, high = (float(number) for number in re.findall(r"[+-][\d.]+", effect))
+    assert mean == 1
+    assert 0.5 < low < 1 < high < 1.5
