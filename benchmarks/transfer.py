@@ -52,6 +52,9 @@ from lm_eval_steer.vectors.vector import SteeringVector
 TASK = "sentiment_steer"
 CUT = ("cut", "greedy")
 """Width and layer map of the paper."""
+FORWARD = "Forward passes of both models over the texts alone"
+NOTHING = "A transfer from nothing, loading included"
+CACHED = "A transfer from the cache"
 SIGNS = (1, -1)
 BATCH = 32
 """Rows of the child while it is measured."""
@@ -80,31 +83,37 @@ def read_arguments(told: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--random", type=int, default=3, help="seeds of random directions")
     parser.add_argument("--limit", type=int, help="test rows (default: all 400)")
     parser.add_argument("--cost_texts", type=int, default=48, help="of the texts held out")
-    parser.add_argument("--cache", help="folder of states to keep; then only the time from it is told")
+    parser.add_argument("--cache", help="folder that holds the states already; then only the time from it is told")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args(told)
 
 
-@dataclass
 class Times:
-    """Seconds of the clock.
+    """Seconds of the clock and of the processors; other work on the machine does not lengthen the second as much.
 
     Attributes:
-        forward: both models over the texts alone.
-        nothing: a transfer with an empty cache.
-        cached: the same transfer once more.
+        spent: what was done -> both.
     """
 
-    forward: float = 0.0
-    nothing: float = 0.0
-    cached: float = 0.0
+    def __init__(self) -> None:
+        self.spent: dict[str, np.ndarray] = {}
 
     @contextmanager
-    def measure(self, name: str) -> Iterator[None]:
+    def measure(self, what: str) -> Iterator[None]:
         """Add the time of what is done within."""
-        begun = time.perf_counter()
+        begun = np.array([time.perf_counter(), time.process_time()])
         yield
-        setattr(self, name, getattr(self, name) + time.perf_counter() - begun)
+        now = np.array([time.perf_counter(), time.process_time()])
+        self.spent[what] = self.spent.get(what, np.zeros(2)) + now - begun
+
+    def told(self, base: str) -> Iterator[str]:
+        """A line for each, as a share of one of them where that was measured."""
+        for what, (clock, processors) in self.spent.items():
+            line = f"{what}: {clock:.1f} s, {processors:.1f} s of the processors"
+            if base in self.spent and what != base:
+                shares = self.spent[what] / self.spent[base]
+                line += f"; {shares[0]:.2f} and {shares[1]:.2f} of the forward passes"
+            yield line
 
 
 @dataclass(frozen=True)
@@ -192,15 +201,16 @@ def make_arms(args: argparse.Namespace, folder: Path, times: Times) -> tuple[lis
     def transfer(width: str, layers: str, shuffle: int | None = None) -> tuple[Prepared, SteeringVector]:
         return map_vector(TransferArgs(**common, **reads, width_map=width, layer_map=layers, shuffle_texts=shuffle))
 
-    with times.measure("nothing"):
+    with times.measure(CACHED if args.cache else NOTHING):
         prepared, _ = transfer(args.maps[0], args.layer_maps[0])
     assert prepared.texts is not None
     texts = prepared.texts.texts
     for model in () if args.cache else (parent, child):
-        with loaded(model) as lm, times.measure("forward"):
+        with loaded(model) as lm, times.measure(FORWARD):
             forward(lm, texts)
-    with times.measure("cached"):
-        transfer(args.maps[0], args.layer_maps[0])
+    if not args.cache:
+        with times.measure(CACHED):
+            transfer(args.maps[0], args.layer_maps[0])
     arms = [Arm("own", {"vectors": own}, own)]
     for width in args.maps:
         for layers in args.layer_maps:
@@ -293,12 +303,7 @@ def main(told: Sequence[str] | None = None) -> None:
     print("| arm | effect, nats | of own | cos with own | R² | cost, nats per token |\n|---|---|---|---|---|---|")
     for arm, measured in zip(arms, found, strict=True):
         print(row(arm, measured, own, found[0].effects))
-    print()
-    if not args.cache:
-        print(f"Forward passes of both models over the texts alone: {times.forward:.1f} s")
-        ratio = times.nothing / times.forward
-        print(f"A transfer from nothing, loading included: {times.nothing:.1f} s, {ratio:.2f} of that")
-    print(f"A transfer from the cache: {times.cached:.1f} s")
+    print("", *times.told(FORWARD), sep="\n")
 
 
 if __name__ == "__main__":

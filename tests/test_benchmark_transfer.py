@@ -57,8 +57,15 @@ def test_a_twins_direction_does_what_the_childs_own_does(
     assert float(rows[mapped][3]) > 0.9 > 0.2 > float(rows[shuffled][3])
     assert [row[3] for name, row in rows.items() if name not in (mapped, shuffled)] == ["", "", ""]
     assert float(rows[mapped][4]) == pytest.approx(float(rows["own"][4]), abs=0.01)
-    assert re.search(r"Forward passes .*: [\d.]+ s\nA transfer from nothing, .*: [\d.]+ s, [\d.]+ of that\n", printed)
-    assert re.search(r"A transfer from the cache: [\d.]+ s\n", printed)
+    told = dict(line.split(": ") for line in printed.rpartition("\n\n")[2].splitlines())
+    assert [what.split(",")[0] for what in told] == [
+        "A transfer from nothing",
+        "Forward passes of both models over the texts alone",
+        "A transfer from the cache",
+    ]
+    assert all(re.match(r"[\d.]+ s, [\d.]+ s of the processors", seconds) for seconds in told.values())
+    shares = [re.search(r"; ([\d.]+) and ([\d.]+) of the forward passes", seconds) for seconds in told.values()]
+    assert [share is not None for share in shares] == [True, False, True]
 
 
 def test_the_share_of_own_and_its_interval() -> None:
