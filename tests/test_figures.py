@@ -18,6 +18,7 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.controls import KINDS, Kind
 from lm_eval_steer.report.figures import (
     Curve,
+    OwnShare,
     VoteChange,
     agreement,
     alpha_accuracy,
@@ -25,6 +26,7 @@ from lm_eval_steer.report.figures import (
     correlation,
     dose_by_block,
     save_figure,
+    share_of_own,
     vote_change,
 )
 from lm_eval_steer.report.figures.style import ARMS, arm_label, arm_look
@@ -77,12 +79,20 @@ VOTES = [
     Agreement(0.0, False, "self-consistency"),
 ]
 
+SHARES = [
+    OwnShare("a", "acc", "ridge best", 0.6, 0.5, 0.75),
+    OwnShare("a", "log_odds", "ridge best", 0.7, 0.65, 0.75),
+    OwnShare("a", "log_odds", "random best, 2 seeds", 0.0, -0.1, 0.1, "random"),
+    OwnShare("b", "acc", "ridge best", 0.2, 0.1, 0.3),
+]
+
 DRAWN: dict[str, Callable[[], Figure]] = {
     "alpha_accuracy": lambda: alpha_accuracy(curves()),
     "vote_change": lambda: vote_change(CHANGES),
     "correlation": lambda: correlation(COSINES, Null(64)),
     "dose_by_block": lambda: dose_by_block(DOSES),
     "agreement": lambda: agreement(VOTES),
+    "share_of_own": lambda: share_of_own(SHARES),
 }
 
 
@@ -175,6 +185,16 @@ def test_vote_change_names_the_parent_where_there_are_several() -> None:
     assert legend(vote_change([*CHANGES, other])) == [
         "the vector from phi-4", "a random direction (phi-4)", "the vector from Qwen",
     ]  # fmt: skip
+
+
+def test_share_of_own_has_a_panel_per_child_and_metric() -> None:
+    panels = {axes.get_title(): axes for axes in share_of_own(SHARES).axes}
+    assert list(panels) == ["a, acc", "a, log_odds", "b, acc", "b, log_odds"]
+    odds = panels["a, log_odds"]
+    assert [list(line.get_xdata()) for line in odds.get_lines()[:2]] == [[65, 75], [-10, 10]]
+    assert [tuple(dots.get_offsets()[0]) for dots in odds.collections] == [(70, 0), (0, 1)]
+    assert [label.get_text() for label in panels["a, acc"].get_yticklabels()] == ["ridge best", "random best, 2 seeds"]
+    assert not panels["b, log_odds"].collections
 
 
 def test_correlation_draws_the_matrix_and_what_chance_gives() -> None:

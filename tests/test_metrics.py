@@ -25,6 +25,7 @@ from lm_eval_steer.compare.stats import mean_change, mean_interval, paired_boots
 from lm_eval_steer.compare.sweep_file import read_sweep
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.report.figures import find_pictures
 from lm_eval_steer.report.page import make_page
 from lm_eval_steer.report.page.words import tell
 from lm_eval_steer.report.tables import Leaderboard, read_leaderboard, render
@@ -333,6 +334,19 @@ def test_the_page_says_it_in_a_sentence_and_in_sortable_tables(board: Leaderboar
     page = make_page(board)
     assert page.count("log_odds beside exact_match") > 0
     assert f">{changes.mean():+.2f}<" in page.replace("\n", "")
+
+
+def test_the_figure_draws_what_the_table_says(board: Leaderboard) -> None:
+    drawn, _ = find_pictures(board, [])
+    (figure,) = [picture.draw() for picture in drawn if picture.name == "share_of_own-toy"]
+    panels = {axes.get_title(): axes for axes in figure.axes}
+    assert list(panels) == ["exact_match (strict)", "log_odds"]
+    arms = [tick.get_text() for tick in panels["exact_match (strict)"].get_yticklabels()]
+    assert set(arms) == {"own best", "ridge best", "cut best", "random best, 2 seeds"}
+    shares = [dots.get_offsets()[0] for dots in panels["log_odds"].collections]
+    found = {arms[int(place)]: float(share) for share, place in shares}
+    ridge, own = ((ODDS[arm] - ODDS[BASELINE]).mean() for arm in (RIDGE, OWN))
+    assert (found["own best"], found["ridge best"]) == pytest.approx((100, 100 * ridge / own))
 
 
 def test_without_own_there_is_no_such_column(tmp_path: Path) -> None:

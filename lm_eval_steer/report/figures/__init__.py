@@ -2,6 +2,7 @@
 
     alpha_accuracy   strength against accuracy, of validation rows and of test documents (the paper's Figure 3)
     vote_change      change by vote, relative to the baseline (Figure 1)
+    share_of_own     how much of the effect of the child's own vector each arm has
     agreement        whether votes that agree are right
     dose_by_block    what the strengths mean in each block, and what the dtype left of them
     correlation      cosines of two vectors' directions beside chance (Figure 2); of no results, so not in the table
@@ -18,6 +19,7 @@ from lm_eval_steer.report.figures.dose_by_block import dose_by_block
 from lm_eval_steer.report.figures.files import check_figure, check_folder, figure_bytes, save_figure
 from lm_eval_steer.report.figures.pictures import FIGURES, draw, find_pictures, write_figures
 from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
+from lm_eval_steer.report.figures.share_of_own import OwnShare, share_of_own
 from lm_eval_steer.report.figures.style import missing_matplotlib
 from lm_eval_steer.report.figures.vote_change import VoteChange, vote_change
 
@@ -25,6 +27,7 @@ __all__ = [
     "FIGURES",
     "Curve",
     "FigureKind",
+    "OwnShare",
     "Picture",
     "Results",
     "VoteChange",
@@ -41,6 +44,7 @@ __all__ = [
     "find_pictures",
     "missing_matplotlib",
     "save_figure",
+    "share_of_own",
     "vote_change",
     "write_figures",
 ]

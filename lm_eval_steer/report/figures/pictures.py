@@ -18,6 +18,7 @@ from lm_eval_steer.report.figures.document_accuracy import DOCUMENT_ACCURACY
 from lm_eval_steer.report.figures.dose_by_block import DOSE_BY_BLOCK
 from lm_eval_steer.report.figures.files import save_figure
 from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
+from lm_eval_steer.report.figures.share_of_own import SHARE_OF_OWN
 from lm_eval_steer.report.figures.validation_accuracy import VALIDATION_ACCURACY
 from lm_eval_steer.report.figures.vote_change import VOTE_CHANGE
 from lm_eval_steer.report.tables import Leaderboard
@@ -32,6 +33,7 @@ FIGURES: Table[FigureKind] = Table(
         "alpha_accuracy-validation": VALIDATION_ACCURACY,
         "alpha_accuracy-test": DOCUMENT_ACCURACY,
         "vote_change": VOTE_CHANGE,
+        "share_of_own": SHARE_OF_OWN,
         "agreement": AGREEMENT,
         "dose_by_block": DOSE_BY_BLOCK,
     },
