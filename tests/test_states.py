@@ -27,7 +27,7 @@ SENTENCES = (
     "No.",
     "Grace has 12 red buttons and 7 blue buttons",
     "Über 3 Äpfel 🍎 und Nüsse",
-    "x",
+    "xy",
     "No.",
     "A text that is much longer than the others, so that it is read first and alone in its batch if batches are small",
 )
@@ -84,10 +84,9 @@ def test_states_are_those_of_one_text_at_a_time(family: str, chat: bool, tmp_pat
         assert (found.blocks, found.width, found.n) == (models.DEPTH, models.WIDTH, len(SENTENCES))
         for number, (text, whole) in enumerate(zip(SENTENCES, wanted, strict=True)):
             own = whole[:, begin : begin + len(text.encode())]  # a token is a byte
-            if rule == "all":
-                ends = [len(text[:end].encode()) - 1 for end in range(1, len(text) + 1)]
-                own = own[:, ends]  # of the bytes of a character, the last
-            want = {"last": whole[:, -1:], "mean": own.mean(axis=1, keepdims=True), "all": own}[rule]
+            ends = [len(text[:end].encode()) - 1 for end in range(1, len(text) + 1)]
+            each = own[:, [end for end in ends if end > 0]]  # of the bytes of a character, the last; without the first
+            want = {"last": whole[:, -1:], "mean": own[:, 1:].mean(axis=1, keepdims=True), "all": each}[rule]
             rows = found.places.first[number] + np.arange(found.places.count[number])
             assert len(rows) == want.shape[1]
             for block in range(models.DEPTH):
@@ -103,7 +102,7 @@ def test_special_tokens_are_not_read(tmp_path: Path) -> None:
     last = one_by_one(model_of(folder, add_bos_token=True).load(), [SENTENCES[1]])[0]
     assert last.shape[1] == len(SENTENCES[1]) + 1
     rows = begun.places.first[1] + np.arange(begun.places.count[1])
-    assert near(begun.rows(0, rows), last[0, 1:])
+    assert near(begun.rows(0, rows), last[0, 2:])  # nor the first of the text
 
 
 def test_states_of_the_real_model(smollm2: Path, tmp_path: Path) -> None:
@@ -237,9 +236,9 @@ def test_states_that_are_no_numbers_name_model_and_text(
     lm = model_of(folder_of(tmp_path)).load()
     broken_by("x", lm)
     monkeypatch.setattr(Model, "load", lambda self: lm)
-    texts = make_texts("one", "two", "x", "three")
+    texts = make_texts("one", "two", "ax", "three")
     with pytest.raises(
-        SteeringError, match=r"llama gives NaN or infinity behind block 1 on text 2 \('x'\): load it in"
+        SteeringError, match=r"llama gives NaN or infinity behind block 1 on text 2 \('ax'\): load it in"
     ):
         read_states(model_of(tmp_path / "llama"), texts, tokens=rule, cache=tmp_path / "cache")
 
@@ -252,6 +251,11 @@ def test_a_model_that_cannot_give_them_is_refused(tmp_path: Path, monkeypatch: p
         read_states(model_of(folder), Texts((), (), {}), cache=tmp_path / "cache")
     with pytest.raises(SteeringError, match=r"text 6 has 112 tokens, and .* takes 60: shorten it"):
         read_states(model_of(folder, max_length=60), make_texts(), cache=tmp_path / "cache")
+    for rule in ("mean", "all"):
+        with pytest.raises(
+            SteeringError, match=rf"text 1 \('x'\) has no token for .* behind its first, .*tokens {rule}"
+        ):
+            read_states(model_of(folder), make_texts("ab", "x"), tokens=rule, cache=tmp_path / "cache")
     changed = TEMPLATE.replace("turn.content", "turn.content | trim")
     models.make_tokenizer(changed).save_pretrained(folder)
     with pytest.raises(SteeringError, match=r"does not hold text 1 \(' b'\) as it stands"):
@@ -320,7 +324,7 @@ def test_memory_does_not_grow_with_the_texts(tmp_path: Path) -> None:
         states = read_states(model, texts, tokens="all", cache=tmp_path / "cache", batch_size=10)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        assert states.meta.rows == 44 * count
+        assert states.meta.rows == 43 * count
     assert (states.folder / "states.f16").stat().st_size > 2.4e6
     assert peaks[1] - peaks[0] < 1.2e6
 

@@ -12,7 +12,6 @@ from lm_eval_steer.interventions.layer_maps import LayerMapChoice, read_layer_ma
 from lm_eval_steer.interventions.width_maps import FittedMap, WidthMapChoice, read_width_map
 from lm_eval_steer.transfer import defaults
 
-TOKEN_RULES = ("last", "mean", "all")
 MOST = 999_999_999
 """The largest seed of texts paired at random, as of other controls."""
 _OF_TEXTS = ("parent_args", "task", "texts", "n", "apply_chat_template", "allow_leak")
@@ -76,8 +75,10 @@ class TransferArgs:
             )
         if bad := [weight for weight in self.weights or () if not 0 < weight < float("inf")]:
             raise SteeringError(f"--weights holds {bad[0]:g}, which is no weight: use numbers above 0")
-        if self.tokens not in TOKEN_RULES:
-            raise SteeringError(f"--tokens {self.tokens} is not understood: use one of {', '.join(TOKEN_RULES)}")
+        if self.tokens not in defaults.TOKEN_RULES:
+            raise SteeringError(
+                f"--tokens {self.tokens} is not understood: use one of {', '.join(defaults.TOKEN_RULES)}"
+            )
         if self.seed < 0:
             raise SteeringError(f"--seed {self.seed} is negative: use a whole number from 0 on")
         if self.n is not None and self.n < 1:

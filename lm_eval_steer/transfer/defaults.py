@@ -5,6 +5,8 @@ from __future__ import annotations
 WIDTH_MAP = "ridge"
 LAYER_MAP = "proportional"
 TOKENS = "last"
+TOKEN_RULES = ("last", "mean", "all")
+"""Which states of a text are read (transfer/tokens.py)."""
 TEXTS = 1400
 """How many texts are read, or all that there are where a task or a file has fewer."""
 HELD_OUT = 0.1

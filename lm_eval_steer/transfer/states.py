@@ -18,10 +18,11 @@ from lm_eval_steer.extraction.capture import in_order, read_outputs
 from lm_eval_steer.extraction.extract import require_last_token
 from lm_eval_steer.locks import held
 from lm_eval_steer.text import shortened
+from lm_eval_steer.transfer import defaults
 from lm_eval_steer.transfer.cache import VERSION, Meta, Places, States, Writer, default_folder, open_states
 from lm_eval_steer.transfer.model import Model
 from lm_eval_steer.transfer.texts import Texts
-from lm_eval_steer.transfer.tokens import RULES, encode
+from lm_eval_steer.transfer.tokens import encode
 
 BatchSize = int | Literal["auto"]
 
@@ -53,8 +54,10 @@ def read_states(
         SteeringError: for a model or a tokenizer that cannot give them, texts that do not fit, NaN or infinities in
             states, a cache that cannot be written or that another run is writing.
     """
-    if tokens not in RULES:
-        raise SteeringError(f"tokens={tokens} is no rule for the tokens to read: use one of {', '.join(RULES)}")
+    if tokens not in defaults.TOKEN_RULES:
+        raise SteeringError(
+            f"tokens={tokens} is no rule for the tokens to read: use one of {', '.join(defaults.TOKEN_RULES)}"
+        )
     if batch_size != "auto" and batch_size < 1:
         raise SteeringError(f"batch_size={batch_size} is not positive")
     if not texts.texts:

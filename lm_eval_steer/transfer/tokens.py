@@ -1,4 +1,11 @@
-"""Texts as tokens of a model, and which of them are read."""
+"""Texts as tokens of a model, and which of them are read.
+
+`last`: the last token of what the model reads, behind a chat template that of the rendering. `mean`: the mean over the
+tokens of the text behind its first. `all`: each of those.
+
+Many models leave at the first position what attention has nowhere else to put, in states a hundred times as long as
+others: such rows alone would decide what a map is, and how well it seems to fit.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +16,6 @@ from typing import Any
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.prompts import ParentTemplate
 from lm_eval_steer.models.hf import SteeredHF
-
-RULES = ("last", "mean", "all")
-"""`last`: the last token of what the model reads. `mean`: the mean over the tokens of the text. `all`: each of them."""
 
 _MARK = "the text stands here 4f1c"
 
@@ -35,12 +39,12 @@ def encode(lm: SteeredHF, texts: Sequence[str], rule: str, chat: bool) -> Encode
     """Texts as the tokens of a model, special tokens as it adds them to a prompt.
 
     Where several tokens end behind the same character (the bytes of an emoji), `all` reads the last of them. Special
-    tokens, and those of a chat template around the text, are not read by `mean` and `all`.
+    tokens, those of a chat template around the text and the first token of the text are not read by `mean` and `all`.
 
     Args:
         lm: the model.
         texts: not empty.
-        rule: one of `RULES`.
+        rule: `last`, `mean` or `all`.
         chat: each text is the user's turn in the model's chat template, up to where its answer begins.
 
     Raises:
@@ -56,9 +60,12 @@ def encode(lm: SteeredHF, texts: Sequence[str], rule: str, chat: bool) -> Encode
                 f"text {number} has {len(tokens)} tokens, and {lm.pretrained} takes {lm.max_length}: shorten it"
             )
         behind = {} if rule == "last" else _behind(lm, prompt, tokens, start, len(text))
-        read = [len(tokens) - 1] if rule == "last" else sorted(_last_of(behind) if rule == "all" else behind)
+        read = [len(tokens) - 1] if rule == "last" else _last_of(behind) if rule == "all" else [*behind]
         if not tokens or not read:
-            raise SteeringError(f"text {number} ({text[:40]!r}) has no token that {lm.pretrained} reads: leave it out")
+            first = "" if rule == "last" else f" behind its first, from which --tokens {rule} reads on"
+            raise SteeringError(
+                f"text {number} ({text[:40]!r}) has no token for {lm.pretrained}{first}: leave the text out"
+            )
         ids.append(tokens)
         places.append(read)
         ends.append([behind.get(place, 0) for place in read])
@@ -84,9 +91,11 @@ def _rendered(lm: SteeredHF, texts: Sequence[str]) -> tuple[list[str], int]:
 
 
 def _behind(lm: SteeredHF, prompt: str, tokens: list[int], start: int, length: int) -> dict[int, int]:
-    """Position -> characters of the text up to the end of its token, for the tokens that end within the text."""
-    spans = _spans(lm, prompt, tokens)
-    return {place: end - start for place, (begin, end) in enumerate(spans) if begin < end and 0 < end - start <= length}
+    """Position -> characters of the text up to the end of its token, for the tokens that end within the text, in order
+    and without the first."""
+    spans = enumerate(_spans(lm, prompt, tokens))
+    within = [(place, end - start) for place, (begin, end) in spans if begin < end and 0 < end - start <= length]
+    return dict(within[1:])
 
 
 def _spans(lm: SteeredHF, prompt: str, tokens: list[int]) -> list[tuple[int, int]]:
@@ -105,4 +114,4 @@ def _spans(lm: SteeredHF, prompt: str, tokens: list[int]) -> list[tuple[int, int
 
 def _last_of(behind: dict[int, int]) -> list[int]:
     """Of positions whose tokens end behind the same character, the last."""
-    return list({end: place for place, end in sorted(behind.items())}.values())
+    return list({end: place for place, end in behind.items()}.values())
