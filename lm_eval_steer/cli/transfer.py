@@ -80,8 +80,8 @@ def _add_texts(parser: argparse.ArgumentParser) -> None:
         "--tokens",
         default=defaults.TOKENS,
         metavar="WHICH",
-        help="whose states: last of a text, mean of it, or all that end at the same character in both models "
-        f"(default: {defaults.TOKENS})",
+        help="whose states: last of a text, mean of it, or all that end at the same character in both models, the "
+        f"latter two without its first token (default: {defaults.TOKENS})",
     )
     option("--apply_chat_template", action="store_true", help="as a user's turn, through each model's chat template")
     option("--allow_leak", action="store_true", help="also validation, test and few-shot rows; the passport says so")
