@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 VLLM_VENV ?= .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 
-.PHONY: demo test test-vllm lint browser clean
+.PHONY: demo test test-slow test-vllm lint browser clean
 
 demo: $(VENV)/ready
 	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
 
 test: $(VENV)/quantised lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What takes minutes on real models.
+test-slow: $(VENV)/ready
+	$(BIN)/python -m pytest -m slow
 
 test-vllm: $(VLLM_VENV)/ready
 	$(VLLM_BIN)/python -m pytest -n 2 --dist loadfile tests/on_vllm
