@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.controls import KINDS, Control, Kind, kind_of, read_control, read_controls
 from lm_eval_steer.interventions.controls.shuffled import derangement
+from lm_eval_steer.interventions.plan import SteeringPlan
 
 
 def refusal(function: Any, *arguments: Any) -> str:
@@ -58,6 +59,8 @@ def some_directions(blocks: Iterable[int], width: int) -> dict[int, np.ndarray]:
         ("random:3", Control("random", 3)),
         (" random:03 ", Control("random", 3)),
         ("random:999999999", Control("random", 999_999_999)),
+        ("map-shuffled", Control("map-shuffled", 1)),
+        ("map-shuffled:2", Control("map-shuffled", 2)),
         ("shuffled", Control("shuffled", None)),
         ("negated", Control("negated", None)),
         ("identity", Control("identity", None)),
@@ -104,6 +107,7 @@ REST = ["shuffled", "negated", "identity", "self-consistency"]
         ("random", FIVE),
         ("random:2,negated,self-consistency", ["random:1", "random:2", "negated", "self-consistency"]),
         ("negated, random:1", ["negated", "random:1"]),
+        ("map-shuffled:2", ["map-shuffled:1", "map-shuffled:2"]),
         (["negated", "random:1"], ["negated", "random:1"]),
         (("identity",), ["identity"]),
     ],
@@ -118,7 +122,7 @@ def test_an_arm_is_what_its_name_runs_alone(value: str) -> None:
         assert read_control(control.name) == control
 
 
-FORMS = "use all, none, or a list of random:5, shuffled, negated, identity, self-consistency"
+FORMS = "use all, none, or a list of random:5, map-shuffled:5, shuffled, negated, identity, self-consistency"
 
 
 @pytest.mark.parametrize(
@@ -145,13 +149,29 @@ def test_read_controls_refuses(value: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "seed", "words"),
     [
-        ("noise", None, "there is no control 'noise': use one of random, shuffled, "),
-        ("negated", 1, "the control negated has the seed 1, but only random takes one"),
+        ("noise", None, "there is no control 'noise': use one of random, map-shuffled, "),
+        ("negated", 1, "the control negated has the seed 1, but only random, map-shuffled take one"),
         *[("random", seed, f"the control random has the seed {seed!r}: use a whole") for seed in (None, 0, True, 1.0)],
     ],
 )
 def test_a_control_is_checked(kind: str, seed: Any, words: str) -> None:
     assert refusal(Control, kind, seed).startswith(words)
+
+
+def test_which_controls_are_of_each_vector() -> None:
+    every = read_controls("random:1,map-shuffled:1,shuffled,negated,identity,self-consistency")
+    assert [control.name for control in every if control.is_of_each] == ["map-shuffled:1", "shuffled", "negated"]
+
+
+def test_a_control_that_lies_in_a_file_is_no_change_of_a_vector() -> None:
+    control = Control("map-shuffled", 2)
+    assert control.file_beside("/a.b/own.v2.safetensors") == "/a.b/own.v2.map-shuffled-2.safetensors"
+    sentence = (
+        "control=map-shuffled:2 is a vector file of its own, no change of another vector: name it, as in "
+        "vectors=NAME.map-shuffled-2.safetensors"
+    )
+    assert refusal(control.apply, some_directions([0], 4)) == sentence
+    assert refusal(lambda: SteeringPlan.build(control="map-shuffled:2", alpha=0)) == sentence
 
 
 def test_which_controls_steer() -> None:
@@ -162,7 +182,7 @@ def test_which_controls_steer() -> None:
 @pytest.mark.parametrize(
     ("name", "steers", "draws", "plain"),
     [
-        *[(name, True, False, False) for name in ("", None, "random:3", "shuffled", "negated", "of a missing package")],
+        *[(name, True, False, False) for name in ("", None, "random:3", "map-shuffled:1", "of a missing package")],
         ("identity", False, False, True),
         ("self-consistency", False, True, False),
     ],
@@ -184,7 +204,7 @@ def test_kinds_that_are_added_are_named_as_ours_are() -> None:
         assert read_control("turned:7") == Control("turned", 7)
         assert refusal(read_control, "turned:0").endswith("use a seed from 1 to 999999999, as in turned:3")
         assert "random:3 (the random vector of seed 3), turned:3 (the turned vector" in refusal(read_control, "all")
-        assert refusal(Control, "mirrored", 2).endswith("has the seed 2, but only random, turned takes one")
+        assert refusal(Control, "mirrored", 2).endswith("but only random, map-shuffled, turned take one")
     finally:
         KINDS.remove("mirrored")
         KINDS.remove("turned")

@@ -401,7 +401,7 @@ def test_a_sweep_carries_log_odds_from_samples_to_table(real: tuple[Path, dict[s
     folder, _ = real
     test = read_sweep(folder / "sweep.json")["tasks"]["sentiment_steer"]["test"]
     assert list(test) == ["baseline"] + [
-        f"{of} {role}" for of in ("own", "mapped", "negated") for role in ("best", "vote")
+        f"{of} {role}" for of in ("own", "own negated", "mapped", "mapped negated") for role in ("best", "vote")
     ]
     values = {
         name: np.array([one["log_odds"] for one in sweeps.samples(folder, name.replace(" ", "_"), "sentiment_steer")])

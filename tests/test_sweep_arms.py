@@ -51,7 +51,7 @@ def test_each_vector_has_arms_of_its_own_beside_one_baseline(
     found, expected = (one["tasks"]["parity_steer"] for one in (state, alone))
     roles = ("best", "vote", "per-layer")
     assert list(found["test"]) == ["baseline"] + [
-        f"{of} {role}" for of in ("own", "mapped", "negated") for role in roles
+        f"{of} {role}" for of in ("own", "own negated", "mapped", "mapped negated") for role in roles
     ]
     assert list(state["settings"]["vectors"]) == ["own", "mapped"]
     for name, entry in found["test"].items():
@@ -64,9 +64,8 @@ def test_each_vector_has_arms_of_its_own_beside_one_baseline(
             ]
             assert told[0] == told[1]
         (run,) = read_runs([(tmp_path / "both" / entry["result"]).parent])
-        assert (entry["vector"], run.vectors) == {"own": ("own", "random"), "mapped": ("mapped", "other")}.get(
-            name.split(" ")[0], (None, "random")
-        )
+        told = {"own": ("own", "random"), "mapped": ("mapped", "other"), "baseline": (None, "random")}
+        assert (entry["vector"], run.vectors) == told[name.split(" ")[0]]
         assert samples_file(run.path, run.task).exists()
     best = found["validation"]["best"]["mapped"]
     assert responses(tmp_path / "both", "mapped_best") == texts(
@@ -74,8 +73,8 @@ def test_each_vector_has_arms_of_its_own_beside_one_baseline(
     )
     for task in ("parity_steer_val", "parity_steer"):
         new = {of: share["new"] for of, share in found["passes"][task]["contenders"].items()}
-        assert new == {"own": 6, "mapped": 4, "negated": 4}  # the baseline is asked once
-    assert make_table("parity_steer", found, "alpha").row_count == 10
+        assert new == {"own": 6, "own negated": 4, "mapped": 4, "mapped negated": 4}  # the baseline is asked once
+    assert make_table("parity_steer", found, "alpha").row_count == 13
 
 
 def test_vectors_may_be_added_behind_the_first(

@@ -27,10 +27,10 @@ class Arm:
 
     Attributes:
         role: one of `ROLES`, or `ONE`. The control `identity` is a baseline, and `self-consistency` a vote.
-        vector: name of the vector where the sweep was given several; None for its only one, for controls and for the
-            baseline.
+        vector: name of the vector where the sweep was given names, also of that of which a control is; None for the
+            only one and its controls, for controls of all vectors, and for the baseline.
         control: kind of the control; None for a vector and the baseline.
-        seed: of the control `random`; None for all others.
+        seed: of a control of which there are many, such as `random`; None for all others.
         strength: of the role `ONE`; None for all others.
     """
 
@@ -42,17 +42,22 @@ class Arm:
 
     @property
     def contender(self) -> str:
-        """The vector or the control: `vector`, or its name; `random:1`, `negated`, ..."""
-        return self._control.name if self._control else self.vector or VECTOR
+        """The vector or the control: `vector`, or its name; `random:1`, `negated`, `own negated`, ..."""
+        return " ".join([*filter(None, [self.vector]), *([self._control.name] if self._control else [])]) or VECTOR
 
     @property
     def name(self) -> str:
-        """As tables and files say it: `baseline`, `best`, `mapped vote`, `random:1 best`, `identity`, `negated 1`."""
+        """As tables and files say it: `baseline`, `best`, `own vote`, `random:1 best`, `own negated best`."""
         if self._control and not self._control.steers:
             return self.contender  # which has one arm
         role = self.role if self.strength is None else alpha_name(self.strength)
         alone = self.contender == VECTOR or self == BASELINE
         return role if alone else f"{self.contender} {role}"
+
+    @property
+    def folder(self) -> str:
+        """Its name as a file system takes it."""
+        return self.name.replace(":", "-").replace(" ", "_")
 
     @property
     def steers(self) -> bool:

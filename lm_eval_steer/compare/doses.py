@@ -29,7 +29,7 @@ class BlockDose:
 
 def block_doses(run: Run) -> list[BlockDose]:
     """Of all strengths but 0; none for a control, and for strengths that differ by block."""
-    if run.steering.get("control") or run.steering.get("alpha_per_layer"):
+    if run.control or run.steering.get("alpha_per_layer"):
         return []
     return [
         BlockDose(float(alpha), int(block), told["dose"], told.get("survival"))

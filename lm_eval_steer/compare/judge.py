@@ -1,4 +1,4 @@
-"""Statistics of all rows: one family of tests per child x task, vectors against random controls, shares of own."""
+"""Statistics of all rows: families of tests per child x task, vectors against their controls, shares of own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from lm_eval_steer.compare.own import OfOwn, average, shares_of_own
 from lm_eval_steer.compare.pairs import pair_runs
 from lm_eval_steer.compare.rows import Change, Row, steers
 from lm_eval_steer.compare.runs import Run
-from lm_eval_steer.compare.stats import Pair, RandomComparison, compare_with_random, verdict, verdicts
+from lm_eval_steer.compare.stats import (
+    Pair,
+    RandomComparison,
+    ShuffledComparison,
+    Verdict,
+    compare_with_random,
+    verdict,
+    verdicts,
+)
 
 ALPHA = 0.05
 
@@ -35,7 +43,7 @@ class Family:
 
 
 def judge(rows: list[Row]) -> list[Family]:
-    """Fill in `changes`, `random`, `beside` and shares of own of all rows; returns the families."""
+    """Fill in `changes`, `random`, `shuffled`, `beside` and shares of own of all rows; returns the families."""
     pairs: dict[tuple[str, str], dict[tuple[int, Arm], Pair]] = defaultdict(dict)
     for number, row in enumerate(rows):
         for arm, run in row.runs.items() if row.baseline else ():
@@ -59,7 +67,7 @@ def judge(rows: list[Row]) -> list[Family]:
         row.beside = {arm: measure(run, row.baseline) for arm, run in row.all_runs.items()}
         row.shares = shares_of_own(row.baseline, row.runs, row.own)
         row.mean_shares = _of_means(row)
-    return families
+    return families + _against_shuffled(rows)
 
 
 def compare_runs(baseline: Run, run: Run) -> tuple[Change, Pair | None]:
@@ -108,3 +116,24 @@ def _of_means(row: Row) -> dict[tuple[Arm, str], dict[str, OfOwn]]:
         if mean := average(list(runs.values())):
             found[arm, kind] = shares_of_own(row.baseline, {arm: mean}, row.own).get(arm, {})
     return found
+
+
+def _against_shuffled(rows: list[Row]) -> list[Family]:
+    """Fill in `shuffled` of all rows; returns a family per child x task, of all these comparisons."""
+    pairs: dict[tuple[str, str], dict[tuple[int, Arm, Arm], Pair]] = defaultdict(dict)
+    for number, row in enumerate(rows):
+        for arm in filter(row.runs.get, row.of_vector):
+            run = row.runs[arm]
+            for control, other in row.shuffled_maps(arm).items():
+                if paired := pair_runs(other, run):
+                    pairs[row.child, row.group.task][number, arm, control] = paired.pair(run.higher_is_better)
+    families = []
+    for (child, task), members in sorted(pairs.items()):
+        found: dict[tuple[int, Arm], dict[Arm, Verdict]] = defaultdict(dict)
+        for (number, arm, control), one in verdicts(members, ALPHA).items():
+            found[number, arm][control] = one
+        for (number, arm), against in found.items():
+            rows[number].shuffled[arm] = ShuffledComparison(against)
+        names = _names(rows, found)
+        families.append(Family(child, task, [f"{names[n, arm]} - {control.name}" for n, arm, control in members]))
+    return families

@@ -7,7 +7,7 @@ it, and by the strengths. So a control that was run elsewhere stands beside its 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from lm_eval_steer.compare.beside import Beside
 from lm_eval_steer.compare.groups import Group
 from lm_eval_steer.compare.own import OfOwn
 from lm_eval_steer.compare.runs import Run
-from lm_eval_steer.compare.stats import RandomComparison, Verdict
+from lm_eval_steer.compare.stats import RandomComparison, ShuffledComparison, Verdict
 from lm_eval_steer.compare.sweeps import Part, part_of
 from lm_eval_steer.interventions.alphas import alpha_order
 from lm_eval_steer.interventions.arguments import APART
@@ -25,6 +25,9 @@ from lm_eval_steer.interventions.controls import KINDS
 from lm_eval_steer.text import as_text, printable
 
 BEST, VOTE, PER_LAYER = Arm("best"), Arm("vote"), Arm("per-layer")
+
+MAP_SHUFFLED = "map-shuffled"
+"""The kind of control that a vector's map is held against."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Row:
         tokens: generated, by the baseline too; None where unknown.
         changes: against the baseline.
         random: arm of the vector -> against its random controls.
+        shuffled: arm of the vector -> against its map-shuffled controls.
         controls: random controls of the vector: its own, or those that it shares with another vector of its sweep.
         own: role -> the arm of the vector `own` of its sweep, of whose effect the others have a share.
         beside: arm, the baseline too -> metric beside the first -> what it reached.
@@ -84,6 +88,7 @@ class Row:
     tokens: dict[Arm, int | None] = field(default_factory=dict)
     changes: dict[Arm, Change] = field(default_factory=dict)
     random: dict[Arm, RandomComparison] = field(default_factory=dict)
+    shuffled: dict[Arm, ShuffledComparison[Arm]] = field(default_factory=dict)
     controls: dict[Arm, Run] = field(default_factory=dict)
     own: dict[str, Run] = field(default_factory=dict)
     beside: dict[Arm, dict[str, Beside]] = field(default_factory=dict)
@@ -128,7 +133,7 @@ class Row:
     @property
     def of_vector(self) -> list[Arm]:
         """The arms that the vector has, or would have beside its controls."""
-        return list(dict.fromkeys(replace(arm, control=None, seed=None) for arm in self.runs if arm.steers))
+        return list(dict.fromkeys(_without_control(arm) for arm in self.runs if arm.steers))
 
     @property
     def metrics(self) -> list[str]:
@@ -141,12 +146,18 @@ class Row:
         found: dict[tuple[Arm, str], dict[Arm, Run]] = {}
         for arm, run in (self.controls | self.runs).items():
             if arm.control and arm.seed is not None:
-                found.setdefault((replace(arm, control=None, seed=None), arm.control), {})[arm] = run
+                found.setdefault((_without_control(arm), arm.control), {})[arm] = run
         return {of: runs for of, runs in found.items() if len(runs) > 1}
 
     def randoms(self, arm: Arm) -> dict[Arm, Run]:
         """The random controls that had the search and the test of an arm of the vector."""
-        return {one: run for one, run in self.controls.items() if replace(one, control=None, seed=None) == arm}
+        return {one: run for one, run in self.controls.items() if _without_control(one) == arm}
+
+    def shuffled_maps(self, arm: Arm) -> dict[Arm, Run]:
+        """The map-shuffled controls that had the search and the test of an arm of the vector."""
+        return {
+            one: run for one, run in self.runs.items() if one.control == MAP_SHUFFLED and _without_control(one) == arm
+        }
 
 
 def find_rows(groups: Iterable[Group]) -> list[Row]:
@@ -164,6 +175,11 @@ def find_rows(groups: Iterable[Group]) -> list[Row]:
 def steers(run: Run) -> bool:
     """Whether the run steered at all; self-consistency samples at α = 0."""
     return any(run.alphas) and (run.control is None or run.control.steers)
+
+
+def _without_control(arm: Arm) -> Arm:
+    """The arm of the vector that a control's stands beside."""
+    return replace(arm, control=None, seed=None)
 
 
 def _rows_of(group: Group) -> list[Row]:
@@ -192,9 +208,8 @@ def _rows_of(group: Group) -> list[Row]:
         row.parts |= {own: part} if part else {}
         row.parts |= {BASELINE: place} if part and place else {}
     for row in rows:
-        beside = [row, *(one for one in rows if row.folder and (one.folder, one.child) == (row.folder, row.child))]
-        row.controls = next((found for one in beside if (found := _random_of(one))), {})
-        row.own = next((whole for one in beside if (whole := _own_of(one))), {})
+        row.controls = next((found for one in (row, *_sharing(row, rows)) if (found := _random_of(one))), {})
+        row.own = next((whole for one in _beside(row, rows) if (whole := _own_of(one))), {})
     used = {id(row.baseline) for row in rows}
     for run, place in baselines.values():
         if id(run) not in used:
@@ -207,8 +222,8 @@ def _row_for(rows: list[Row], arm: Arm, run: Run, part: Part | None) -> Row | No
     of_child = [row for row in rows if row.child == run.child and replace(arm, vector=None) not in row.runs]
     if part:
         beside = [row for row in of_child if row.folder == part.folder]
-        if arm.control is None:
-            return next((row for row in beside if next(iter(row.parts.values())).arm.vector == arm.vector), None)
+        if arm.control is None or arm.vector is not None:
+            return next((row for row in beside if _named(row) == arm.vector), None)
         return next((row for row in beside if _same_vector(row, run)), next(iter(beside), None))
     if arm.control is None:  # the same run again, in another folder, is a row apart
         return None
@@ -226,8 +241,34 @@ def _row_for(rows: list[Row], arm: Arm, run: Run, part: Part | None) -> Row | No
     return next(iter([*beside, *(row for row in of_vector if row.folder and arm.role == ONE)]), None)
 
 
+def _named(row: Row) -> str | None:
+    """What a sweep calls the vector of a row."""
+    return next(iter(row.parts.values())).arm.vector
+
+
 def _same_vector(row: Row, run: Run) -> bool:
-    return _vector_key(next(iter(row.runs.values()))) == _vector_key(run)
+    """Whether a run is of a row's vector; a control that lies in a file is one of the vector that has its origin."""
+    first = next(iter(row.runs.values()))
+    files = run.control.files if run.control else None
+    if files is None or run.steering.get("control"):
+        return _vector_key(first) == _vector_key(run)
+    found = files.origin(run.passport)
+    return found is not None and found == files.origin(first.passport) and _use_of(first) == _use_of(run)
+
+
+def _beside(row: Row, rows: Iterable[Row]) -> list[Row]:
+    """A row, and the others of its sweep."""
+    return [row, *(one for one in rows if row.folder and (one.folder, one.child) == (row.folder, row.child))]
+
+
+def _sharing(row: Row, rows: Iterable[Row]) -> list[Row]:
+    """Rows of the same sweep whose random controls are this row's, too, since all their directions have length 1."""
+    return [one for one in _beside(row, rows) if _has_unit_directions(row) and _has_unit_directions(one)]
+
+
+def _has_unit_directions(row: Row) -> bool:
+    """Whether the child's directions have length 1: width maps that leave another length end in `-raw`."""
+    return not any(str(_transfer(run).get("width_map")).endswith("-raw") for run in row.runs.values())
 
 
 def _random_of(row: Row) -> dict[Arm, Run]:
@@ -260,8 +301,12 @@ def _order(item: tuple[Arm, Run, Part | None]) -> tuple[Any, ...]:
 
 def _vector_key(run: Run) -> str:
     """What makes a vector another one."""
-    told = [run.steering.get("vector") or run.vectors, *(run.steering.get(key, APART[key]) for key in APART)]
-    return json.dumps(told, sort_keys=True, default=str)
+    return json.dumps([run.steering.get("vector") or run.vectors, _use_of(run)], sort_keys=True, default=str)
+
+
+def _use_of(run: Run) -> list[Any]:
+    """What of the use of a vector makes it another one."""
+    return [run.steering.get(key, APART[key]) for key in APART]
 
 
 def _vector(run: Run, arm: Arm) -> str:
@@ -277,4 +322,9 @@ def _vector(run: Run, arm: Arm) -> str:
 
 
 def _parent(run: Run) -> str:
-    return printable(str((run.steering.get("transfer") or {}).get("parent") or "-"))
+    return printable(str(_transfer(run).get("parent") or "-"))
+
+
+def _transfer(run: Run) -> Mapping[str, Any]:
+    """How the vector came into the child."""
+    return run.steering.get("transfer") or {}

@@ -16,7 +16,7 @@ from lm_eval_steer.compare.result_files import check_task, find_result_files, re
 from lm_eval_steer.compare.samples import Document, Sample, find_documents, find_samples, is_number
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file
-from lm_eval_steer.interventions.controls import Control, read_control
+from lm_eval_steer.interventions.controls import Control, control_in, read_control
 from lm_eval_steer.text import printable
 
 
@@ -116,8 +116,15 @@ class Run:
 
     @property
     def control(self) -> Control | None:
-        """What took the vector's place; None for the vector itself and without steering."""
-        return read_control(self.steering.get("control") or None)
+        """What took the vector's place, also by the passport of its file; None for the vector itself and for none."""
+        return read_control(self.steering.get("control") or None) or (
+            control_in(self.passport) if any(self.alphas) else None
+        )
+
+    @property
+    def passport(self) -> dict[str, Any]:
+        """Of the vector file; empty without one."""
+        return dict(self.steering.get("passport") or {})
 
     @property
     def weights(self) -> str | None:

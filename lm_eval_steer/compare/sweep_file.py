@@ -39,9 +39,17 @@ WORD = re.compile(r"[\w-]+", re.ASCII)
 """What a vector of a sweep may be called."""
 
 
+def _is_contender(value: Any) -> bool:
+    """`vector`, `own`, `random:1`, `own negated`."""
+    if not isinstance(value, str):
+        return False
+    vector, _, control = value.rpartition(" ")
+    is_named = WORD.fullmatch(vector or value) is not None
+    return is_control(value) or (is_named and (not vector or is_control(control)))
+
+
 _CONTENDER = Kind(
-    f"{VECTOR}, the name of a vector, or a control",
-    lambda value: is_control(value) or (isinstance(value, str) and WORD.fullmatch(value) is not None),
+    f"{VECTOR}, the name of a vector, or a control, behind the name of its vector or alone", _is_contender
 )
 _SCORE = Kind("a number or null", lambda value: value is None or NUMBER.test(value))
 _ENDS = {"interval": Each(NUMBER, 2)}

@@ -76,7 +76,10 @@ def vector(name: str, value: Any) -> str | Path | SteeringVector | None:
 
 def control(name: str, value: Any) -> Control | None:
     """The control that takes the vector's place; None for the vector itself."""
-    return read_control(value)
+    found = read_control(value)
+    if found is not None and found.files is not None:
+        raise found.is_a_file()
+    return found
 
 
 def layers(name: str, value: Any) -> Any:

@@ -129,7 +129,7 @@ class SweepArgs:
                     f"alpha_per_layer={self.model_args['alpha_per_layer']!r} is in --model_args, and --per-layer "
                     f"{self.per_layer} searches it: leave one of them out"
                 )
-        _ = self.contenders, self.harness
+        _ = self.vectors, read_controls(self.controls), self.harness
         if not self.output_path:
             raise SteeringError("--output_path is empty: name the folder of the sweep")
         for name in ("sweep.json", "record/.probe", "arms/.probe"):
@@ -160,15 +160,24 @@ class SweepArgs:
         return read_alphas(self.strengths_given, self.unit)
 
     @cached_property
-    def contenders(self) -> tuple[Contender, ...]:
-        """The vectors, and behind them the controls."""
+    def vectors(self) -> dict[str, str]:
+        """The vectors of `arms`, name -> file; empty without any."""
         arms = read_arms(self.arms)
         if arms and "vectors" in self.model_args:
             raise SteeringError(
                 f"vectors={self.model_args['vectors']!r} is in --model_args, and --arms names vectors, too: leave one "
                 "of them out"
             )
-        return tuple(find_contenders(arms, read_controls(self.controls)))
+        return arms
+
+    @cached_property
+    def contenders(self) -> tuple[Contender, ...]:
+        """The vectors with their controls, whose files are read here.
+
+        Raises:
+            SteeringError: as `find_contenders`.
+        """
+        return find_contenders(self.vectors, self.model_args.get("vectors"), read_controls(self.controls))
 
     @cached_property
     def harness(self) -> HarnessArgs:
@@ -203,11 +212,11 @@ class SweepArgs:
         arguments = {key: value for key, value in self.model_args.items() if key in ARGUMENT_NAMES} | self.strengths()
         found: dict[str, SteeringPlan] = {}
         for one in self.contenders:
-            if one.control is None:
-                given = {} if one.file is None else {"vectors": one.file}
-                found[one.name] = SteeringPlan.build(**arguments, **given)
+            if one.is_read:
+                given = {} if one.loaded is None else {"vectors": one.loaded}
+                found[one.name] = SteeringPlan.build(**(arguments | given))
             else:
-                found[one.name] = found[self.contenders[0].name].with_changes(control=one.control)
+                found[one.name] = found[one.vector or self.contenders[0].name].with_changes(control=one.control)
         return found
 
     def strengths(self) -> dict[str, Any]:
@@ -231,7 +240,7 @@ class SweepArgs:
         vectors = {
             one.name: vector.fingerprint if (vector := plans[one.name].vector) else None
             for one in self.contenders
-            if one.control is None
+            if one.is_read
         }
         return {
             "model": self.model,
@@ -246,7 +255,7 @@ class SweepArgs:
             "metadata": dict(self.metadata or {}),
             "tasks": dict(twins),
             "asked": dict(asked),
-            "controls": [one.name for one in self.contenders if one.control is not None],
+            "controls": [one.name for one in self.contenders if not one.is_read],
             "per_layer": None if self.per_layer is None else {"method": self.per_layer, "budget": self.budget},
         }
 

@@ -98,6 +98,6 @@ def chosen(args: SweepArgs, validation: Mapping[str, Any], contender: Contender)
     return best if validation["best"].get(contender.name) == best else None
 
 
-def arm_folder(args: SweepArgs, task: str, arm: str) -> Path:
-    """Where an arm lies: its name as a file system takes it."""
-    return args.folder / "arms" / task / arm.replace(":", "-").replace(" ", "_")
+def arm_folder(args: SweepArgs, task: str, arm: Arm) -> Path:
+    """Where an arm lies."""
+    return args.folder / "arms" / task / arm.folder

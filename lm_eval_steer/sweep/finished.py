@@ -27,7 +27,7 @@ def _is_finished(args: SweepArgs, name: str, task: Mapping[str, Any]) -> bool:
         return False
     shares = compare_with_own(args.folder, arms)
     for member in wanted:
-        entry, folder = arms[member.name], arm_folder(args, name, member.name)
+        entry, folder = arms[member.name], arm_folder(args, name, member.arm)
         if entry["alpha"] != member.strength:
             return False
         if result_file(folder) != args.folder / entry["result"] or not holds(

@@ -247,7 +247,7 @@ class _Sweep:
 
     def _arm(self, found: dict[str, Any], test: Requests, member: Member, done: Pass) -> None:
         """Write an arm where that is not done, and enter it into the state."""
-        name, plan, folder = member.contender.name, self._plan(member), arm_folder(self.args, test.name, member.name)
+        name, plan, folder = member.contender.name, self._plan(member), arm_folder(self.args, test.name, member.arm)
         changes = member.changes(self.args.unit)
         asked = {"settings": done.digests(name, plan), "num_fewshot": test.task.get_config("num_fewshot")}
         known = found["test"].get(member.name, {}).get("digest")

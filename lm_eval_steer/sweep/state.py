@@ -90,7 +90,12 @@ def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
                 if before[name] != now.get(name):
                     _refuse(folder, "vector" if name == VECTOR else f"vector {name}", before[name], now.get(name))
             if next(iter(before)) != next(iter(now)):
-                _refuse(folder, "first vector, of which the controls are", next(iter(before)), next(iter(now)))
+                _refuse(
+                    folder,
+                    "first vector, of which the baseline and the controls of all are",
+                    next(iter(before)),
+                    next(iter(now)),
+                )
         elif key == "tasks":
             for name in before:
                 if before[name] != now.get(name):

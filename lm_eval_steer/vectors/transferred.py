@@ -17,6 +17,7 @@ from lm_eval_steer.shapes import (
     YES_OR_NO,
     Each,
     Either,
+    Kind,
     Parts,
     Shape,
     Table,
@@ -31,6 +32,7 @@ TOGETHER = " + "
 """Between the names of parents whose vectors became one."""
 
 _MODEL = {"name": TEXT, "num_blocks": COUNT, "hidden_size": COUNT}
+_SEED = Kind("a seed from 1 to 999,999,999", lambda value: COUNT.test(value) and 1 <= value <= 999_999_999)
 
 
 def _by_parent(shape: Shape) -> Shape:
@@ -63,7 +65,7 @@ TRANSFER = Parts(
         "tokens": TEXT,
         "apply_chat_template": YES_OR_NO,
         "seed": COUNT,
-        "shuffled": COUNT,
+        "shuffled": _SEED,
         "allow_leak": YES_OR_NO,
         "cka": Each(Each(NUMBER)),
     },

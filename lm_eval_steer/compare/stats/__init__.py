@@ -1,12 +1,13 @@
 """Intervals, paired tests and verdicts; scipy and statsmodels do the arithmetic.
 
-    intervals.py   of a share, and of a mean change
-    paired.py      is the change more than chance; several tests at once
-    means.py       a mean of numbers that are not right or wrong, and its change
-    shares.py      one arm's effect as a share of another's
-    power.py       the smallest change that a test would have found
-    random_arms.py the vector against random vectors
-    verdict.py     all of it for one row, in words
+    intervals.py      of a share, and of a mean change
+    paired.py         is the change more than chance; several tests at once
+    means.py          a mean of numbers that are not right or wrong, and its change
+    shares.py         one arm's effect as a share of another's
+    power.py          the smallest change that a test would have found
+    random_arms.py    the vector against random vectors
+    shuffled_maps.py  the vector against maps of shuffled texts
+    verdict.py        all of it for one row, in words
 
 Scores are one number per item in any unit (1 right, 0 wrong; a share; a length), and a change is after - before in
 that unit, so 0.02 is two points of accuracy. An item is one question as it was asked; `clusters` names the document of
@@ -30,18 +31,28 @@ from lm_eval_steer.compare.stats.random_arms import (
     compare_with_random,
 )
 from lm_eval_steer.compare.stats.shares import Share, share_of_effect
+from lm_eval_steer.compare.stats.shuffled_maps import (
+    BETTER_THAN_SHUFFLED,
+    NOT_FROM_SHUFFLED,
+    WORSE_THAN_SHUFFLED,
+    ShuffledComparison,
+)
 from lm_eval_steer.compare.stats.verdict import HELPS, HURTS, NO_EVIDENCE, Pair, Verdict, verdict, verdicts
 
 __all__ = [
     "BETTER",
+    "BETTER_THAN_SHUFFLED",
     "HELPS",
     "HURTS",
     "NOT_DISTINGUISHABLE",
+    "NOT_FROM_SHUFFLED",
     "NO_EVIDENCE",
+    "WORSE_THAN_SHUFFLED",
     "MeanChange",
     "Pair",
     "RandomComparison",
     "Share",
+    "ShuffledComparison",
     "Verdict",
     "compare_with_random",
     "detectable_by_sign_flips",

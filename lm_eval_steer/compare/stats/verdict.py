@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from lm_eval_steer.compare.stats.changes import Changes, mean_variance, read_cha
 from lm_eval_steer.compare.stats.intervals import check_level, paired_bootstrap
 from lm_eval_steer.compare.stats.paired import holm, paired_test
 from lm_eval_steer.compare.stats.power import detectable_by_sign_flips, smallest_detectable
+
+K = TypeVar("K", bound=Hashable)
 
 HELPS = "helps"
 HURTS = "hurts"
@@ -75,8 +78,8 @@ def verdict(
 
 
 def verdicts(
-    family: Mapping[str, Pair], alpha: float = 0.05, level: float = 0.95, power: float = 0.8, seed: int = 0
-) -> dict[str, Verdict]:
+    family: Mapping[K, Pair], alpha: float = 0.05, level: float = 0.95, power: float = 0.8, seed: int = 0
+) -> dict[K, Verdict]:
     """The verdict of each arm of a family.
 
     Args:

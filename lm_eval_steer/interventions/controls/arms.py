@@ -21,6 +21,7 @@ def read_controls(value: Any) -> tuple[Control, ...]:
 
     `all`, `none`, or a list of kinds, as a list or as text with commas. `random:3` is three arms here, those of the
     seeds 1 to 3, each the same as a single run's `control=random:1` to `control=random:3`; `random` is `random:5`.
+    `all` are those that take no files.
 
     Raises:
         SteeringError: for anything else, an empty list, a kind that occurs twice, and more than `MOST_SEEDS` seeds.
@@ -31,7 +32,8 @@ def read_controls(value: Any) -> tuple[Control, ...]:
     if value is None or (isinstance(value, str) and value.strip() == "none"):
         return ()
     if isinstance(value, str):
-        items = list(KINDS) if value.strip() == "all" else value.split(",") if value.strip() else []
+        of_all = [kind for kind in KINDS if KINDS[kind].files is None]
+        items = of_all if value.strip() == "all" else value.split(",") if value.strip() else []
     elif isinstance(value, list | tuple):
         items = list(value)
     else:

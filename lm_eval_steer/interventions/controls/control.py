@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.controls.kind import Directions
+from lm_eval_steer.interventions.controls.kind import Directions, Files
 from lm_eval_steer.interventions.controls.kinds import KINDS
 from lm_eval_steer.text import quoted
 
@@ -33,7 +34,7 @@ class Control:
             if self.seed is not None:
                 raise SteeringError(
                     f"the control {self.kind} has the seed {quoted(self.seed)}, but only {', '.join(seeded_kinds())} "
-                    "takes one"
+                    "take one"
                 )
         elif isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 1 <= self.seed <= LAST_SEED:
             raise SteeringError(
@@ -61,6 +62,21 @@ class Control:
         return KINDS[self.kind].regroups
 
     @property
+    def is_of_each(self) -> bool:
+        """Whether each vector of a sweep has its own."""
+        return KINDS[self.kind].is_of_each
+
+    @property
+    def files(self) -> Files | None:
+        """Where its directions lie; None where they are a change of the vector's."""
+        return KINDS[self.kind].files
+
+    def file_beside(self, vector: str) -> str:
+        """The path of its file, beside that of a vector: `own.map-shuffled-1.safetensors`."""
+        stem, dot, suffix = vector.rpartition(".")
+        return f"{stem}.{self.kind}-{self.seed}{dot}{suffix}"
+
+    @property
     def is_plain(self) -> bool:
         """Whether the model answers as it does by itself: once, whatever strengths are given."""
         return KINDS[self.kind].is_plain
@@ -75,10 +91,19 @@ class Control:
             The same blocks in the same order -> float32 [child hidden], lengths equal up to rounding to float32.
 
         Raises:
-            SteeringError: for directions that cannot be changed in this way.
+            SteeringError: for directions that cannot be changed in this way, and for a control that lies in a file.
         """
+        if self.files is not None:
+            raise self.is_a_file()
         change = KINDS[self.kind].change
         return dict(directions) if change is None else change(directions, self.seed)
+
+    def is_a_file(self) -> SteeringError:
+        """What to say where a control that lies in a file is asked of the vector itself."""
+        return SteeringError(
+            f"control={self.name} is a vector file of its own, no change of another vector: name it, as in "
+            f"vectors={self.file_beside('NAME.safetensors')}"
+        )
 
 
 def read_control(value: Any) -> Control | None:
@@ -103,9 +128,24 @@ def read_control(value: Any) -> Control | None:
             if not 1 <= seed <= LAST_SEED:
                 raise SteeringError(f"{given} has the seed {seed}: use a seed from 1 to {LAST_SEED}, as in {kind}:3")
             return Control(kind, seed)
-    seeded = [f"{kind}:3 (the {kind} vector of seed 3)" for kind in seeded_kinds()]
+    seeded = [f"{kind}:3 (the {kind} vector of seed 3)" for kind in seeded_kinds() if KINDS[kind].files is None]
     others = [kind for kind in KINDS if not KINDS[kind].seeded]
     raise SteeringError(f"{given} is not understood: use none, {', '.join(seeded)} or one of {', '.join(others)}")
+
+
+def control_in(passport: Any) -> Control | None:
+    """The control that a vector file is, by its passport; None for a vector that is none, and for what is no passport.
+
+    Raises:
+        SteeringError: for a seed that there is not.
+    """
+    if not isinstance(passport, Mapping):
+        return None
+    for kind in KINDS:
+        files = KINDS[kind].files
+        if files is not None and (seed := files.seed(passport)) is not None:
+            return Control(kind, seed)
+    return None
 
 
 def read_entry(text: str) -> tuple[str, int | None] | None:

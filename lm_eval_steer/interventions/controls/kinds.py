@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lm_eval_steer.interventions.controls.identity import IDENTITY
 from lm_eval_steer.interventions.controls.kind import Kind
+from lm_eval_steer.interventions.controls.map_shuffled import MAP_SHUFFLED
 from lm_eval_steer.interventions.controls.negated import NEGATED
 from lm_eval_steer.interventions.controls.random import RANDOM
 from lm_eval_steer.interventions.controls.self_consistency import SELF_CONSISTENCY
@@ -14,6 +15,7 @@ KINDS: Table[Kind] = Table(
     "control",
     {
         "random": RANDOM,
+        "map-shuffled": MAP_SHUFFLED,
         "shuffled": SHUFFLED,
         "negated": NEGATED,
         "identity": IDENTITY,

@@ -23,4 +23,4 @@ def _draw(direction: np.ndarray, seed: int | None, block: int) -> np.ndarray:
     return (drawn * (length(direction) / np.linalg.norm(drawn))).astype(np.float32)
 
 
-RANDOM = Kind(draw, seeded=True)
+RANDOM = Kind(draw, seeded=True, shared=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -93,18 +94,18 @@ def _draw_panel(axes: Axes, curves: list[Curve]) -> None:
     (baseline,) = baselines
     axes.axhspan(*style.percent(baseline.interval), **style.BAND)
     axes.axhline(100 * baseline.share, color=style.BLACK, linewidth=1, label=f"unsteered ({baseline.n} documents)")
-    seeds = sum(curve.control == "random" for curve in curves)
+    seeds = Counter(curve.control for curve in curves)
     for curve in curves:
         style.need_some(curve.points, f"points of {curve.child} steered by {curve.parent}")
         alphas = sorted(curve.points)
         lows, highs = zip(*(style.percent(curve.points[alpha].interval) for alpha in alphas), strict=True)
         look = style.line_look(curve.control)
-        crowd = seeds if curve.control == "random" else 1  # bands of several seeds add up to one
+        crowd = seeds[curve.control] if curve.control else 1  # bands of several seeds add up to one
         above, shade, wide = (2.0, 0.1, 1.2 if crowd == 1 else 0.8) if curve.control else (3.0, 0.25, 1.8)
         axes.fill_between(alphas, lows, highs, color=look["color"], alpha=shade / crowd, linewidth=0, zorder=above - 1)
         shares = style.percent(curve.points[alpha].share for alpha in alphas)
         size = 4.5 if crowd == 1 else 3
-        label = style.arm_label(curve.control, seeds)
+        label = style.arm_label(curve.control, crowd)
         axes.plot(alphas, shares, **look, linewidth=wide, markersize=size, label=label, zorder=above)
     axes.grid(axis="y")
 

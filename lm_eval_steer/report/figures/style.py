@@ -32,18 +32,22 @@ ARMS: dict[str, dict[str, Any]] = {
     "negated": {"color": PURPLE, "marker": "D", "linestyle": ":", "hatch": "xxxx"},
     "self-consistency": {"color": ORANGE, "marker": "P", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "hatch": "\\\\\\\\"},
     "identity": {"color": SKY, "marker": "v", "linestyle": (0, (1, 1)), "hatch": "++++"},
+    "map-shuffled": {"color": GREY, "marker": "X", "linestyle": (0, (6, 2)), "hatch": "oo"},
 }
-_OTHER = {"color": GREY, "marker": "x", "linestyle": (0, (3, 2)), "hatch": "----"}
+_OTHER = {"color": GREY, "marker": "x", "linestyle": (0, (1, 3)), "hatch": "----"}
 """Look of controls that other packages bring."""
 
 SERIES = tuple(ARMS.values())
 """Looks for things that are no arms, in order."""
 
 _LABELS = {
-    **{"": "the vector", "random": "a random direction"},
+    **{"": "the vector", "random": "a random direction", "map-shuffled": "a map of shuffled texts"},
     **{"shuffled": "the vector, blocks shuffled", "negated": "the vector, negated"},
     **{"self-consistency": "unsteered, sampled", "identity": "unsteered, other batches"},
 }
+
+_SEVERAL = {"random": "random directions", "map-shuffled": "maps of shuffled texts"}
+"""Of the labels, those of kinds whose seeds share one."""
 
 _LOOK = {
     "font.size": 9,
@@ -64,7 +68,7 @@ _LOOK = {
 
 
 def arm_look(control: str) -> dict[str, Any]:
-    """Look of an arm by the kind of its control, `random` for all its seeds; the vector itself has none."""
+    """Look of an arm by the kind of its control, one for all seeds of `random`; the vector itself has none."""
     if control not in ARMS and control not in KINDS:
         raise SteeringError(f"there is no control {control!r} to draw: use one of {', '.join(list(ARMS)[1:])}, or ''")
     return ARMS.get(control, _OTHER)
@@ -76,8 +80,8 @@ def line_look(control: str) -> dict[str, Any]:
 
 
 def arm_label(control: str, seeds: int = 1) -> str:
-    """What a legend calls an arm; several seeds of `random` share a name."""
-    return f"{seeds} random directions" if control == "random" and seeds > 1 else _LABELS.get(control, control)
+    """What a legend calls an arm; several seeds of a kind share a name."""
+    return f"{seeds} {_SEVERAL[control]}" if control in _SEVERAL and seeds > 1 else _LABELS.get(control, control)
 
 
 def need_matplotlib() -> None:

@@ -88,7 +88,7 @@ def vote_change(rows: Sequence[VoteChange], title: str = "What the vote over all
             for row in group:
                 look = _series_look(series.index((row.parent, row.control))) if several else style.arm_look(row.control)
                 change, low, high = (100 * x / row.baseline for x in (row.vote - row.baseline, row.low, row.high))
-                seeds = sum(one.control == "random" and one.parent == row.parent for one in group)
+                seeds = sum((one.control, one.parent) == (row.control, row.parent) for one in group)
                 label = style.arm_label(row.control, seeds)
                 if not row.control:
                     label += f" from {row.parent}"
@@ -113,7 +113,7 @@ def vote_change(rows: Sequence[VoteChange], title: str = "What the vote over all
 
 
 def _series_look(number: int) -> dict[str, Any]:
-    """Looks of the arms of several parents, which differ for the first 36 of them."""
+    """Looks of the arms of several parents, which differ for the first 49 of them."""
     many = len(style.SERIES)
     return style.SERIES[number % many] | {"hatch": style.SERIES[(number + number // many) % many]["hatch"]}
 

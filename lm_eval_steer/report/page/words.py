@@ -8,13 +8,27 @@ from dataclasses import dataclass
 from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.compare.rows import BEST, PER_LAYER, VOTE, Row
 from lm_eval_steer.compare.runs import Run
-from lm_eval_steer.compare.stats import BETTER, HELPS, HURTS, NO_EVIDENCE
+from lm_eval_steer.compare.stats import (
+    BETTER,
+    BETTER_THAN_SHUFFLED,
+    HELPS,
+    HURTS,
+    NO_EVIDENCE,
+    WORSE_THAN_SHUFFLED,
+)
 from lm_eval_steer.report.tables.beside import tell_beside
 from lm_eval_steer.report.tables.entries import bounds, word
 from lm_eval_steer.report.tables.flat import is_share, points, show, strength
 
-MARKS = {HELPS: ("▲", "good"), BETTER: ("▲", "good"), HURTS: ("▼", "bad"), NO_EVIDENCE: ("○", "none")}
+MARKS = {
+    **dict.fromkeys((HELPS, BETTER, BETTER_THAN_SHUFFLED), ("▲", "good")),
+    **dict.fromkeys((HURTS, WORSE_THAN_SHUFFLED), ("▼", "bad")),
+    NO_EVIDENCE: ("○", "none"),
+}
 """Verdict -> a sign beside it, so that colour is not all that tells them apart, and its class in the style sheet."""
+
+
+_SHUFFLED = {BETTER_THAN_SHUFFLED: "scores better than", WORSE_THAN_SHUFFLED: "scores worse than"}
 
 
 @dataclass(frozen=True)
@@ -57,8 +71,15 @@ def tell(row: Row, names: Mapping[str, str]) -> Told:
     more = [sentence for one in told for sentence in (_arm(row, one), *tell_beside(row, one))]
     for one, found in row.random.items():
         better = "scores better than" if found.word == BETTER else "cannot be told from"
-        name = {BEST: "At its best strength, the vector", VOTE: "Voted, the vector"}.get(one, f"The vector {one.name}")
-        more.append(f"{name} {better} random directions of the same length.")
+        more.append(f"{_vector(one)} {better} random directions of the same length.")
+    for one, against in row.shuffled.items():
+        as_known = _SHUFFLED.get(against.word, "cannot be told from")
+        ends = (
+            ""
+            if against.word in _SHUFFLED
+            else (": it carries nothing of the concept that these documents could show, whatever it does to the score")
+        )
+        more.append(f"{_vector(one)} {as_known} what a map of texts paired at random makes of the same concept{ends}.")
     if row.vector != "-":
         more.append(f"Vector {row.vector} from {names[row.parent]}.")
     return Told(said, head, more)
@@ -74,6 +95,11 @@ def sum_up(told: list[Told]) -> str:
     parts = [f"helps in {counts[HELPS]}", f"hurts in {counts[HURTS]}", f"leaves no evidence in {counts[NO_EVIDENCE]}"]
     open_ones = f" ({rest} without a verdict)" if rest else ""
     return f"Of {len(judged)} comparisons with the unsteered model, steering {', '.join(parts)}{open_ones}."
+
+
+def _vector(arm: Arm) -> str:
+    """The vector in one of its arms, as a sentence begins."""
+    return {BEST: "At its best strength, the vector", VOTE: "Voted, the vector"}.get(arm, f"The vector {arm.name}")
 
 
 def _arm(row: Row, arm: Arm) -> str:

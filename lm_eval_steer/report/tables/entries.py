@@ -50,6 +50,7 @@ def entry(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
         "scores": {arm.name: _score(run) for arm, run in row.all_runs.items()},
         "changes": {arm.name: _change(row, arm) for arm in row.changes},
         "random": {arm.name: found for arm in row.of_vector if (found := _random(row, arm))},
+        "map_shuffled": {arm.name: found for arm in row.of_vector if (found := _shuffled(row, arm))},
         "metrics": {metric: _metric(row, metric) for metric in row.metrics},
         "shares": {arm.name: _shares(found) for arm, found in row.shares.items()}
         | {f"{kind} {arm.name}": _shares(found) for (arm, kind), found in row.mean_shares.items()},
@@ -142,16 +143,21 @@ def _shares(shares: Mapping[str, OfOwn]) -> dict[str, Any]:
     return {metric: asdict(one) | {"note": one.note or None} for metric, one in shares.items()}
 
 
+def _several(runs: Mapping[Arm, Run]) -> dict[str, Any]:
+    """Of the scores of several seeds."""
+    scores = [run.score for run in runs.values()]
+    return {"mean": fmean(scores), "least": min(scores), "most": max(scores), "seeds": len(scores)}
+
+
 def _random(row: Row, arm: Arm) -> dict[str, Any] | None:
-    scores = [run.score for run in row.randoms(arm).values()]
-    if not scores:
+    runs = row.randoms(arm)
+    if not runs:
         return None
     found = row.random.get(arm)
-    told: dict[str, Any] = {"mean": fmean(scores), "least": min(scores), "most": max(scores), "seeds": len(scores)}
     if found is None:
-        return told | {"verdict": None}
+        return _several(runs) | {"verdict": None}
     low, high = bounds(row, found)
-    return told | {
+    return _several(runs) | {
         "difference": found.difference if row.any_run.higher_is_better else -found.difference,
         "low": low,
         "high": high,
@@ -160,4 +166,30 @@ def _random(row: Row, arm: Arm) -> dict[str, Any] | None:
         "mde": found.mde,
         "spread": found.spread,
         "verdict": found.word,
+    }
+
+
+def _shuffled(row: Row, arm: Arm) -> dict[str, Any] | None:
+    """The vector against its map-shuffled controls: each of them, and the one that is hardest to tell from it."""
+    runs = row.shuffled_maps(arm)
+    if not runs:
+        return None
+    found = row.shuffled.get(arm)
+    if found is None:
+        return _several(runs) | {"verdict": None}
+    against = {control.name: _difference(row, one) for control, one in found.against.items()}
+    nearest = found.nearest.name
+    return _several(runs) | {"nearest": nearest, **against[nearest], "verdict": found.word, "against": against}
+
+
+def _difference(row: Row, found: Verdict) -> dict[str, Any]:
+    low, high = bounds(row, found)
+    change = found.change if row.any_run.higher_is_better else -found.change
+    return {
+        "difference": change,
+        "low": low,
+        "high": high,
+        "p": found.mcnemar_p,
+        "holm_p": found.holm_p,
+        "mde": found.mde,
     }

@@ -9,7 +9,7 @@ from typing import Any
 from lm_eval_steer.compare.arms import BASELINE, ONE, Arm
 from lm_eval_steer.compare.groups import Group
 from lm_eval_steer.compare.own import OfOwn
-from lm_eval_steer.compare.rows import Row
+from lm_eval_steer.compare.rows import MAP_SHUFFLED, Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import HELPS, HURTS
 from lm_eval_steer.interventions.alphas import alpha_name
@@ -79,11 +79,14 @@ def is_share(row: Row) -> bool:
 def _lines(row: Row, told: Mapping[str, Any]) -> list[list[str]]:
     """A line per arm, of the row and of its entry."""
     randoms = {arm: found for arm in row.of_vector if len(found := row.randoms(arm)) > 1}
-    folded = {arm for found in randoms.values() for arm in found}
+    shuffled = {arm: found for arm in row.of_vector if (found := row.shuffled_maps(arm))}
+    folded = {arm for found in (*randoms.values(), *shuffled.values()) for arm in found}
     lines = [_line(row, told, BASELINE)] if row.baseline else []
-    for arm in dict.fromkeys((*row.runs, *randoms)):  # random vectors may be there without the vector itself
+    for arm in dict.fromkeys((*row.runs, *randoms, *shuffled)):  # controls may be there without the vector itself
         if arm in row.runs and arm not in folded:
             lines.append(_line(row, told, arm))
+        if arm in shuffled:
+            lines += _shuffled_lines(row, told, arm, shuffled[arm])
         if arm in randoms:
             lines += _random_lines(row, told, arm, randoms[arm])
     spent = sum(told["seconds"].values())
@@ -122,23 +125,42 @@ def _line(row: Row, told: Mapping[str, Any], arm: Arm) -> list[str]:
 def _random_lines(row: Row, told: Mapping[str, Any], arm: Arm, runs: dict[Arm, Run]) -> list[list[str]]:
     """Mean and range over the seeds, then the vector against them."""
     found = told["random"][arm.name]
+    seeds = _seeds_line(row, told, "random", arm, runs)
+    if "difference" not in found:
+        return [seeds]
+    against = [f"{arm.name} - random", "", points(found["difference"], row), "-", f"90 %: {_between(row, found)}"]
+    return [seeds, [*against, f"{found['p']:.2g}", "-", _detectable(row, found), found["verdict"], "", ""]]
+
+
+def _shuffled_lines(row: Row, told: Mapping[str, Any], arm: Arm, runs: dict[Arm, Run]) -> list[list[str]]:
+    """The only seed, or mean and range over the seeds, then the vector against the one that is hardest to tell."""
+    found = told["map_shuffled"][arm.name]
+    several = len(runs) > 1
+    first = next(iter(runs))
+    head = _seeds_line(row, told, MAP_SHUFFLED, arm, runs) if several else _line(row, told, first)
+    if "difference" not in found:
+        return [head]
+    against = [f"{arm.name} - map-shuffled", "", points(found["difference"], row), "-", _between(row, found)]
+    tests = [f"{found['p']:.2g}", f"{found['holm_p']:.2g}", _detectable(row, found)]
+    return [head, [*against, *tests, found["verdict"], "", ""]]
+
+
+def _seeds_line(row: Row, told: Mapping[str, Any], kind: str, arm: Arm, runs: Mapping[Arm, Run]) -> list[str]:
+    """Mean and range of several seeds of a control."""
+    found = told[kind.replace("-", "_")][arm.name]
     words = [told["changes"].get(one.name, {}).get("verdict") for one in runs]
     judged = f"{words.count(HELPS)} of {len(runs)} help, {words.count(HURTS)} hurt"
     known = [count for one in runs if (count := row.tokens.get(one)) is not None]
-    seeds = [
-        f"random {arm.name}, {len(runs)} seeds",
+    return [
+        f"{kind} {arm.name}, {len(runs)} seeds",
         show(found["mean"], row),
         *_changed(row, found["mean"] - row.baseline.score if row.baseline else None),
         f"seeds {_between(row, {'low': found['least'], 'high': found['most']}, sign=False)}",
         *("-", "-", "-"),
         judged if runs.keys() <= row.runs.keys() else "of the same sweep",
         _count(round(fmean(known)) if known else None),
-        share_cell(row.mean_shares.get((arm, "random"), {}).get(row.any_run.metric)),
+        share_cell(row.mean_shares.get((arm, kind), {}).get(row.any_run.metric)),
     ]
-    if "difference" not in found:
-        return [seeds]
-    against = [f"{arm.name} - random", "", points(found["difference"], row), "-", f"90 %: {_between(row, found)}"]
-    return [seeds, [*against, f"{found['p']:.2g}", "-", _detectable(row, found), found["verdict"], "", ""]]
 
 
 def _changed(row: Row, change: float | None) -> list[str]:

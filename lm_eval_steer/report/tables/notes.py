@@ -31,6 +31,16 @@ _RANDOM = (
     "like it. The interval (90 %) is of how much better than one more random vector it is, p is one-sided, and neither "
     "is adjusted for several vectors; it leans on random vectors' true scores being about normal."
 )
+_SHUFFLED = (
+    "best - map-shuffled, vote - map-shuffled: the vector against what a map of texts paired at random made of the "
+    "same concept, searched and tested like it; of several seeds, the one that is hardest to tell from it. It is "
+    "tested as a change is, with a family of its own. A vector that cannot be told from each of them carries nothing "
+    "of the concept that these documents could show, whatever it does to the score."
+)
+_OTHER_BLOCKS = (
+    "The random vectors beside {vector} steer {randoms} blocks and it steers {own}: they were drawn for another vector "
+    "of its sweep."
+)
 _METRICS = (
     "Metrics beside the first are in no family and have no verdict. Their changes are paired by document: the 95 % "
     "interval and p are those of the paired t test, of right and wrong those of the first table, and neither is "
@@ -75,6 +85,7 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
     ]
     found += [_CHANGES, _TESTS, _DETECTABLE] if tested else []
     found += [_RANDOM] if any(row.random for row in rows) else []
+    found += [_SHUFFLED] if any(row.shuffled for row in rows) else []
     found += [_METRICS] if any(row.metrics for row in rows) else []
     found += [_SHARES, *_without_effect(rows, names)] if any(row.shares for row in rows) else []
     found += [_ALONE] if any(not change.in_family for change in tested) else []
@@ -84,7 +95,21 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
     found += [_UNPAIRED] if any(word(row, arm) == UNPAIRED for row in rows for arm in row.changes) else []
     searched = [(row, arm) for row in rows for arm in (BEST, VOTE) if arm in row.runs]
     found += [_ONE_SEED] if any(len(row.randoms(arm)) == 1 for row, arm in searched) else []
-    return [*found, *_baselines(rows, names), *_sweeps(rows), *_versions(runs)]
+    return [*found, *_other_blocks(rows), *_baselines(rows, names), *_sweeps(rows), *_versions(runs)]
+
+
+def _other_blocks(rows: list[Row]) -> list[str]:
+    """Random vectors that a row shares with one that steers other blocks, so that they are no shift of its size."""
+    found: dict[str, None] = {}
+    for row in rows:
+        told = [
+            (run.steering.get("transfer") or {}).get("steered_blocks")
+            for run in (*row.runs.values(), *row.controls.values())
+        ]
+        own, randoms = told[0] if row.runs else None, told[-1] if row.controls else None
+        if isinstance(own, list) and isinstance(randoms, list) and own != randoms:
+            found[_OTHER_BLOCKS.format(vector=row.vector, randoms=len(randoms), own=len(own))] = None
+    return list(found)
 
 
 def _without_effect(rows: list[Row], names: Mapping[str, str]) -> list[str]:

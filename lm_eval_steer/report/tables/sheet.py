@@ -8,6 +8,7 @@ from typing import Any
 _ARMS = ("best", "vote")
 _CHANGE = ("change", "percent", "low", "high", "mcnemar_p", "holm_p", "mde", "verdict")
 _RANDOM = ("seeds", "mean", "least", "most", "difference", "low", "high", "p", "verdict")
+_SHUFFLED = ("seeds", "mean", "least", "most", "difference", "low", "high", "p", "holm_p", "verdict")
 _METRIC = ("score", "change", "low", "high", "p")
 _SHARE = {"share": "share_of_own", "low": "share_of_own_low", "high": "share_of_own_high"}
 _KEYS = ("child", "parent", "vector", "task", "group", "metric", "n", "baseline", "best", "best_alpha", "unit", "vote")
@@ -43,11 +44,14 @@ def _beside(one: dict[str, Any]) -> dict[str, object]:
 
 def _line(one: dict[str, Any], others: list[str]) -> dict[str, object]:
     """Column -> what an entry has there; None where it has nothing."""
-    scores, changes, random = (defaultdict(dict, one[key]) for key in ("scores", "changes", "random"))
+    scores, changes, random, shuffled = (
+        defaultdict(dict, one[key]) for key in ("scores", "changes", "random", "map_shuffled")
+    )
     line: dict[str, object] = {key: one[key] for key in (*_KEYS, "vote_size")}
     line |= {f"baseline_{end}": scores["baseline"].get(end) for end in ("low", "high")}
     line |= {f"{arm}_{name}": changes[arm].get(name) for arm in _ARMS for name in _CHANGE}
     line |= {f"{arm}_random_{name}": random[arm].get(name) for arm in _ARMS for name in _RANDOM}
+    line |= {f"{arm}_map_shuffled_{name}": shuffled[arm].get(name) for arm in _ARMS for name in _SHUFFLED}
     for arm in others:
         line[f"{arm} score"] = scores[arm].get("score")
         line |= {f"{arm} {name}": changes[arm].get(name) for name in ("change", "holm_p", "verdict")}
