@@ -62,7 +62,9 @@ def add(group: Any) -> None:
     )
     option("--device", help="as for lm_eval")
     option(
-        "--controls", metavar="LIST", help="all, or a list of random:N, shuffled, negated, identity, self-consistency"
+        "--controls",
+        metavar="LIST",
+        help="all, or a list of random:N, map-shuffled:N, shuffled, negated, identity, self-consistency",
     )
     option(
         "--arms",
