@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job on the embedded model: bring it, extract a vector, search its strength, test it against no steering and a
-# random vector, compare.
+# The main job on the embedded model: bring it, extract a vector of sentiment from it, search strengths, and test it beside
+# that of a larger model of another family, cut to its width, and beside controls: the negated vector and a random one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LMEVAL_LOG_LEVEL=${LMEVAL_LOG_LEVEL:-WARNING} HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error
@@ -15,10 +15,11 @@ step() {
 
 rm -rf "$out"
 step lm-eval-steer model smollm2 "$model"
-step lm-eval-steer extract --model_args pretrained="$model",dtype=float32 --task arith_steer --n 64 \
-    --out "$out/smollm2_arith.safetensors"
-step lm-eval-steer sweep --model_args pretrained="$model",vectors="$out/smollm2_arith.safetensors" \
-    --tasks arith_steer --alpha '[0.04,1,3]' --controls random:1 --val_limit "$docs" --limit "$docs" \
+step lm-eval-steer extract --model_args pretrained="$model",dtype=float32 --task sentiment_steer --method mean --n 64 \
+    --out "$out/own.safetensors"
+step lm-eval-steer sweep --model_args pretrained="$model" \
+    --arms own="$out/own.safetensors",cut=qwen2.5-coder-0.5b_sentiment --tasks sentiment_steer \
+    --dose '[0.001,0.0025,0.005]' --controls random:1,negated --val_limit "$docs" --limit "$docs" \
     --batch_size 64 --output_path "$out/sweep"
 step lm-eval-steer leaderboard "$out/sweep"
 printf '\nOnce per shell, so that it is found: . .venv/bin/activate\n'
