@@ -47,6 +47,7 @@ class Family:
         """The same with texts that the models read, and no time spent on comparing them with rows of tasks."""
         models = [word for name in parents for word in ("--parent_args", f"pretrained={self.folder / name}")]
         read = ["--texts", str(self.folder / "texts.jsonl"), "--cache", str(self.folder / "cache"), "--allow_leak"]
+        read += ["--tokens", "last"]
         return [*self.told(*parents, out=out), *models, *read]
 
 
@@ -286,7 +287,7 @@ def test_parents_that_do_not_go_together_with_the_vectors_are_refused(
     [
         (["--n", "100", "--width_map", "lstsq"], "needs at least 129 rows of states to fit on and has 90"),
         (["--n", "60", "--width_map", "lowrank:100"], "lowrank:100"),
-        (["--width_map", "lowrank:500"], "lowrank:500"),
+        (["--width_map", "lowrank:500", "--tokens", "all"], "lowrank:500"),
         (["--n", "400"], "n=400 texts, but"),
         (["--texts", "nowhere.jsonl"], "nowhere.jsonl: no such file of texts"),
         (["--task", "arith_steer"], "name a --task whose"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -37,7 +36,7 @@ def folder(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("width_map", "least"), [("procrustes", 0.999), ("lstsq", 0.999), ("ridge:0.05", 0.7), ("ridge:0.0005", 0.95)]
+    ("width_map", "least"), [("procrustes", 0.999), ("lstsq", 0.999), ("ridge:0.05", 0.9), ("ridge:0.0005", 0.99)]
 )
 def test_the_vector_of_a_trained_twin_comes_back(folder: Path, smollm2: Path, width_map: str, least: float) -> None:
     out = folder / "back.safetensors"
@@ -48,5 +47,4 @@ def test_the_vector_of_a_trained_twin_comes_back(folder: Path, smollm2: Path, wi
     assert main(["transfer", str(folder / "rotated.safetensors"), *told, "--out", str(out)]) == 0
     got = cosines(out, folder / "own.safetensors")
     assert len(got) == 30
-    print(width_map, np.round(np.sort(got), 4)[:10])
     assert got.min() >= least

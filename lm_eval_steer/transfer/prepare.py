@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from lm_eval_steer.errors import SteeringError
@@ -58,7 +59,7 @@ def prepare(args: TransferArgs) -> Prepared:
         )
     texts = find_texts(args.task, args.texts, args.n, args.seed, args.allow_leak)
     fit, held_out = split(len(texts.texts), args.seed, defaults.HELD_OUT)
-    if args.tokens != "all":  # whose number nobody knows before they are read
-        for parent in parents:
-            args.width.check(len(fit), (parent.shape[1], width))
+    rows = sys.maxsize if args.tokens == "all" else len(fit)  # of all tokens nobody knows the number yet
+    for parent in parents:
+        args.width.check(rows, (parent.shape[1], width))
     return Prepared(vectors, child, paths, parents, texts, fit, held_out)
