@@ -42,6 +42,7 @@ from lm_eval_steer.extraction.extract import ExtractionArgs, extract, load_sourc
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.batches import bounded
 from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.transfer import defaults
 from lm_eval_steer.transfer.args import TransferArgs
 from lm_eval_steer.transfer.carry import carry
 from lm_eval_steer.transfer.model import Model
@@ -78,6 +79,7 @@ def read_arguments(told: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--task", default="gsm8k_steer,arc_challenge_steer", help="whose questions both models read")
     parser.add_argument("--texts", help="a JSONL file of texts instead")
     parser.add_argument("--n", type=int, default=1400, help="texts; a tenth is held out")
+    parser.add_argument("--tokens", default=defaults.TOKENS, help="whose states: last, mean or all")
     parser.add_argument("--dose", type=float, default=0.005, help="share of each state's length, at every block")
     parser.add_argument("--shuffled", type=int, default=2, help="seeds of texts paired at random, for each map")
     parser.add_argument("--random", type=int, default=3, help="seeds of random directions")
@@ -189,7 +191,7 @@ def make_arms(args: argparse.Namespace, folder: Path, times: Times) -> tuple[lis
     vector = find_vector(args.vector) if args.vector else folder / "parent.safetensors"
     common = {"vectors": [str(vector)], "child_args": child.arguments, "device": args.device}
     reads = {"parent_args": [parent.arguments], "task": None if args.texts else args.task, "texts": args.texts}
-    reads |= {"n": args.n, "cache": args.cache or str(folder / "states")}
+    reads |= {"n": args.n, "tokens": args.tokens, "cache": args.cache or str(folder / "states")}
     asked = ExtractionArgs(task=TASK, method="mean", n=args.pairs)
     source = load_source(asked)
     if not args.vector:
