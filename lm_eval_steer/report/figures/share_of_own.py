@@ -57,17 +57,17 @@ def find(results: Results) -> list[Picture] | str:
 
 
 def _of_row(child: str, row: Row) -> Iterator[OwnShare]:
-    """Of the arms of a row, several seeds of a control as one; controls that it shares are another row's."""
-    part = row.any_part
-    vector = (part and part.arm.vector) or row.vector
+    """Of the arms of a row as its sweep calls them, several seeds of a control as one; what it shares is another's."""
     folded = {arm for runs in row.seeds.values() for arm in runs}
     for arm, shares in row.shares.items():
         if arm not in folded:
-            name = f"{vector} {arm.role}" if arm.control is None else arm.name
+            name = row.parts[arm].arm.name if arm in row.parts else arm.name
             yield from _by_metric(child, row, name, shares, arm.control or "")
     for (arm, kind), shares in row.mean_shares.items():
         if (runs := row.seeds[arm, kind]).keys() <= row.runs.keys():
-            yield from _by_metric(child, row, f"{kind} {arm.role}, {len(runs)} seeds", shares, kind)
+            part = row.parts.get(next(iter(runs)))
+            of = f"{part.arm.vector} " if part and part.arm.vector else ""
+            yield from _by_metric(child, row, f"{of}{kind} {arm.role}, {len(runs)} seeds", shares, kind)
 
 
 def _by_metric(child: str, row: Row, arm: str, shares: dict[str, OfOwn], control: str) -> Iterator[OwnShare]:
