@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-WIDTH_MAP = "ridge"
+WIDTH_MAP = "procrustes"
 LAYER_MAP = "proportional"
-TOKENS = "last"
+TOKENS = "all"
 TOKEN_RULES = ("last", "mean", "all")
 """Which states of a text are read (transfer/tokens.py)."""
 TEXTS = 1400
