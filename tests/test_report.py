@@ -190,7 +190,8 @@ def test_a_verdict_in_words(gained: int, word: str, head: str, tmp_path: Path) -
     assert told.head == f"{head} child on toy."
     assert told.more[0].startswith("With the strength chosen on validation rows (α = 0.5): ")
     assert told.more[0].endswith(f"; {gained} gained, {12 - gained} lost.")
-    assert "So few documents changed that no change could have been detected." in told.more[1]
+    assert told.more[1].startswith("Beside it: exact_match (loose) +0.0 (")
+    assert "So few documents changed that no change could have been detected." in told.more[2]
     assert sum_up([told]) == ""
     assert sum_up([told, told]).startswith("Of 2 comparisons with the unsteered model, steering helps in ")
 
