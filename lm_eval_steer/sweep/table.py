@@ -49,7 +49,7 @@ def make_metric_tables(name: str, task: Mapping[str, Any], unit: str) -> list[Ta
 def _metric_table(name: str, metric: str, test: Mapping[str, Any], unit: str) -> Table:
     told = {arm: found["metrics"][metric] for arm, found in test.items() if metric in (found.get("metrics") or ())}
     caption = "changes are paired by document; their intervals and p are in no family"
-    table = Table(title=f"{name}, {metric.replace(',', ' of ')}", caption=caption)
+    table = Table(title=f"{name}, {metric.removesuffix(',none').replace(',', ' of ')}", caption=caption)
     table.add_column("arm", no_wrap=True)
     for column in (unit, "score", "95 % interval", "change", "95 % interval of it", "p"):
         table.add_column(column, justify="right", no_wrap=column == unit)

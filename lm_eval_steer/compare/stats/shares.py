@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -65,7 +66,9 @@ def share_of_effect(
     share = float(arm.sums.sum() / whole.sums.sum())
     if len(whole.sums) < 2:
         return Share(share, share, share)
-    with np.errstate(divide="ignore", invalid="ignore"):  # of a resample in which the reference changed nothing
+    # Of a resample in which the reference changed nothing, numpy and scipy would warn.
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
         found = bootstrap(
             (arm.sums, whole.sums),
             lambda part, all_of_it, axis: part.sum(axis) / all_of_it.sum(axis),
