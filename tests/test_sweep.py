@@ -299,8 +299,10 @@ def test_multiple_choice(child: dict[str, Any], tmp_path: Path) -> None:
 
 def test_twins(tmp_path: Path) -> None:
     with data.provided(tmp_path):
-        assert find_twins(["math500_steer", "gsm8k_steer"], [], sweeps.manager()) == {
-            "math500_steer": "math_steer_val",
-            "gsm8k_steer": "gsm8k_steer_val",
+        found = find_twins(["math500_steer", "gsm8k_steer"], [], sweeps.manager())
+        assert {name: (twin.name, twin.facts["kind"]) for name, twin in found.items()} == {
+            "math500_steer": ("math_steer_val", "twin"),
+            "gsm8k_steer": ("gsm8k_steer_val", "twin"),
         }
-        assert find_twins(["arith_steer"], ["gsm8k_steer_val"], sweeps.manager()) == {"arith_steer": "gsm8k_steer_val"}
+        found = find_twins(["arith_steer"], ["gsm8k_steer_val"], sweeps.manager())
+        assert {name: twin.name for name, twin in found.items()} == {"arith_steer": "gsm8k_steer_val"}

@@ -40,8 +40,15 @@ def add(group: Any) -> None:
         default=[],
         action=Names,
         metavar="TASK,...",
-        help="validation tasks, one per task (default: TASK_val)",
+        help="validation tasks, one per task (default: TASK_val where there is one)",
     )
+    option(
+        "--val_split",
+        metavar="NAME|share",
+        help="in place of them, a split of the task's data, or share for a part of its test documents (default without "
+        "a TASK_val: its validation split, else its training split, else share)",
+    )
+    option("--val_share", type=float, metavar="S", help="of the test documents, where these are parted (default: 0.3)")
     option("--alpha", metavar="SET", help="the strengths: paper, [0.04,0.5] or 0.01:0.09:0.01")
     option("--dose", metavar="SET", help="in place of --alpha, strengths as shares of ‖h‖")
     option(

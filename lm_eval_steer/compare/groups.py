@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.sweeps import part_of
+from lm_eval_steer.compare.validation import half_of
 from lm_eval_steer.text import printable
 
 Key = Mapping[str, str | None]
@@ -15,10 +17,10 @@ Part = tuple[Key, dict[str, Key], list[Run]]
 """Shared conditions, those of each child, runs."""
 
 _FOLLOWS = {
-    "which documents": ("limit", "task version"),
+    "which documents": ("limit", "task version", "test documents"),
     "prompts": (
         *("shots", "chat template", "system prompt", "system_role", "task version", "limit", "which documents"),
-        *("template", "template's date"),
+        *("test documents", "template", "template's date"),
     ),
     "template": ("chat template",),
 }
@@ -93,7 +95,9 @@ def group_runs(runs: list[Run]) -> list[Group]:
 
 
 def _shared(run: Run) -> Key:
-    return {**run.conditions, "which documents": run.documents}
+    part = part_of(run.path, run.task)
+    half = half_of(part.documents) if part and part.documents else None
+    return {**run.conditions, "test documents": half, "which documents": run.documents}
 
 
 def _own(run: Run) -> Key:

@@ -88,7 +88,7 @@ _PASS = Parts(
 )
 _VALIDATION = Parts(
     {"task": TEXT, "scores": Table(Table(_SCORE, SAID_NUMBER), _CONTENDER), "best": Table(NUMBER, _CONTENDER)},
-    {"n": COUNT, "metric": TEXT, "higher_is_better": YES_OR_NO},
+    {"n": COUNT, "kind": TEXT, "metric": TEXT, "higher_is_better": YES_OR_NO},
 )
 _TASK = Parts(
     {"validation": _VALIDATION, "test": Table(_ARM), "refused": Table(TEXT), "passes": Table(_PASS)},

@@ -24,6 +24,7 @@ class Part:
         tokens: generated for the arm; None where unknown.
         seconds: spent on its vector, on `validation` and on `test`; without controls.
         validation: how α was chosen, as in sweep.json.
+        documents: on which documents, and on which it was tested; None in sweeps of older releases.
         complete: whether the sweep is done.
     """
 
@@ -32,6 +33,7 @@ class Part:
     tokens: int | None
     seconds: dict[str, float]
     validation: dict[str, Any]
+    documents: dict[str, Any] | None
     complete: bool
 
 
@@ -58,7 +60,8 @@ def part_of(path: Path, task: str) -> Part | None:
                 "validation": _seconds(found["passes"], validation["task"], vector),
                 "test": _seconds(found["passes"], task, vector),
             }
-            return Part(folder, arm, entry.get("tokens"), spent, validation, state["complete"])
+            documents = (state["settings"].get("validation") or {}).get(task)
+            return Part(folder, arm, entry.get("tokens"), spent, validation, documents, state["complete"])
     return None
 
 

@@ -20,6 +20,8 @@ from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.sweep.contenders import Contender, find_contenders, read_arms
 from lm_eval_steer.sweep.harness import HarnessArgs, Seeds, read_seeds
 from lm_eval_steer.sweep.profile_search import check_search
+from lm_eval_steer.sweep.tasks import Twin
+from lm_eval_steer.sweep.validation import BY_SHARE, SHARE, Choice
 
 # What a sweep says itself: key of --model_args -> the option for it.
 _OPTIONS = OPTIONS | {"batch_size": "--batch_size", "device": "--device"}
@@ -54,6 +56,8 @@ class SweepArgs:
         controls: as `read_controls` takes them.
         arms: in place of `vectors` in model_args, several: name -> file, or text as `read_arms` takes it.
         val_task: the validation twins, one per task, where their names do not say so.
+        val_split: in place of twins, a split of each task's data, or `share` for a part of its test documents.
+        val_share: how large a part; 0.3 where it is not said.
         per_layer: how strengths by block are searched (search.py); None for not at all.
         budget: the most profiles that this search tries.
 
@@ -84,6 +88,8 @@ class SweepArgs:
     controls: Any = None
     arms: Any = None
     val_task: list[str] = field(default_factory=list)
+    val_split: str | None = None
+    val_share: float | None = None
     per_layer: str | None = None
     budget: int = 20
 
@@ -103,6 +109,13 @@ class SweepArgs:
                 f"--val_task names {len(self.val_task)} tasks and --tasks {len(self.tasks)}: give one validation task "
                 "per task, in the same order"
             )
+        if self.val_split is not None and self.val_task:
+            raise SteeringError(
+                f"--val_task {','.join(self.val_task)} and --val_split {self.val_split} are two choices of validation "
+                "documents: give one"
+            )
+        if self.val_share is not None:
+            self._check_share(self.val_share)
         for option, limit in (("--limit", self.limit), ("--val_limit", self.val_limit)):
             if limit is not None and not 0 < limit < float("inf"):
                 raise SteeringError(f"{option} {limit:g} leaves no document: give a number above 0, or a share below 1")
@@ -134,6 +147,22 @@ class SweepArgs:
             raise SteeringError("--output_path is empty: name the folder of the sweep")
         for name in ("sweep.json", "record/.probe", "arms/.probe"):
             refuse_unwritable(self.folder / name)
+
+    def _check_share(self, share: float) -> None:
+        if not 0 < share < 1:
+            left = "to choose a strength on" if share <= 0 else "to test it on"
+            raise SteeringError(
+                f"--val_share {share:g} leaves no document {left}: give a share between 0 and 1, as in 0.3"
+            )
+        given = f"--val_task {','.join(self.val_task)}" if self.val_task else f"--val_split {self.val_split}"
+        if self.val_task or self.val_split not in (None, BY_SHARE):
+            raise SteeringError(f"--val_share {share:g} parts nothing beside {given}: leave one of them out")
+
+    @property
+    def choice(self) -> Choice:
+        """Which validation documents a task has that has no twin."""
+        share = SHARE if self.val_share is None else self.val_share
+        return Choice(self.val_split, share, self.sampling_seed)
 
     @property
     def folder(self) -> Path:
@@ -228,13 +257,13 @@ class SweepArgs:
         return checkpoint_digest(self.arguments)
 
     def settings(
-        self, plans: Mapping[str, SteeringPlan], twins: Mapping[str, str], asked: Mapping[str, str]
+        self, plans: Mapping[str, SteeringPlan], twins: Mapping[str, Twin], asked: Mapping[str, str]
     ) -> dict[str, Any]:
         """All that the outcome depends on, JSON-ready; sizes and places are free to change between two starts.
 
         Args:
             plans: of the whole set, of each contender.
-            twins: test task -> validation task.
+            twins: test task -> what it is searched on.
             asked: task -> digest of what it asks.
         """
         vectors = {
@@ -253,7 +282,8 @@ class SweepArgs:
             **self.harness.settings(),
             "include_path": str(Path(self.include_path).resolve()) if self.include_path else None,
             "metadata": dict(self.metadata or {}),
-            "tasks": dict(twins),
+            "tasks": {name: twin.name for name, twin in twins.items()},
+            "validation": {name: twin.facts for name, twin in twins.items()},
             "asked": dict(asked),
             "controls": [one.name for one in self.contenders if not one.is_read],
             "per_layer": None if self.per_layer is None else {"method": self.per_layer, "budget": self.budget},

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from lm_eval.evaluator_utils import get_sample_size
-
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models import load
@@ -18,7 +16,7 @@ from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
 from lm_eval_steer.models.vote_key import VoteKey
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.score import check_scoring
-from lm_eval_steer.sweep.tasks import Requests
+from lm_eval_steer.sweep.tasks import Requests, sample_size
 
 
 def model_class(name: str) -> Any:
@@ -56,7 +54,7 @@ def examine(args: SweepArgs, plans: Mapping[str, SteeringPlan], requests: Reques
             first = next(iter(plans.values()))
             VoteKey.of(requests.name, first.vote_filter, first.vote_answer)
     check_scoring(requests)
-    limit = get_sample_size(requests.task, args.limit if requests.name in args.tasks else args.val_limit)
+    limit = sample_size(requests.task, args.limit if requests.name in args.tasks else args.val_limit)
     documents = [doc for _, doc in requests.task.doc_iterator(rank=0, limit=limit, world_size=1)]
     vectors = {id(plan.vector): plan.vector for plan in plans.values() if plan.steers and not plan.allow_leak}
     for known in map(extraction_rows, vectors.values()):

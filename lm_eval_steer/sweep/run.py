@@ -13,6 +13,7 @@ from rich.console import Console
 
 from lm_eval_steer.compare.outcome import compare_with_own, describe
 from lm_eval_steer.compare.sweep_file import finite, write_sweep
+from lm_eval_steer.compare.validation import tell_validation
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.interventions.plan import SteeringPlan
@@ -29,7 +30,8 @@ from lm_eval_steer.sweep.passes import Asked, Pass, add_logs, run_pass
 from lm_eval_steer.sweep.replay import write_arm
 from lm_eval_steer.sweep.score import choose
 from lm_eval_steer.sweep.state import read_state
-from lm_eval_steer.sweep.tasks import Read, Requests, build, find_twins, first_line
+from lm_eval_steer.sweep.tasks import Read, Requests, Twin, build, find_twins, first_line
+from lm_eval_steer.sweep.validation import BY_SHARE
 
 _NO_TEXTS = "control=self-consistency draws texts, and multiple choice has none"
 
@@ -66,7 +68,14 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
     def look(requests: Requests) -> None:
         asked[requests.name] = examine(args, plans, requests)
 
-    twins = find_twins(args.tasks, args.val_task, manager, args.harness, look, known)
+    twins = find_twins(args.tasks, args.val_task, manager, args.harness, look, known, args.choice, args.limit)
+    if args.val_share is not None and all(twin.facts["kind"] != BY_SHARE for twin in twins.values()):
+        raise SteeringError(
+            f"--val_share {args.val_share:g} parts nothing, for strengths are chosen on "
+            f"{', '.join(twin.name for twin in twins.values())}: add --val_split share, or leave it out"
+        )
+    for name, twin in twins.items():
+        console.print(f"{name}: {tell_validation(twin.name, twin.facts)}", highlight=False, markup=False)
     settings = args.settings(plans, twins, asked)
     state = read_state(args.folder, settings)
     if is_finished(args, state):
@@ -130,7 +139,7 @@ class _Sweep:
         self.plans = plans
         self.searched = [one for one in args.contenders if one.is_searched]
 
-    def run(self, twins: dict[str, str], known: dict[str, Read]) -> None:
+    def run(self, twins: dict[str, Twin], known: dict[str, Read]) -> None:
         """All tasks; first of all, whatever could be refused."""
         args = self.args
         if self.lm.world_size > 1:
@@ -149,13 +158,18 @@ class _Sweep:
         for name, twin in twins.items():
             asked[name] = tuple(
                 build(one, self.manager, self.lm, limit, args.apply_chat_template, args.harness, known)
-                for one, limit in ((twin, args.val_limit), (name, args.limit))
+                for one, limit in ((twin.name, args.val_limit), (name, args.limit))
             )
         for name, (validation, test) in asked.items():
             found = self.state["tasks"].setdefault(
                 name,
                 {
-                    "validation": {"task": validation.name, "scores": {}, "best": {}},
+                    "validation": {
+                        "task": validation.name,
+                        "kind": twins[name].facts["kind"],
+                        "scores": {},
+                        "best": {},
+                    },
                     "test": {},
                     "refused": {},
                     "passes": {},

@@ -11,6 +11,7 @@ from typing import Any
 
 from lm_eval_steer.compare.arms import VECTOR
 from lm_eval_steer.compare.sweep_file import VERSION, check_sweep, parse_sweep
+from lm_eval_steer.compare.validation import tell_validation
 from lm_eval_steer.errors import SteeringError
 
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
@@ -65,7 +66,8 @@ def read_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     if of_other_weights:
         logger.warning("the weights changed since the sweep in %s was started: it begins anew with these", folder)
         return new
-    same = old | {"weights": now["weights"]} == now  # those of a model that was not there yet are unknown
+    # Older releases say of validation documents no more than their task, and of a model that was not there no weights.
+    same = {"validation": now["validation"]} | old | {"weights": now["weights"]} == now
     return {**state, "settings": now, "complete": state["complete"] and same}
 
 
@@ -108,6 +110,10 @@ def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
                         f"sweep in {folder} was started: it has {before[name][:12]}, now they are {now[name][:12]}; "
                         "bring the old ones back, or name another --output_path"
                     )
+        elif key == "validation":
+            for name in set(before or ()) & set(now):
+                if before[name].get("share") != now[name].get("share"):
+                    _refuse(folder, f"--val_share of {name}", before[name]["share"], now[name]["share"])
         elif key == "weights":
             continue  # read_state has more to say of them
         elif key in _GROWS:
@@ -115,6 +121,19 @@ def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
                 _refuse(folder, key, before, now)
         elif before != now and not (key == "per_layer" and before is None):
             _refuse(folder, key, before, now)
+    for name, known in (old.get("validation") or {}).items():  # those beyond a limit are not asked
+        found = new["validation"].get(name, known)
+        if found != known:
+            task = new["tasks"][name]
+            raise SteeringError(
+                f"the documents of {name} changed since the sweep in {folder} was started: there "
+                f"{tell_validation(task, known)} ({_hashes(known)}), now {tell_validation(task, found)} "
+                f"({_hashes(found)}); bring the old ones back, or name another --output_path"
+            )
+
+
+def _hashes(facts: Mapping[str, Any]) -> str:
+    return " and ".join(facts[part]["sha256"][:8] for part in ("validation", "test"))
 
 
 def _refuse(folder: Path, key: str, before: Any, now: Any) -> None:

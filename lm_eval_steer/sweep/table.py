@@ -12,6 +12,7 @@ from lm_eval_steer.scale import Scale, show_share
 from lm_eval_steer.sweep.board import show
 
 _SHARE = "share of own"
+_WHICH = {"split": ", another split of its data", "share": ", a part of its own that is not tested here"}
 
 
 def make_table(name: str, task: Mapping[str, Any], unit: str) -> Table:
@@ -24,7 +25,8 @@ def make_table(name: str, task: Mapping[str, Any], unit: str) -> Table:
     """
     test, validation = task["test"], task["validation"]
     metric = next((arm["metric"] for arm in test.values() if arm["metric"]), "no metric").split(",")[0]
-    caption = f"{metric}; {unit} chosen on {validation['task']} ({validation['n']} documents)"
+    which = _WHICH.get(validation.get("kind"), "")
+    caption = f"{metric}; {unit} chosen on {validation['task']} ({validation['n']} documents{which})"
     table = Table(title=f"{name}, {next(iter(test.values()))['n']} documents", caption=caption)
     table.add_column("arm", no_wrap=True)
     for column in (unit, "score", "95 % interval", "change", "gained / lost", "McNemar p", "tokens"):

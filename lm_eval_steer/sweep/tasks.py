@@ -1,19 +1,20 @@
-"""The tasks of a sweep: a test task, its validation twin, and their requests."""
+"""The tasks of a sweep: a test task, its validation documents, and the requests of both."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lm_eval.api.instance import Instance
-from lm_eval.evaluator_utils import get_sample_size
 from lm_eval.tasks import TaskManager
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.plugin.known_tasks import remember
 from lm_eval_steer.sweep.harness import HarnessArgs, RandomState, random_state, restore
+from lm_eval_steer.sweep.validation import Choice, Draw, facts_of, find_halves
 
 KINDS = {"generate_until": "generate_until", "multiple_choice": "loglikelihood"}
 """Output types on which a set can vote -> the model's method that answers them."""
@@ -64,6 +65,19 @@ class Requests:
         return sum((instance.repeats or 1) for instance in {i.doc_id: i for i in self.instances}.values())
 
 
+@dataclass(frozen=True)
+class Twin:
+    """What a test task is searched on.
+
+    Attributes:
+        name: of the validation task.
+        facts: JSON-ready, which documents it has and which the test has (docs/SWEEP.md).
+    """
+
+    name: str
+    facts: dict[str, Any]
+
+
 def find_twins(
     tasks: Sequence[str],
     val_tasks: Sequence[str],
@@ -71,8 +85,10 @@ def find_twins(
     harness: HarnessArgs = _PLAIN,
     examine: Callable[[Requests], object] = id,
     known: dict[str, Read] | None = None,
-) -> dict[str, str]:
-    """Test task -> validation task.
+    choice: Choice | None = None,
+    limit: float | None = None,
+) -> dict[str, Twin]:
+    """Test task -> validation task: the one that is named, else a twin by its name, else as `find_halves` has it.
 
     Args:
         tasks: names of the test tasks.
@@ -81,38 +97,44 @@ def find_twins(
         harness: how they are asked.
         examine: is called with every task and the requests of its first document, which have no chat template.
         known: takes the tasks that are read, by name.
+        choice: what is said of other validation documents than those of a twin.
+        limit: documents of a test task, as `build` takes it.
 
     Raises:
-        SteeringError: for a task that is missing, is a group, has no twin, that a set cannot vote on, or that cannot be
-            prepared.
+        SteeringError: for a task that is missing, is a group, has no validation documents, that a set cannot vote on,
+            or that cannot be prepared.
     """
+    known, choice = {} if known is None else known, choice or Choice()
     twins = {}
     for place, name in enumerate(tasks):
-        _check(name, "--tasks", manager, harness, examine, known)
+        read = _read(name, "--tasks", manager, harness, known)
         twin = val_tasks[place] if val_tasks else _TWINS.get(name, f"{name}_val")
-        if not val_tasks and twin not in manager.all_subtasks:
+        if val_tasks or (choice.split is None and twin in manager.all_subtasks):
+            of_twin = _read(twin, "--val_task", manager, harness, known)
+            if twin == name:
+                raise SteeringError(
+                    f"--val_task {twin} is the test task itself: a strength that is chosen on the test rows proves "
+                    "nothing, name another task"
+                )
+            twins[name] = Twin(twin, facts_of("twin", of_twin.task, read.task))
+        else:
+            restore(read.state)  # documents that a task draws are then those of a run of its own
+            halves = find_halves(name, read.task, choice, _drawing(name, read.state, manager, harness, limit))
+            twin = halves.validation.config.task
+            known |= {name: Read(halves.test, read.state), twin: Read(halves.validation, read.state)}
+            twins[name] = Twin(twin, halves.facts)
+        for one in (name, twin):
+            examine(build(one, manager, None, 1, False, harness, known))
+    for name, found in twins.items():
+        if found.name in twins:
             raise SteeringError(
-                f"the task {name} has no validation task {twin}, on whose rows a strength could be chosen: name one "
-                "with --val_task"
+                f"{found.name} is in --tasks, and {name} is searched on it: sweep it into another --output_path"
             )
-        _check(twin, "--val_task", manager, harness, examine, known)
-        if twin == name:
-            raise SteeringError(
-                f"--val_task {twin} is the test task itself: a strength that is chosen on the test rows proves "
-                "nothing, name another task"
-            )
-        twins[name] = twin
     return twins
 
 
-def _check(
-    name: str,
-    option: str,
-    manager: TaskManager,
-    harness: HarnessArgs,
-    examine: Callable[[Requests], object],
-    known: dict[str, Read] | None,
-) -> None:
+def _read(name: str, option: str, manager: TaskManager, harness: HarnessArgs, known: dict[str, Read]) -> Read:
+    """A task that may be run, with its data."""
     if name not in manager.all_subtasks:
         kind = (
             "is a group of tasks: name its tasks"
@@ -121,16 +143,47 @@ def _check(
             f"passes over a file there that is no whole YAML with task: {name})"
         )
         raise SteeringError(f"{option} {name} {kind}")
-    requests = build(name, manager, None, 1, False, harness, known)
-    if getattr(requests.task, "UNSAFE_CODE", False) and not harness.confirm_run_unsafe_code:
+    if name not in known:
+        known[name] = Read(load(name, manager, harness), random_state())
+    task = known[name].task
+    if getattr(task, "UNSAFE_CODE", False) and not harness.confirm_run_unsafe_code:
         raise SteeringError(
             f"{option} {name} executes what the model writes: add --confirm_run_unsafe_code if that may be"
         )
-    if getattr(requests.task, "MULTIMODAL", False):
+    if getattr(task, "MULTIMODAL", False):
         raise SteeringError(
             f"{option} {name} asks with images or sound, which no model that steers takes: leave it out"
         )
-    examine(requests)
+    return known[name]
+
+
+def _drawing(name: str, state: RandomState, manager: TaskManager, harness: HarnessArgs, limit: float | None) -> Draw:
+    """What tells the shots of a task's prompts, by building them."""
+
+    def draw(task: Any) -> list[Any]:
+        drawn: list[Any] = []
+        sample = task.sampler.sample
+
+        def note(*args: Any, **kwargs: Any) -> Any:
+            shots = sample(*args, **kwargs)
+            drawn.extend(shots)
+            return shots
+
+        task.sampler.sample = note
+        try:
+            build(name, manager, None, limit, False, harness, {name: Read(task, state)})
+        finally:
+            del task.sampler.sample
+        return drawn
+
+    return draw
+
+
+def sample_size(task: Any, limit: float | None) -> int | None:
+    """How many documents a limit means: as the harness counts them, of those that the task asks."""
+    if limit is None or limit >= 1:
+        return None if limit is None else int(limit)
+    return math.ceil(sum(1 for _ in task.doc_iterator(rank=0, limit=None, world_size=1)) * limit)
 
 
 def load(name: str, manager: TaskManager, harness: HarnessArgs = _PLAIN) -> Any:
@@ -144,6 +197,11 @@ def load(name: str, manager: TaskManager, harness: HarnessArgs = _PLAIN) -> Any:
     except SteeringError:
         raise
     except Exception as error:  # data sets and tasks of others fail in ways of their own
+        if isinstance(error, IndexError) or "must have valid or test docs" in str(error):
+            raise SteeringError(
+                f"the task {name} has no documents to be tested on ({first_line(error)}): see its test_split and its "
+                "data, or name another task"
+            ) from None
         raise SteeringError(
             f"the task {name} cannot be loaded ({first_line(error)}): see that its data is in reach"
         ) from None
@@ -186,7 +244,7 @@ def build(
     task.set_fewshot_seed(seed=harness.seeds[3])
     try:
         task.build_all_requests(
-            limit=get_sample_size(task, limit), rank=0, world_size=1, **harness.building(lm if template else None)
+            limit=sample_size(task, limit), rank=0, world_size=1, **harness.building(lm if template else None)
         )
     except SteeringError:
         raise
@@ -216,6 +274,9 @@ def unanswered(requests: Requests, metadata: Mapping[str, Any]) -> Any:
     for instance in task._instances:
         instance.resps, instance.filtered_resps = [], {}
     task.build_all_requests = lambda **_: None
+    # A limit that is a share counts other documents for the harness than for a task that asks a part of its own.
+    iterate, size = task.doc_iterator, len({one.doc_id for one in requests.instances})
+    task.doc_iterator = lambda **_: iterate(rank=0, limit=size, world_size=1)
     return task
 
 

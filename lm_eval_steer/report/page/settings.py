@@ -21,7 +21,7 @@ def facts_of_row(row: Row) -> list[Block]:
     widest = max(row.runs.values(), key=lambda one: len(one.alphas), default=run)  # a vote has the doses of its set
     passport = run.steering.get("passport") or {}
     validation: Mapping[str, Any] = row.any_part.validation if row.any_part else {}
-    chosen = {key: validation[key] for key in ("task", "n", "metric", "best", "scores") if key in validation}
+    chosen = {key: validation[key] for key in ("task", "kind", "n", "metric", "best", "scores") if key in validation}
     facts = [
         _pairs("Conditions", run.conditions | run.own_conditions),
         _pairs("Steering", {key: value for key, value in run.steering.items() if key not in _APART}),

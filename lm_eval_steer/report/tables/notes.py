@@ -10,6 +10,7 @@ from lm_eval_steer.compare.judge import Family
 from lm_eval_steer.compare.pairs import pair_runs
 from lm_eval_steer.compare.rows import BEST, VOTE, Row
 from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.validation import tell_validation
 from lm_eval_steer.report.tables.beside import label
 from lm_eval_steer.report.tables.entries import UNPAIRED, word
 
@@ -149,8 +150,15 @@ def _baselines(rows: list[Row], names: Mapping[str, str]) -> list[str]:
 
 
 def _sweeps(rows: list[Row]) -> list[str]:
+    told = {
+        (part.folder, row.group.task): tell_validation(part.validation["task"], part.documents)
+        for row in rows
+        for part in row.parts.values()
+        if part.documents
+    }
     open_ones = dict.fromkeys(part.folder for row in rows for part in row.parts.values() if not part.complete)
-    return [
+    found = [f"In the sweep in {folder}, {words} ({task})." for (folder, task), words in told.items()]
+    return found + [
         f"The sweep in {folder} is not finished: start its command again, it goes on. Its families will grow."
         for folder in open_ones
     ]

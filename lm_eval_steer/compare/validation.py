@@ -1,0 +1,39 @@
+"""Which documents strengths were chosen on and which they were tested on, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def tell_validation(task: str, facts: Mapping[str, Any]) -> str:
+    """The end of a sentence about a test task.
+
+    Args:
+        task: the validation task.
+        facts: of `settings.validation` in sweep.json.
+    """
+    chosen, tested = facts["validation"]["n"], facts["test"]["n"]
+    if facts["kind"] == "twin":
+        return f"strengths are chosen on the {chosen} documents of {task} and tested on all {tested}"
+    if facts["kind"] == "split":
+        kept = _left_out(facts)
+        source = f"{chosen} documents of its split {facts['split']}"
+        return f"strengths are chosen on {source}{kept} and tested on all {tested}"
+    return (
+        f"strengths are chosen on {chosen} of its test documents, parted by hash (share {facts['share']:g}, seed "
+        f"{facts['seed']}), and tested on {tested} others{_left_out(facts)}"
+    )
+
+
+def half_of(facts: Mapping[str, Any]) -> str | None:
+    """Which test documents a task was left with, for conditions; None where it kept all of them."""
+    if facts["kind"] != "share":
+        return None
+    return f"{facts['test']['n']} documents, parted by hash ({facts['test']['sha256'][:8]})"
+
+
+def _left_out(facts: Mapping[str, Any]) -> str:
+    words = {"asked in the test": "ask what the test asks", "shots": "are shots"}
+    found = [f"{n} {words.get(why, why)}" for why, n in facts["left_out"].items() if n]
+    return f", without those that {' or '.join(found)}," if found else ""
