@@ -18,8 +18,10 @@ import torch
 
 from lm_eval_steer import plugin
 from lm_eval_steer.engines.hf.blocks import find_blocks
+from lm_eval_steer.extraction.args import ExtractionArgs
 from lm_eval_steer.extraction.capture import capture_differences
-from lm_eval_steer.extraction.extract import ExtractionArgs, load_parent, load_source, make_pairs
+from lm_eval_steer.extraction.extract import load_parent
+from lm_eval_steer.extraction.source import load_source, make_pairs
 
 BATCH = 8
 

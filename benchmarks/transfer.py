@@ -37,8 +37,10 @@ from lm_eval.tasks import TaskManager
 from lm_eval_steer import plugin
 from lm_eval_steer.compare.stats import paired_bootstrap, share_of_effect
 from lm_eval_steer.engines.hf.blocks import decoder
+from lm_eval_steer.extraction.args import ExtractionArgs
 from lm_eval_steer.extraction.capture import AUTO_ROWS, AUTO_TOKENS, in_order
-from lm_eval_steer.extraction.extract import ExtractionArgs, extract, load_source
+from lm_eval_steer.extraction.extract import extract
+from lm_eval_steer.extraction.source import load_source
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.batches import bounded
 from lm_eval_steer.models.hf import SteeredHF

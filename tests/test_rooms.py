@@ -31,6 +31,9 @@ KNOWS_LM_EVAL = (
     "lm_eval_steer.cli",
     "lm_eval_steer.tasks",
     "lm_eval_steer.extraction.pairs",
+    # Any task of the harness is found by its manager, and its filters read an answer out of a request of it.
+    "lm_eval_steer.extraction.tasks",
+    "lm_eval_steer.extraction.contrasts",
     # A model writes rationales as it answers a task: by the harness's requests and its models.
     "lm_eval_steer.extraction.rationales",
     # A pair template is rendered by the very Jinja filter that task files have.

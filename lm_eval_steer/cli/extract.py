@@ -29,7 +29,19 @@ def add(group: Any) -> None:
         metavar=PAIRS,
         help="the parent: pretrained=ID_OR_DIR and any other argument of the harness's `hf` model",
     )
-    option("--task", help="task whose extraction rows make the pairs (gsm8k_steer, arith_steer)")
+    option("--task", help="task whose documents make the pairs: gsm8k_steer, hellaswag or any other of the harness")
+    option("--include_path", type=read_path, metavar="DIR", help="folder of tasks of your own, as lm_eval takes it")
+    option("--split", metavar="NAME", help="split of its documents (default: the training split)")
+    option(
+        "--contrast",
+        help="what tells the sides apart: target, wrong (option), shots (worked or bare), system (prompts); default: "
+        "the package's template of the task, else wrong where there are options, else target",
+    )
+    option("--positive", metavar="TEXT", help="system prompt of the positive side of --contrast system")
+    option("--negative", metavar="TEXT", help="system prompt of the negative side")
+    option(
+        "--num_fewshot", type=int, metavar="N", help="examples before every prompt (default: 0; of shots the task's)"
+    )
     option(
         "--pairs",
         type=read_path,
@@ -63,9 +75,11 @@ def add(group: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read the vector by Algorithm 1 of the paper, write it, and show how it steers."""
     plugin.install(force=True)
-    from lm_eval_steer.extraction.extract import ExtractionArgs, extract, load_parent, load_source
+    from lm_eval_steer.extraction.args import ExtractionArgs
+    from lm_eval_steer.extraction.extract import extract, load_parent
     from lm_eval_steer.extraction.keep import keep
     from lm_eval_steer.extraction.report import make_table
+    from lm_eval_steer.extraction.source import load_source
 
     wanted = pick(ExtractionArgs, args)
     check_vector_file(args.out)
@@ -75,4 +89,5 @@ def run(args: argparse.Namespace) -> None:
     make_console().print(make_table(vector))
     print(f"Wrote {args.out} ({len(vector.layers)} directions of width {vector.directions.shape[1]}). Use it:")
     task = args.task or "gsm8k_steer"
-    print(f"  lm_eval --model steered-hf --model_args {steered(args.out)} --tasks {task}")
+    own = f" --include_path {args.include_path}" if args.include_path else ""
+    print(f"  lm_eval --model steered-hf --model_args {steered(args.out)} --tasks {task}{own}")

@@ -20,7 +20,7 @@ from transformers.cache_utils import Cache
 
 from lm_eval_steer.engines.hf.blocks import base_model, decoder
 from lm_eval_steer.engines.hf.memory import bytes_to_keep
-from lm_eval_steer.engines.hf.prefix import Prefixes, run_prefix
+from lm_eval_steer.engines.hf.prefix import WORTHWHILE, Prefixes, run_prefix, shared_length
 from lm_eval_steer.engines.hf.probes import continues_from_cache, mixes_tokens
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.batches import bounded
@@ -64,7 +64,8 @@ def capture_differences(
     differences: np.ndarray | None = None
     norms = np.zeros(len(blocks), dtype=np.float64)
     last = [[len(tokens) - 1] for tokens in texts]
-    for numbers, outputs in read_outputs(model, blocks, texts, last, batch_size, device):
+    sides = _sides_apart(pairs)
+    for numbers, outputs in read_outputs(model, blocks, texts, last, batch_size, device, groups=sides):
         if differences is None:
             differences = np.zeros((len(pairs), len(blocks), outputs.shape[2]), dtype=np.float32)
         for number, output in zip(numbers, outputs, strict=True):
@@ -73,6 +74,14 @@ def capture_differences(
     if differences is None:
         raise SteeringError("there are no pairs to read")
     return differences, (norms / len(texts)).astype(np.float32)
+
+
+def _sides_apart(pairs: Sequence[tuple[list[int], list[int]]]) -> list[int] | None:
+    """The side of each text, where those of a side share a beginning that is worth a run of its own beyond what all
+    share (examples that are worked on one side and bare on the other); None elsewhere."""
+    common = shared_length([tokens for sides in pairs for tokens in sides])
+    alike = [shared_length(side) for side in zip(*pairs, strict=True)] if pairs else []
+    return [0, 1] * len(pairs) if len(pairs) > 1 and max(alike) >= common + WORTHWHILE else None
 
 
 def in_order(texts: Sequence[Sequence[int]]) -> list[int]:
@@ -91,12 +100,13 @@ def read_outputs(
     *,
     mean: bool = False,
     done: int = 0,
+    groups: Sequence[int] | None = None,
 ) -> Iterator[tuple[list[int], np.ndarray]]:
     """Block outputs at some tokens of each text, a batch at a time.
 
-    What all texts begin with (the system prompt), in front of what is read of them, is run once and reused through the
-    KV cache. A model that quantises the tokens of a pass together is given one whole text at a time. A batch that
-    memory does not hold is cut in two, and so are those behind it.
+    What all texts of a group begin with (system prompt, examples), in front of what is read of them, is run once and
+    reused through the KV cache. A model that quantises the tokens of a pass together is given one whole text at a time.
+    A batch that memory does not hold is cut in two, and so are those behind it.
 
     Args:
         model: a transformers model; its head is not run.
@@ -108,6 +118,7 @@ def read_outputs(
         mean: give the mean over the positions of a text.
         done: how many texts, in the order of `in_order`, need not be read any more. The batches behind them are those
             of a run from the beginning if that number is the end of one.
+        groups: the group of each text; texts of one are read one after the other. None where all are one.
 
     Yields:
         numbers of the texts of a batch, which follow the order of `in_order`, and outputs float32 [rows, blocks,
@@ -118,21 +129,34 @@ def read_outputs(
             a single text.
     """
     body = decoder(model)
-    prefixes = Prefixes(partial(bytes_to_keep, device))
     alone = mixes_tokens(base_model(model), device)
-    if not alone and continues_from_cache(body, device):
-        prefixes.learn(tokens[: rows[0] + 1] for tokens, rows in zip(texts, places, strict=True))
+    shares = not alone and continues_from_cache(body, device)
     todo = in_order(texts)[done:]
-    tokens = AUTO_TOKENS_ON_CPU if device.type == "cpu" else AUTO_TOKENS
-    most, limit = (AUTO_ROWS, tokens) if batch_size == "auto" else (batch_size, sys.maxsize)
-    cuts = bounded([len(texts[number]) for number in todo], 1, limit, 1 if alone else most)
-    work = deque([todo[place] for place in cut] for cut in cuts)
+    work: deque[list[int]] = deque()
+    prefixes: dict[int, Prefixes] = {}
+    limit = (AUTO_TOKENS_ON_CPU if device.type == "cpu" else AUTO_TOKENS) if batch_size == "auto" else sys.maxsize
+    most = AUTO_ROWS if batch_size == "auto" else batch_size
+    of = groups or [0] * len(texts)
+    for group in dict.fromkeys(of):
+        prefixes[group] = Prefixes(partial(bytes_to_keep, device))
+        if shares:
+            members = (number for number in range(len(texts)) if of[number] == group)
+            prefixes[group].learn(texts[number][: places[number][0] + 1] for number in members)
+        rows = [number for number in todo if of[number] == group]
+        cuts = bounded([len(texts[number]) for number in rows], 1, limit, 1 if alone else most)
+        work.extend([rows[place] for place in cut] for cut in cuts)
     with tqdm(total=len(texts), initial=done, desc="Reading block outputs", unit="text") as progress:
         while work:
             batch = work.popleft()
             try:
                 outputs = _outputs(
-                    body, blocks, [texts[one] for one in batch], [places[one] for one in batch], prefixes, device, mean
+                    body,
+                    blocks,
+                    [texts[one] for one in batch],
+                    [places[one] for one in batch],
+                    prefixes[of[batch[0]]],
+                    device,
+                    mean,
                 )
             except RuntimeError as error:
                 if not (isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)):

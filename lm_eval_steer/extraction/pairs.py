@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,10 +13,22 @@ from typing import Any
 from lm_eval.tasks import TaskManager
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.extraction.asking import Prompts, Render, of_gold
 from lm_eval_steer.extraction.templates import complete, pair_template
 from lm_eval_steer.files import parse_json, read_text
+from lm_eval_steer.models.documents import row_of
 
-__all__ = ["ContrastPair", "candidates", "load_task", "pair_template", "read_pairs", "task_files", "task_pairs"]
+__all__ = [
+    "ContrastPair",
+    "candidates",
+    "in_order",
+    "load_task",
+    "own_manager",
+    "pair_template",
+    "read_pairs",
+    "task_files",
+    "task_pairs",
+]
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ def load_task(name: str) -> Any:
     Raises:
         SteeringError: where there is no such task.
     """
-    manager = _manager()
+    manager = own_manager()
     if name not in manager.all_subtasks:
         known = ", ".join(sorted(manager.all_subtasks))
         raise SteeringError(f"there is no task {name!r} with extraction rows: use one of {known}")
@@ -74,11 +86,12 @@ def load_task(name: str) -> Any:
 
 def task_files() -> dict[str, dict[str, Any]]:
     """What the YAML file of each task of this package says, its functions as text."""
-    manager = _manager()
+    manager = own_manager()
     return {name: manager.task_index[name].cfg or {} for name in manager.all_subtasks}
 
 
-def _manager() -> TaskManager:
+def own_manager() -> TaskManager:
+    """Of the tasks of this package."""
     folder = str(importlib.resources.files("lm_eval_steer.tasks"))
     return TaskManager(include_path=folder, include_defaults=False)
 
@@ -88,7 +101,7 @@ def task_pairs(
     template: dict[str, str],
     n: int,
     seed: int,
-    render: Callable[[list[dict[str, str]]], str] | None,
+    render: Render | None,
     rationales: dict[str, str] | None = None,
 ) -> list[ContrastPair]:
     """Pairs from `n` extraction rows of a task, chosen by `seed`, zero-shot; arguments as those of `candidates`."""
@@ -100,13 +113,15 @@ def candidates(
     template: dict[str, str],
     n: int,
     seed: int,
-    render: Callable[[list[dict[str, str]]], str] | None,
+    render: Render | None,
     rationales: dict[str, str] | None = None,
+    docs: Sequence[Any] | None = None,
+    shots: Sequence[Any] = (),
 ) -> Iterator[ContrastPair]:
     """The pairs of `n` extraction rows, in the order of the rows, then those of the others, which may take their place.
 
     Args:
-        task: a task of the harness whose training split holds the extraction rows.
+        task: a task of the harness.
         template: `positive` and `negative`, completions as Jinja over the doc.
         n: how many pairs.
         seed: which rows.
@@ -114,40 +129,45 @@ def candidates(
             follows the completion, so the last token read is the last one of the answer.
         rationales: reasoning by row hash or by the dataset's id, for the template's `rationale`; rows without are
             left out. Needed where the dataset has no reasoning of its own.
+        docs: the rows; None for those of the task's training split.
+        shots: examples before every prompt; rows that are among them are left out.
 
     Raises:
         SteeringError: for too few rows, and for a template that does not fit them.
     """
-    if not task.has_training_docs():
-        raise SteeringError(f"{task.config.task} has no extraction rows: name a task that has some")
-    docs = list(task.training_docs())
+    if docs is None:
+        if not task.has_training_docs():
+            raise SteeringError(f"{task.config.task} has no extraction rows: name a task that has some")
+        docs = list(task.training_docs())
+    added: dict[str, dict[str, str]] = {}
     if rationales is not None:
-        found = [(doc, rationales.get(doc["row"], rationales.get(str(doc.get("id"))))) for doc in docs]
-        docs = [doc | {"rationale": rationale} for doc, rationale in found if rationale]
+        found = [(doc, rationales.get(row_of(doc), rationales.get(str(doc.get("id"))))) for doc in docs]
+        added = {row_of(doc): {"rationale": rationale} for doc, rationale in found if rationale}
+        docs = [doc for doc, rationale in found if rationale]
     elif any("rationale" in side for side in template.values()):
         raise SteeringError(
             f"{task.config.task} has no reasoning of its own: let a model write it with lm-eval-steer rationales, "
             "then extract with --rationales FILE"
         )
+    if shots:
+        examples = {row_of(doc) for doc in shots}
+        docs = [doc for doc in docs if row_of(doc) not in examples]
     if n > len(docs):
         kind = "extraction rows" if rationales is None else "extraction rows with a rationale"
         raise SteeringError(f"n={n} pairs, but {task.config.task} has {len(docs)} {kind}: use a smaller --n")
-    first = sorted(random.Random(seed).sample(range(len(docs)), n))
-    others = sorted(set(range(len(docs))) - set(first))
+    prompts = Prompts(task, render, shots)
+    for index in in_order(len(docs), n, seed):
+        doc, row = docs[index], row_of(docs[index])
+        prompt = of_gold(task, doc, prompts(doc)) + (task.config.target_delimiter if render is None else "")
+        what = f"the pair template for {task.config.task}"
+        filled = doc | added.get(row, {})
+        sides = {side: prompt + complete(text, filled, f"`{side}` of {what}") for side, text in template.items()}
+        yield ContrastPair(sides["positive"], sides["negative"], row)
+
+
+def in_order(count: int, n: int, seed: int) -> list[int]:
+    """Numbers of `n` of `count` documents that `seed` draws, ascending, then the others in a drawn order."""
+    first = sorted(random.Random(seed).sample(range(count), min(n, count)))
+    others = sorted(set(range(count)) - set(first))
     random.Random(seed).shuffle(others)
-    for index in (*first, *others):
-        yield _pair(task, template, docs[index], render)
-
-
-def _pair(
-    task: Any, template: dict[str, str], doc: Any, render: Callable[[list[dict[str, str]]], str] | None
-) -> ContrastPair:
-    system, question = task.config.description or "", task.doc_to_text(doc)
-    if render is None:
-        prompt = system + question + task.config.target_delimiter
-    else:
-        turns = [{"role": "system", "content": system}] if system else []
-        prompt = render([*turns, {"role": "user", "content": question}])
-    what = f"the pair template for {task.config.task}"
-    sides = {side: prompt + complete(text, doc, f"`{side}` of {what}") for side, text in template.items()}
-    return ContrastPair(sides["positive"], sides["negative"], row=doc["row"])
+    return [*first, *others]

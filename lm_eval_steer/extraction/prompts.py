@@ -33,13 +33,15 @@ class ParentTemplate:
         self._lm = lm
         self.thought = ""
 
-    def __call__(self, turns: list[dict[str, str]]) -> str:
-        """The prompt of a conversation.
+    def __call__(self, turns: list[dict[str, str]], opens: bool = True) -> str:
+        """The prompt of a conversation; without `opens`, its last turn is the model's and goes on.
 
         Raises:
             SteeringError: where the template itself fails.
         """
-        prompt = rendered(self._lm, turns)
+        prompt = rendered(self._lm, turns, opens)
+        if not opens:
+            return prompt
         mark = opened_thought(prompt)
         if not mark:
             return prompt
@@ -60,14 +62,14 @@ def require_chat_template(lm: Any) -> None:
         raise SteeringError(f"{name} has no chat template: leave out --apply_chat_template")
 
 
-def rendered(lm: Any, turns: list[dict[str, str]]) -> Any:
+def rendered(lm: Any, turns: list[dict[str, str]], opens: bool = True) -> Any:
     """A conversation in the chat template of an LM of the harness (text; for an API, what it sends).
 
     Raises:
         SteeringError: where the template fails.
     """
     try:
-        return lm.apply_chat_template(turns)
+        return lm.apply_chat_template(turns) if opens else lm.apply_chat_template(turns, False)
     except SteeringError:
         raise
     except (jinja2.TemplateError, ValueError, TypeError) as error:

@@ -53,6 +53,11 @@ def pair_template(task: str, path: str | Path | None = None) -> dict[str, str]:
     return {side: template[side] for side in _SIDES}
 
 
+def has_template(task: str) -> bool:
+    """Whether this package has a pair template for a task."""
+    return task in _own_templates()
+
+
 @lru_cache(maxsize=1)
 def _own_templates() -> dict[str, Any]:
     """Those of all tasks of this package."""
