@@ -15,11 +15,13 @@ from rich.console import Console
 
 import sweeps
 from fixtures.others import rows
+from lm_eval_steer.cli.main import main
 from lm_eval_steer.compare.groups import group_runs
 from lm_eval_steer.compare.runs import read_runs
+from lm_eval_steer.compare.sweep_file import check_sweep
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
-from lm_eval_steer.sweep import run_sweep
+from lm_eval_steer.sweep import make_table, run_sweep
 from lm_eval_steer.sweep.harness import HarnessArgs
 from lm_eval_steer.sweep.tasks import Read, Twin, build, find_twins
 from lm_eval_steer.sweep.validation import Choice, split_by_hash
@@ -282,6 +284,37 @@ def test_a_later_start_must_have_the_same_documents(
     (tmp_path / "rows.py").write_text(text.replace("range(100, 160)", "range(100, 159)"), encoding="utf-8")
     with pytest.raises(SteeringError, match=r"(gsm8k|gsm8k:train).* changed since the sweep"):
         run_sweep(args, manager(tmp_path), QUIET)
+
+
+def test_tables_say_on_which_documents_a_strength_was_chosen(
+    done: tuple[Path, Any, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out, state, _ = done
+    captions = [str(make_table(name, state["tasks"][name], "alpha").caption) for name in ("hellaswag", "gsm8k")]
+    assert "chosen on hellaswag:share (4 documents, a part of its own that is not tested here)" in captions[0]
+    assert "chosen on gsm8k:train (4 documents, another split of its data)" in captions[1]
+    assert main(["leaderboard", str(out), "--format", "markdown"]) in (0, None)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "strengths are chosen on 12 of its test documents, parted by hash (share 0.3, seed 0), and tested on" in told
+    assert "of its split train, without those that" in told
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"kind": "half"}, "hellaswag.kind is 'half', expected one of twin, split, share"),
+        ({"kind": ["twin"]}, "expected one of twin, split, share"),
+        ({"kind": "split"}, "expected an object with split"),
+        ({"test": {"n": "many", "sha256": ""}}, "hellaswag.test.n is 'many', expected a whole number"),
+    ],
+)
+def test_damaged_facts_are_named(facts: dict[str, Any], sentence: str, done: tuple[Path, Any, str]) -> None:
+    state = json.loads((done[0] / "sweep.json").read_text(encoding="utf-8"))
+    state["settings"]["validation"]["hellaswag"] |= facts
+    with pytest.raises(ValueError, match=sentence):
+        check_sweep(state)
+    del state["settings"]["validation"]  # as in older releases
+    check_sweep(state)
 
 
 def test_sweeps_with_other_halves_stay_apart(

@@ -12,6 +12,7 @@ from typing import Any
 
 from lm_eval_steer.compare.arms import ROLES, VECTOR, Arm
 from lm_eval_steer.compare.result_files import is_control
+from lm_eval_steer.compare.validation import check_validation
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import parse_json, read_text, write_whole
 from lm_eval_steer.shapes import (
@@ -140,6 +141,7 @@ def check_sweep(state: Mapping[str, Any]) -> None:
         ValueError: names the part that is wrong, what it is, and what was expected.
     """
     check(state, _STATE, "its content")
+    check_validation(state["settings"].get("validation") or {}, "its content.settings.validation")
     for name, task in state["tasks"].items():
         for key, entry in task["test"].items():
             expected = arm_of(entry).name

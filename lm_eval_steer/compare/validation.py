@@ -5,6 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lm_eval_steer.shapes import COUNT, NUMBER, TEXT, Kind, Parts, Shape, Table, check
+
+_SIDES: dict[str, Shape] = dict.fromkeys(("validation", "test"), Parts({"n": COUNT, "sha256": TEXT}))
+_LEFT_OUT = {"left_out": Table(COUNT)}
+_KINDS = {
+    "twin": Parts(_SIDES),
+    "split": Parts(_SIDES | _LEFT_OUT | {"split": TEXT}),
+    "share": Parts(_SIDES | _LEFT_OUT | {"share": NUMBER, "seed": COUNT}),
+}
+_ANY_KIND = Parts({"kind": Kind(f"one of {', '.join(_KINDS)}", lambda value: value in list(_KINDS))})
+
+
+def check_validation(found: Any, name: str) -> None:
+    """Check `settings.validation` of sweep.json with all its parts.
+
+    Raises:
+        ValueError: names the part that is wrong, what it is, and what was expected.
+    """
+    check(found, Table(_ANY_KIND), name)
+    for task, facts in found.items():
+        check(facts, _KINDS[facts["kind"]], f"{name}.{task}")
+
 
 def tell_validation(task: str, facts: Mapping[str, Any]) -> str:
     """The end of a sentence about a test task.
