@@ -155,6 +155,7 @@ def test_a_share_is_scipys_paired_bootstrap_of_all_three() -> None:
     assert 0.5 < found.low < found.share < found.high < 0.7
 
 
+@pytest.mark.filterwarnings("error")
 def test_shares_by_hand() -> None:
     before, own = [0.0, 1.0, 2.0, 3.0], [2.0, 2.0, 5.0, 5.0]  # own: +2, the arm: +0.5
     assert share_of_effect(before, [0.5, 1.5, 2.5, 3.5], own).share == 0.25
@@ -165,6 +166,10 @@ def test_shares_by_hand() -> None:
     assert share_of_effect(before, [-2.0, -1.0, 0.0, 1.0], own).share == -1
     twice = share_of_effect(before, own, own, ["a", "a", "b", "b"])
     assert (twice.share, twice.low, twice.high) == (1, 1, 1)
+    alike = share_of_effect([0.0] * 4, [0.5] * 4, [2.0] * 4)  # every change of an arm is the same
+    assert (alike.share, alike.low, alike.high) == (0.25, 0.25, 0.25)
+    rare = share_of_effect([0.0] * 4, [0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 2.0])  # a third of resamples hold no change
+    assert (rare.share, rare.low, rare.high) == (0.5, 0.5, 0.5)
     with pytest.raises(SteeringError, match="the reference has no effect"):
         share_of_effect(before, own, [1.0, 0.0, 3.0, 2.0])
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from lm_eval_steer.compare.stats.changes import Changes, read_changes
+from lm_eval_steer.compare.stats.changes import read_changes
 from lm_eval_steer.errors import SteeringError
 
 RESAMPLES = 10_000
@@ -64,8 +64,9 @@ def paired_bootstrap(
     if resamples < 1:
         raise SteeringError(f"resamples={resamples}: use 1 or more")
     changes = read_changes(before, after, clusters)
-    means = _resample(changes.with_pseudo_documents(), np.random.default_rng(seed), resamples)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    padded = changes.with_pseudo_documents()
+    sums, sizes = resample_totals(padded.sums, padded.sizes, np.random.default_rng(seed), resamples).T
+    low, high = np.quantile(sums / sizes, [(1 - level) / 2, (1 + level) / 2])
     return float(min(low, changes.mean)), float(max(high, changes.mean))
 
 
@@ -75,17 +76,17 @@ def check_level(level: float, name: str = "level") -> None:
         raise SteeringError(f"{name}={level}: use a number between 0 and 1, as in 0.95 or 0.05")
 
 
-def _resample(changes: Changes, rng: np.random.Generator, resamples: int) -> np.ndarray:
-    """Mean change of each resample, [resamples]."""
-    n = len(changes.sums)
-    kinds, counts = np.unique(np.stack([changes.sums, changes.sizes], axis=1), axis=0, return_counts=True)
+def resample_totals(tops: np.ndarray, bottoms: np.ndarray, rng: np.random.Generator, resamples: int) -> np.ndarray:
+    """Sums of both [documents] over the documents of each resample, as large as the sample: [resamples, 2]."""
+    n = len(tops)
+    kinds, counts = np.unique(np.stack([tops, bottoms], axis=1), axis=0, return_counts=True)
     if 20 * len(kinds) < n:
         # Documents that are alike are drawn as one kind: 100 times faster for binary scores, the same distribution.
         drawn = rng.multinomial(n, counts / n, size=resamples)
-        return (drawn @ kinds[:, 0]) / (drawn @ kinds[:, 1])
+        return np.stack([drawn @ kinds[:, 0], drawn @ kinds[:, 1]], axis=1)
     step = max(1, CHUNK // n)
-    means = []
+    totals = []
     for start in range(0, resamples, step):
         drawn = rng.integers(0, n, (min(step, resamples - start), n))
-        means.append(changes.sums[drawn].sum(axis=1) / changes.sizes[drawn].sum(axis=1))
-    return np.concatenate(means)
+        totals.append(np.stack([tops[drawn].sum(axis=1), bottoms[drawn].sum(axis=1)], axis=1))
+    return np.concatenate(totals)

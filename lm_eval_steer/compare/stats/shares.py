@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lm_eval_steer.compare.stats.changes import read_changes
-from lm_eval_steer.compare.stats.intervals import check_level
+from lm_eval_steer.compare.stats.intervals import check_level, resample_totals
 from lm_eval_steer.errors import SteeringError
 
 RESAMPLES = 9_999
@@ -57,8 +56,6 @@ def share_of_effect(
     Raises:
         SteeringError: for scores that `read_changes` refuses, a level out of range, and a reference without an effect.
     """
-    from scipy.stats import bootstrap
-
     check_level(level)
     arm, whole = read_changes(before, after, clusters), read_changes(before, reference, clusters)
     if whole.sums.sum() == 0:
@@ -66,20 +63,7 @@ def share_of_effect(
     share = float(arm.sums.sum() / whole.sums.sum())
     if len(whole.sums) < 2:
         return Share(share, share, share)
-    # Of a resample in which the reference changed nothing, numpy and scipy would warn.
-    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        found = bootstrap(
-            (arm.sums, whole.sums),
-            lambda part, all_of_it, axis: part.sum(axis) / all_of_it.sum(axis),
-            n_resamples=RESAMPLES,
-            batch=max(1, 1_000_000 // len(whole.sums)),
-            vectorized=True,
-            paired=True,
-            confidence_level=level,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        )
-    shares = found.bootstrap_distribution
-    low, high = np.quantile(shares[np.isfinite(shares)], [(1 - level) / 2, (1 + level) / 2])
+    totals = resample_totals(arm.sums, whole.sums, np.random.default_rng(seed), RESAMPLES)
+    parts, wholes = totals[totals[:, 1] != 0].T
+    low, high = np.quantile(parts / wholes, [(1 - level) / 2, (1 + level) / 2])
     return Share(share, float(low), float(high))
