@@ -18,6 +18,7 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file
 from lm_eval_steer.interventions.controls import Control, control_in, read_control
 from lm_eval_steer.text import printable
+from lm_eval_steer.vectors.formats import suffixes
 
 
 @dataclass(frozen=True)
@@ -244,12 +245,18 @@ def _read_task(path: Path, content: dict[str, Any], task: str) -> Run:
         samples=find_samples(samples, metric, n, others) if has_samples else [],
         higher_is_better=bool(higher.get(metric.split(",")[0], True)),
         record=str(given.get("record") or ""),
-        vectors=printable(Path(str(given.get("vectors") or "")).stem),
+        vectors=printable(_name_vectors(str(given.get("vectors") or ""))),
         seconds=None if seconds is None else float(seconds),
         lm_eval_version=printable(str(content.get("lm_eval_version") or "")),
         has_samples_file=has_samples,
         others=others,
     )
+
+
+def _name_vectors(given: str) -> str:
+    """Name of a vector file without folder and suffix; in qwen2.5-coder-0.5b a dot begins none."""
+    path = Path(given)
+    return path.stem if path.suffix in suffixes() else path.name
 
 
 def _metrics(results: Mapping[str, Any]) -> dict[str, Any]:

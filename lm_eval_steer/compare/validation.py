@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from lm_eval_steer.shapes import COUNT, NUMBER, TEXT, Kind, Parts, Shape, Table, check
@@ -28,13 +29,24 @@ def check_validation(found: Any, name: str) -> None:
         check(facts, _KINDS[facts["kind"]], f"{name}.{task}")
 
 
-def tell_validation(task: str, facts: Mapping[str, Any]) -> str:
+def tell_validation(task: str, facts: Mapping[str, Any], limits: Sequence[float | None] = (None, None)) -> str:
     """The end of a sentence about a test task.
 
     Args:
         task: the validation task.
         facts: of `settings.validation` in sweep.json.
+        limits: of the documents of validation and test that were taken, numbers or shares below 1; None for all.
     """
+    both = [facts[half]["n"] for half in ("validation", "test")]
+    taken = [
+        n if limit is None else min(n, ceil(n * limit) if limit < 1 else int(limit))
+        for n, limit in zip(both, limits, strict=True)
+    ]
+    told = _tell(task, facts)
+    return told if taken == both else f"{told}; limits leave the first {taken[0]} and the first {taken[1]} of them"
+
+
+def _tell(task: str, facts: Mapping[str, Any]) -> str:
     chosen, tested = facts["validation"]["n"], facts["test"]["n"]
     if facts["kind"] == "twin":
         return f"strengths are chosen on the {chosen} documents of {task} and tested on all {tested}"

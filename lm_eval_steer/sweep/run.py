@@ -75,7 +75,8 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
             f"{', '.join(twin.name for twin in twins.values())}: add --val_split share, or leave it out"
         )
     for name, twin in twins.items():
-        console.print(f"{name}: {tell_validation(twin.name, twin.facts)}", highlight=False, markup=False)
+        told = tell_validation(twin.name, twin.facts, (args.val_limit, args.limit))
+        console.print(f"{name}: {told}", highlight=False, markup=False)
     settings = args.settings(plans, twins, asked)
     state = read_state(args.folder, settings)
     if is_finished(args, state):

@@ -151,7 +151,9 @@ def _baselines(rows: list[Row], names: Mapping[str, str]) -> list[str]:
 
 def _sweeps(rows: list[Row]) -> list[str]:
     told = {
-        (part.folder, row.group.task): tell_validation(part.validation["task"], part.documents)
+        (part.folder, row.group.task): tell_validation(
+            part.validation["task"], part.documents, (part.validation["n"], row.any_run.n)
+        )
         for row in rows
         for part in row.parts.values()
         if part.documents
