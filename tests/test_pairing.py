@@ -95,6 +95,8 @@ def test_shuffled_texts_are_paired_with_others(tmp_path: Path) -> None:
     assert len({tuple(one) for one in others}) > 1
     again = aligned.pairing(0, 0, texts, shuffle_seed=1).rows(range(len(theirs)))
     assert np.array_equal(again[1], theirs)
+    with pytest.raises(SteeringError, match="1 text cannot be paired with another one: give more texts"):
+        aligned.pairing(0, 0, [3], shuffle_seed=1)  # whose rows would meet themselves
 
 
 @pytest.mark.parametrize(("n", "held"), [(1400, 140), (15, 2), (3, 1), (2, 1), (1, 0)])

@@ -58,12 +58,23 @@ def test_without_a_number_all_or_the_default_are_taken(monkeypatch: pytest.Monke
 def test_texts_of_a_file_are_read_as_they_stand(tmp_path: Path) -> None:
     file = write(tmp_path / "texts.jsonl", " one  two\n", "Ümläut 🍎", " one  two\n")
     found = find_texts(None, file, None, 0)
-    assert found.texts == (" one  two\n", "Ümläut 🍎", " one  two\n")
-    assert found.hashes[0] == row_hash({"text": "one two"}, ("text",)) == found.hashes[2]
+    assert found.texts == (" one  two\n", "Ümläut 🍎")
+    assert found.hashes[0] == row_hash({"text": "one two"}, ("text",))
     assert {key: found.source[key] for key in ("source", "name", "n")} == {
-        **{"source": "file", "name": "texts.jsonl", "n": 3}
+        **{"source": "file", "name": "texts.jsonl", "n": 2}
     }
     assert len(found.source["sha256"]) == 64
+
+
+def test_a_text_that_a_file_holds_twice_counts_once(tmp_path: Path) -> None:
+    """Else it might be held out and in the fit, and a text paired at random would meet itself."""
+    file = write(tmp_path / "texts.jsonl", *["one two", "three", "one  two ", "four", "three"] * 20)
+    found = find_texts(None, file, None, 0)
+    assert found.texts == ("one two", "three", "four")
+    assert len(set(found.hashes)) == 3
+    assert find_texts(None, file, 2, 0).texts == ("one two", "three")
+    with pytest.raises(SteeringError, match="n=4 texts, but .*texts.jsonl holds 3 that differ"):
+        find_texts(None, file, 4, 0)
 
 
 @pytest.mark.parametrize("split", [name for name in SPLITS if name != "extraction"])
@@ -136,7 +147,7 @@ def test_a_dataset_that_is_not_here_is_told(
         (None, '{"text": "a"}\n{"txt": "b"}\n', None, r'texts.jsonl, line 2: expected {"text": text}, got \'{"txt'),
         (None, '{"text": " "}\n', None, "line 1: expected"),
         (None, "[]\n", None, "line 1: expected"),
-        (None, '{"text": "a"}\n', 2, "n=2 texts, but .*texts.jsonl holds 1: use a smaller --n"),
+        (None, '{"text": "a"}\n', 2, "n=2 texts, but .*texts.jsonl holds 1 that differ: use a smaller --n"),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -57,6 +57,9 @@ class Aligned:
             shuffle_seed: pair each text of the parent with another of the child, all in one cycle that is drawn; where
                 a text has several rows, the first with the first, as far as both have some. A map that is fitted on
                 such rows knows nothing of what the texts say. None pairs each text with itself.
+
+        Raises:
+            SteeringError: for fewer than two texts to shuffle.
         """
         ours, theirs = self._rows(texts) if shuffle_seed is None else self._shuffled(texts, shuffle_seed)
         return Paired(self.parent, self.child, parent_block, child_block, ours, theirs)
@@ -77,6 +80,8 @@ class Aligned:
         present, begins = np.unique(self.texts, return_index=True)
         ends = np.append(begins[1:], len(self.texts))
         chosen = np.flatnonzero(np.isin(present, texts))
+        if len(chosen) < 2:
+            raise SteeringError(f"{len(chosen)} text cannot be paired with another one: give more texts")
         cycle = np.random.default_rng(seed).permutation(chosen)
         partner = dict(zip(cycle, np.roll(cycle, 1), strict=True))
         ours, theirs = [], []

@@ -49,7 +49,8 @@ def find_texts(task: str | None, file: str | None, n: int | None, seed: int, all
     Args:
         task: names of tasks of this package, parted by commas, whose extraction rows give their questions, drawn by
             `seed` and each cut behind one of its words.
-        file: a JSONL file of {"text": ...} instead, whose texts are read as they stand.
+        file: a JSONL file of {"text": ...} instead, whose texts are read as they stand; those that differ in white
+            space alone count once.
         n: how many; None takes 1,400, or all where there are fewer. Of a file, the first.
         seed: chooses rows, and where they are cut.
         allow_leak: take texts that a validation, test or few-shot split holds.
@@ -112,7 +113,7 @@ def _cut(text: str, seed: int, row: str) -> str:
 
 def _of_file(file: str, n: int | None, allow_leak: bool) -> Texts:
     raw = read_bytes(file, "texts")
-    found = []
+    found: dict[str, str] = {}  # texts that are alike count once: what is held out must not be among those of the fit
     for number, line in enumerate(decode(raw, shortened(file)).split("\n"), start=1):
         if not line.strip():
             continue
@@ -123,13 +124,12 @@ def _of_file(file: str, n: int | None, allow_leak: bool) -> Texts:
         text = row.get("text") if isinstance(row, dict) else None
         if not isinstance(text, str) or not text.strip():
             raise SteeringError(f'{shortened(file)}, line {number}: expected {{"text": text}}, got {line[:60]!r}')
-        found.append(text)
+        found.setdefault(row_hash({"text": text}, ("text",)), text)
     if not found:
         raise SteeringError(f'{shortened(file)} holds no texts: give it lines of {{"text": ...}}')
     if len(found) < (n or 1):
-        raise SteeringError(f"n={n} texts, but {shortened(file)} holds {len(found)}: use a smaller --n")
-    texts = tuple(found[: n or TEXTS])
-    hashes = tuple(row_hash({"text": text}, ("text",)) for text in texts)
+        raise SteeringError(f"n={n} texts, but {shortened(file)} holds {len(found)} that differ: use a smaller --n")
+    texts, hashes = (tuple(one)[: n or TEXTS] for one in (found.values(), found))
     if not allow_leak:
         by_hash = set(hashes) & held_hashes()
         others = [text for text, row in zip(texts, hashes, strict=True) if row not in by_hash]
