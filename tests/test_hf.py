@@ -532,7 +532,7 @@ def test_rows_that_the_vector_saw_are_refused_with_their_count() -> None:
     vector = make_vector()
     seen = type(vector)(vector.directions, vector.layers, vector.passport | {"data": {"rows": ["r1", "r2", "r3"]}})
     lm = make(vectors=seen, alpha=1.0)
-    with pytest.raises(SteeringError, match="2 of the 3 documents of arith_steer are among the 3 rows"):
+    with pytest.raises(SteeringError, match="2 of the 4 documents of arith_steer are among the 3 rows"):
         lm.generate_until(documents(["r1", "x", "r3", None]))
     assert len(lm.generate_until(documents(["x", "y", None]))) == 3
     scored = Instance("loglikelihood", {"row": "r2"}, ("a", "b"), 0, ("arith_steer", 0, 1))
