@@ -93,6 +93,7 @@ def test_a_file_that_is_a_control_by_its_passport_is_one_of_its_vector(
         {"layer_map": {"name": "cka"}},
         {"texts": TEXTS | {"rows_sha256": "cd"}},
         {"tokens": "mean"},
+        {"seed": 4},
         {"parents": [{"name": "org/parent-0", "weight": 1.0, "fingerprint": "of another concept"}]},
     ],
     ids=str,

@@ -75,6 +75,7 @@ WHOLE = "expected a whole number from 0 on"
         ("texts.held_out", -1, f"the passport says transfer.texts.held_out is -1, {WHOLE}"),
         ("tokens", 1, "the passport says transfer.tokens is 1, expected text"),
         ("shuffled", 1.5, "the passport says transfer.shuffled is 1.5, expected a seed from 1 to 999,999,999"),
+        ("shuffled", 0, "the passport says transfer.shuffled is 0, expected a seed from 1 to 999,999,999"),
         ("blocks.1.r2", "0.5", "the passport says transfer.blocks[1].r2 is '0.5', expected a finite number"),
         ("blocks.1.source", ..., "the passport says transfer.blocks[1] is {"),
         (

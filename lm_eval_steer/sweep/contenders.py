@@ -67,8 +67,8 @@ class Contender:
 def find_contenders(arms: Mapping[str, str], only: Any, controls: tuple[Control, ...]) -> tuple[Contender, ...]:
     """The vectors, each with its own controls behind it, then the controls that stand for all of them.
 
-    A file whose passport says that it is a control is one of the vector that has the same origin (parents, maps and
-    texts of `map-shuffled`); where there is no such vector, it stands behind all of them under its own name.
+    A file whose passport says that it is a control is one of the vector that has the same origin (of `map-shuffled`
+    parents, maps, texts and seed); where there is no such vector, it stands behind all of them under its own name.
 
     Args:
         arms: name -> vector file.

@@ -15,12 +15,12 @@ from typing import Any
 from lm_eval_steer.interventions.controls.kind import Files, Kind
 from lm_eval_steer.interventions.width_maps import WIDTH_MAPS, FittedMap
 
-_SAME = ("width_map", "layer_map", "tokens", "apply_chat_template")
-"""What a map and its shuffled twin share beside parents and texts."""
+_SAME = ("width_map", "layer_map", "tokens", "apply_chat_template", "seed")
+"""What a map and its shuffled twin share beside parents and texts; the seed says which of the texts were held out."""
 
 
 def origin(passport: Mapping[str, Any]) -> str | None:
-    """What makes a fitted map but the pairing of its texts: parents, maps and texts; None where no map was fitted."""
+    """What makes a fitted map but the pairs of its texts: parents, maps, texts, seed; None where no map was fitted."""
     carried = passport.get("transfer")
     texts = carried.get("texts") if isinstance(carried, Mapping) else None
     if not isinstance(carried, Mapping) or not isinstance(texts, Mapping) or not _is_fitted(carried):
