@@ -13,6 +13,7 @@ import torch
 import transformers
 
 import models
+from drawn import task_pairs
 from lm_eval_steer.cli.main import main
 from lm_eval_steer.engines.hf.blocks import find_blocks
 from lm_eval_steer.errors import SteeringError
@@ -20,7 +21,7 @@ from lm_eval_steer.extraction.args import ExtractionArgs
 from lm_eval_steer.extraction.capture import capture_differences
 from lm_eval_steer.extraction.extract import extract, load_parent
 from lm_eval_steer.extraction.keep import keep
-from lm_eval_steer.extraction.pairs import candidates, load_task, pair_template, read_pairs, task_pairs
+from lm_eval_steer.extraction.pairs import candidates, load_task, pair_template, read_pairs
 from lm_eval_steer.extraction.prompts import ParentTemplate
 from lm_eval_steer.extraction.report import make_table
 from lm_eval_steer.extraction.source import load_source, make_pairs

@@ -14,9 +14,10 @@ import pytest
 
 import models
 from conftest import ROOT
+from drawn import task_pairs
 from lm_eval_steer.cli.main import main
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.extraction.pairs import load_task, pair_template, task_pairs
+from lm_eval_steer.extraction.pairs import load_task, pair_template
 from lm_eval_steer.extraction.rationale_file import Author, RationaleFile
 from lm_eval_steer.extraction.rationales import RationaleArgs, read_rationales, write_rationales
 

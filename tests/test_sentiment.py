@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import models
 from conftest import make_vector
+from drawn import task_pairs
 from lm_eval_steer.extraction.args import ExtractionArgs
-from lm_eval_steer.extraction.pairs import task_pairs
 from lm_eval_steer.extraction.source import load_source
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.tasks.sentiment import generate, task

@@ -6,7 +6,6 @@ import importlib.resources
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ __all__ = [
     "pair_template",
     "read_pairs",
     "task_files",
-    "task_pairs",
 ]
 
 
@@ -94,18 +92,6 @@ def own_manager() -> TaskManager:
     """Of the tasks of this package."""
     folder = str(importlib.resources.files("lm_eval_steer.tasks"))
     return TaskManager(include_path=folder, include_defaults=False)
-
-
-def task_pairs(
-    task: Any,
-    template: dict[str, str],
-    n: int,
-    seed: int,
-    render: Render | None,
-    rationales: dict[str, str] | None = None,
-) -> list[ContrastPair]:
-    """Pairs from `n` extraction rows of a task, chosen by `seed`, zero-shot; arguments as those of `candidates`."""
-    return list(islice(candidates(task, template, n, seed, render, rationales), n))
 
 
 def candidates(
