@@ -312,7 +312,7 @@ def test_fewer_texts_than_the_map_can_stand(text: str, rows: int) -> None:
         chosen.fit(Arrays(x[1:], y[1:]), 0)
     assert str(caught.value) == (
         f"width_map={chosen.text} from width 24 to 16 needs at least {rows} rows of states to fit on and has "
-        f"{rows - 1}: give more texts, or take ridge, which stands any number"
+        f"{rows - 1}: give more texts{', or take ridge, which needs 2' if rows > 2 else ''}"
     )
 
 

@@ -10,6 +10,7 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.width_maps.fitted import Fitted, FittedMap, Parameter
 from lm_eval_steer.interventions.width_maps.maps import WIDTH_MAPS, WidthMap
 from lm_eval_steer.interventions.width_maps.pairing import Pairing
+from lm_eval_steer.interventions.width_maps.ridge import RIDGE
 from lm_eval_steer.text import quoted
 
 
@@ -52,9 +53,11 @@ class WidthMapChoice:
             return
         needed = self.entry.needs(widths, self.parameter)
         if rows < needed:
+            fewest = RIDGE.needs(widths, None)
+            advice = "give more texts" + (f", or take ridge, which needs {fewest}" if needed > fewest else "")
             raise SteeringError(
                 f"width_map={self.text} from width {widths[0]} to {widths[1]} needs at least {needed} rows of states "
-                f"to fit on and has {rows}: give more texts, or take ridge, which stands any number"
+                f"to fit on and has {rows}: {advice}"
             )
 
     def fit(self, pairing: Pairing, seed: int) -> Fitted:
