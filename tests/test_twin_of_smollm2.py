@@ -36,7 +36,7 @@ def folder(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("width_map", "least"), [("procrustes", 0.999), ("lstsq", 0.999), ("ridge:0.05", 0.9), ("ridge:0.0005", 0.99)]
+    ("width_map", "least"), [("procrustes", 0.999), ("lstsq", 0.999), ("ridge:0.05", 0.7), ("ridge:0.0005", 0.95)]
 )
 def test_the_vector_of_a_trained_twin_comes_back(folder: Path, smollm2: Path, width_map: str, least: float) -> None:
     out = folder / "back.safetensors"
