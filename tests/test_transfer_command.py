@@ -289,6 +289,7 @@ def test_parents_that_do_not_go_together_with_the_vectors_are_refused(
         (["--n", "60", "--width_map", "lowrank:100"], "lowrank:100"),
         (["--width_map", "lowrank:500", "--tokens", "all"], "lowrank:500"),
         (["--n", "400"], "n=400 texts, but"),
+        (["--n", "1"], "1 text is not enough: a map is fitted on some texts and judged on others, so give at least 2"),
         (["--texts", "nowhere.jsonl"], "nowhere.jsonl: no such file of texts"),
         (["--task", "arith_steer"], "name a --task whose"),
         (["--width_map", "cut"], "--parent_args has no meaning for --width_map cut with --layer_map proportional"),

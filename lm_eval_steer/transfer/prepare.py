@@ -59,6 +59,11 @@ def prepare(args: TransferArgs) -> Prepared:
         )
     texts = find_texts(args.task, args.texts, args.n, args.seed, args.allow_leak)
     fit, held_out = split(len(texts.texts), args.seed, defaults.HELD_OUT)
+    if not len(held_out):
+        raise SteeringError(
+            f"{len(texts.texts)} text is not enough: a map is fitted on some texts and judged on others, so give at "
+            "least 2"
+        )
     rows = sys.maxsize if args.tokens == "all" else len(fit)  # of all tokens nobody knows the number yet
     for parent in parents:
         args.width.check(rows, (parent.shape[1], width))
