@@ -1,8 +1,9 @@
 """A program that runs commands of `lm-eval-steer`, each in a fork of itself, which it kills where it is told.
 
-It reads one JSON object per line, {"argv": [...], "event": n or null, "after": seconds or null}, runs `lm-eval-steer`
-with these arguments in a fork of itself, lets it die at its n-th write (in the middle of a line of the record, or
-before a file gets its name) or by SIGKILL after so many seconds, and answers [exit code, number of writes, seconds].
+It reads one JSON object per line, {"argv": [...], "event": n or null, "after": [writes, seconds] or null}, runs
+`lm-eval-steer` with these arguments in a fork of itself, lets it die at its n-th write (in the middle of a line of the
+record, or before a file gets its name) or by SIGKILL so many seconds after so many writes, and answers [exit code,
+number of writes].
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ def _die_at(event: int | None) -> None:
 _COUNTER = -1
 
 
+def _writes() -> int:
+    """Of the command under way."""
+    return int.from_bytes(os.pread(_COUNTER, 4, 0), "big")
+
+
 def _serve() -> None:
     global _COUNTER
     import tempfile
@@ -66,7 +72,6 @@ def _serve() -> None:
     os.unlink(name)
     for line in sys.stdin:
         command = json.loads(line)
-        begun = time.monotonic()
         os.pwrite(_COUNTER, bytes(4), 0)
         child = os.fork()
         if not child:
@@ -80,11 +85,13 @@ def _serve() -> None:
                 traceback.print_exc()
                 os._exit(1)
         if command["after"] is not None:
-            time.sleep(max(0.0, command["after"] - (time.monotonic() - begun)))
-            os.kill(child, signal.SIGKILL)
+            writes, seconds = command["after"]
+            while _writes() < writes and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                time.sleep(0.001)
+            time.sleep(seconds)
+            os.kill(child, signal.SIGKILL)  # of one that has ended, which is not waited for yet, nothing comes
         _, status = os.waitpid(child, 0)
-        count = int.from_bytes(os.pread(_COUNTER, 4, 0), "big")
-        print(json.dumps([os.waitstatus_to_exitcode(status), count, time.monotonic() - begun]), flush=True)
+        print(json.dumps([os.waitstatus_to_exitcode(status), _writes()]), flush=True)
 
 
 if __name__ == "__main__":

@@ -408,9 +408,9 @@ def test_a_box_is_found_in_any_text_without_another(before, after, content):
 )
 def test_long_babble_takes_no_time(unit):
     # 20 000 characters are more than any task lets a model write; quadratic matching would take minutes.
-    before = time.perf_counter()
+    before = time.process_time()  # whatever else the machine does
     math_answer(unit * (20_000 // len(unit)))
-    assert time.perf_counter() - before < 5
+    assert time.process_time() - before < 5
 
 
 # Equality

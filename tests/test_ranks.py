@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,11 @@ MACHINES = [["torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", 
 def run(
     folder: Path, model: Path, launches: list[list[str]], engine: str = "steered-hf", **more: Any
 ) -> dict[str, Any]:
-    """`lm_eval` over a set of strengths; its results and the answers of its samples by document."""
+    """`lm_eval` over the set of strengths in `more`; its results and the answers of its samples by document."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    arguments = {"pretrained": str(model), "vectors": str(folder.parent / "v.pt"), "alpha": [1.0, 2.0, 3.0],
+    arguments = {"pretrained": str(model), "vectors": str(folder.parent / "v.pt"),
                  "record": str(folder / "record")} | more  # fmt: skip
     command = ["lm_eval", "--model", engine, "--model_args", json.dumps(arguments), "--tasks", "arith_steer",
                "--limit", "5", "--batch_size", "8", "--gen_kwargs", "max_gen_toks=4", "--log_samples",
@@ -75,8 +76,10 @@ def run(
     }
 
 
-def compare(folder: Path, model: Path, ways: list[list[list[str]]], engine: str = "steered-hf", **more: Any) -> None:
-    """Hold runs of two processes, however they are started, against one of one."""
+def compare(
+    folder: Path, model: Path, ways: list[list[list[str]]], engine: str = "steered-hf", **more: Any
+) -> Iterator[tuple[dict[Any, Any], dict[Any, Any]]]:
+    """Hold runs of two processes, however they are started, against one of one; gives the doses of one and of two."""
     alone = run(folder / "alone", model, ALONE, engine, **more)
     assert len(list(read_lines(folder / "alone" / "record"))) == 15
     assert alone["steering"]["votes"]["requests"] == 5
@@ -87,10 +90,6 @@ def compare(folder: Path, model: Path, ways: list[list[list[str]]], engine: str 
         doses = found.pop("doses")
         assert found == {key: value for key, value in alone.items() if key != "doses"}
         assert doses.keys() == alone["doses"].keys()
-        for key, (dose, positions) in doses.items():
-            assert dose == pytest.approx(alone["doses"][key][0], rel=0.05)
-            if engine == "steered-hf":  # each process runs a beginning that prompts share; vLLM measures a sample
-                assert positions > alone["doses"][key][1]
         by_rank = [
             {
                 json.loads(text)["doc_id"]
@@ -101,12 +100,16 @@ def compare(folder: Path, model: Path, ways: list[list[list[str]]], engine: str 
         ]
         assert by_rank == [{0, 2, 4}, {1, 3}]
         assert len(list(read_lines(together / "record"))) == 15
+        yield alone["doses"], doses
 
 
 def test_two_processes_share_the_documents_and_give_the_results_of_one(tmp_path: Path) -> None:
     model = models.save_model(tmp_path / "model", "llama", max_position_embeddings=4096)
     make_vector().save(tmp_path / "v.pt")
-    compare(tmp_path, model, [PROCESSES])
+    ((alone, together),) = compare(tmp_path, model, [PROCESSES], alpha=[1.0, 2.0, 3.0])
+    for key, (dose, positions) in together.items():
+        assert dose == pytest.approx(alone[key][0], rel=0.05)
+        assert positions > alone[key][1]  # each process runs a beginning that prompts share
 
 
 def test_a_rank_that_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

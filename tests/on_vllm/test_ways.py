@@ -111,7 +111,12 @@ def test_two_processes_share_the_documents_and_give_the_results_of_one(
     make_vector(width=WIDTH).save(tmp_path / "v.pt")
     folder = save(tmp_path / "model", "llama", max_position_embeddings=4096)
     ways = [test_ranks.PROCESSES, test_ranks.MACHINES]
-    test_ranks.compare(tmp_path, Path(folder), ways, "steered-vllm", dtype="float32", max_length=2048)
+    given = {"dose": [0.05, 0.1, 0.2], "dtype": "float32", "max_length": 2048}
+    for alone, together in test_ranks.compare(tmp_path, Path(folder), ways, "steered-vllm", **given):
+        for measured in (alone, together):  # wherever it is measured: which passes are depends on when requests come
+            for (name, _), (dose, positions) in measured.items():
+                assert dose == pytest.approx(float(name), rel=1e-4)
+                assert positions > 0
 
 
 def test_a_sweep_on_vllm_ends_as_one_on_hf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
