@@ -209,7 +209,6 @@ TASKS_THAT_CANNOT_BE = {
         "no_such .* unknown",
     ),
     "unsafe": ("unsafe_code: true\n", "--tasks unsafe executes what the model writes: add --confirm_run_unsafe_code"),
-    "rolling": ("output_type: loglikelihood_rolling\nmetric_list: null\n", "of the type loglikelihood_rolling"),
     "wordy": (
         "metric_list: [{metric: exact_match, aggregation: !function words.several, higher_is_better: true}]\n",
         "wordy has no metric that is one number",

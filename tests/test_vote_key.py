@@ -210,7 +210,7 @@ def test_a_sweep_scores_with_what_the_prompt_opened(ours: dict[str, Task]) -> No
     target = task.doc_to_target(instance.doc)
     for end, value in (("", 1.0), ("<think>\n", 0.0)):
         instance.arguments = (task.instances[0].args[0] + end, {})
-        scorer = Scorer(Requests(task, "arith_steer", [instance], "generate_until"))
+        scorer = Scorer(Requests(task, "arith_steer", [instance]))
         measured = scorer._measure([instance.doc_id], {0: f"The answer is {target}."})
         assert measured[instance.doc_id]["exact_match,answer"] == value
 

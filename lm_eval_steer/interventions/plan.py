@@ -126,6 +126,11 @@ class SteeringPlan(Arguments):
             return tuple(Variant(0.0, sample=number) for number in range(len(self.alphas)))
         return tuple(Variant(alpha) for alpha in self.alphas)
 
+    def alone(self) -> list[SteeringPlan]:
+        """A plan for each variant, of which none votes."""
+        parts = [((one.alpha,), (one.profile,) if one.profile else ()) for one in self.variants]
+        return [self.with_changes(alphas=alphas, profiles=profiles) for alphas, profiles in parts]
+
     @property
     def samples(self) -> bool:
         """Whether the variants are samples without steering (self-consistency), as many as the set has strengths."""

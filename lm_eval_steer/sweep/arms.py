@@ -69,7 +69,8 @@ def members(args: SweepArgs, task: Mapping[str, Any]) -> Iterator[Member]:
             if best is None:
                 continue
             yield Member(contender.arm("best"), contender, (best,))
-            yield Member(contender.arm("vote"), contender, every)
+            if "vote" not in task["refused"]:
+                yield Member(contender.arm("vote"), contender, every)
             found = (task.get("per_layer") or {}).get(contender.name)
             if args.per_layer is not None and found is not None:
                 yield Member(contender.arm("per-layer"), contender, (best,), tuple(found["profile"]))

@@ -47,8 +47,13 @@ class Pass:
 
 
 def run_pass(lm: Any, asked: Sequence[Asked], requests: Requests, title: str, console: Console) -> Pass:
-    """Ask for every response that the record lacks; what votes return is of no interest here."""
+    """Ask for every response that the record lacks; what votes return is of no interest here.
+
+    Where there is nothing to vote on, each variant is an arm of its own.
+    """
     remember(requests.name, requests.task)
+    if not requests.votes:
+        asked = [(name, one) for name, plan in asked for one in plan.alone()]
     plans = [plan for _, plan in asked]
     lm.steer(*plans)
     whose: dict[str, str] = {}
@@ -66,7 +71,8 @@ def run_pass(lm: Any, asked: Sequence[Asked], requests: Requests, title: str, co
     lm.watch = board.hear
     try:
         with board:
-            getattr(lm, requests.method)(requests.instances, disable_tqdm=True)
+            for method, instances in requests.by_method.items():
+                getattr(lm, method)(instances, disable_tqdm=True)
     finally:
         lm.watch = None
     settings: dict[tuple[str, Variant], list[str]] = {}

@@ -28,12 +28,11 @@ from lm_eval_steer.sweep.finished import is_finished
 from lm_eval_steer.sweep.layers import search_layers
 from lm_eval_steer.sweep.passes import Asked, Pass, add_logs, run_pass
 from lm_eval_steer.sweep.replay import write_arm
+from lm_eval_steer.sweep.requests import Requests
 from lm_eval_steer.sweep.score import choose
 from lm_eval_steer.sweep.state import read_state
-from lm_eval_steer.sweep.tasks import Read, Requests, Twin, build, find_twins, first_line
+from lm_eval_steer.sweep.tasks import Read, Twin, build, find_twins, first_line
 from lm_eval_steer.sweep.validation import BY_SHARE
-
-_NO_TEXTS = "control=self-consistency draws texts, and multiple choice has none"
 
 
 def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Console | None = None) -> dict[str, Any]:
@@ -155,10 +154,10 @@ class _Sweep:
             if not template:
                 raise SteeringError("the model's tokenizer has no chat template: leave out --apply_chat_template")
         self.lm.steer(*self.plans.values())
-        asked = {}
+        asked, plan = {}, next(iter(self.plans.values()))
         for name, twin in twins.items():
             asked[name] = tuple(
-                build(one, self.manager, self.lm, limit, args.apply_chat_template, args.harness, known)
+                build(one, self.manager, self.lm, limit, args.apply_chat_template, args.harness, known, plan)
                 for one, limit in ((twin.name, args.val_limit), (name, args.limit))
             )
         for name, (validation, test) in asked.items():
@@ -204,14 +203,15 @@ class _Sweep:
     def _test(self, found: dict[str, Any], test: Requests) -> None:
         """Algorithm 3: the baseline, and of each contender the best strength and the vote, on the test rows."""
         asked, alone = [], []
+        if test.no_vote:
+            self._refuse(found, test, "vote", test.no_vote)
         for contender in self.args.contenders:
             control = contender.control
-            if control is not None and control.temperature is not None and test.choices:
-                found["refused"][contender.name] = _NO_TEXTS
-                self.console.print(f"{test.name}: {_NO_TEXTS}, so that arm is left out", highlight=False)
+            if control is not None and control.temperature is not None and test.no_samples:
+                self._refuse(found, test, contender.name, test.no_samples)
             elif control is not None and control.regroups:
                 alone.append(contender)
-            elif contender.is_searched and not self.plans[contender.name].vote_early_stop:
+            elif contender.is_searched and test.votes and not self.plans[contender.name].vote_early_stop:
                 asked.append(self._whole_set(contender))
         wanted = list(members(self.args, found))
         early = [one for one in wanted if one.profile is None and one.contender not in alone]
@@ -225,6 +225,11 @@ class _Sweep:
                 plan = self._plan(member)
                 name = member.contender.name
                 self._arm(found, test, member, self._pass(found, test, [(name, plan)], f", {name}"))
+
+    def _refuse(self, found: dict[str, Any], test: Requests, arm: str, reason: str) -> None:
+        """Leave an arm out, and say why."""
+        found["refused"][arm] = reason
+        self.console.print(f"{test.name} has no {arm}: {reason}", highlight=False, markup=False)
 
     def _search_layers(self, found: dict[str, Any], contender: Contender, validation: Requests, test: Requests) -> None:
         """Strengths by block, around a contender's best strength."""

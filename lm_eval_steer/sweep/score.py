@@ -13,8 +13,7 @@ from lm_eval.api.task import ConfigurableTask
 
 from lm_eval_steer.axis.record import Line, digest
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models.options import group_documents
-from lm_eval_steer.sweep.tasks import Requests
+from lm_eval_steer.sweep.requests import CHOICES, ROLLING, TEXT, Requests
 
 
 @dataclass
@@ -67,17 +66,18 @@ class Scorer:
         self.variants: dict[str, Answers] = {}
         self._places: dict[tuple[int, str, int], list[int]] = {}
         self._documents: dict[int, list[int]] = {}
-        groups = [[place] for place in range(len(requests.instances))]
-        if requests.choices:
-            groups = list(group_documents(requests.instances))
-        for group in groups:
-            members = [requests.instances[place] for place in group]
-            parts = [part for one in members for part in one.args] if requests.choices else [members[0].args[0]]
-            key, repeat = (int(members[0].doc_id or 0), digest(parts)), 0
+        places: dict[int, list[int]] = {}
+        for place, instance in enumerate(requests.instances):
+            places.setdefault(id(instance), []).append(place)
+        for group in requests.questions():
+            first = group[0]
+            parts = [part for one in group for part in one.args] if first.request_type == CHOICES else [first.args[0]]
+            key, repeat = (int(first.doc_id or 0), digest(parts)), 0
             while (*key, repeat) in self._places:
                 repeat += 1
-            self._places[(*key, repeat)] = group
-            self._documents.setdefault(key[0], []).extend(group)
+            own = [places[id(one)].pop(0) for one in group]
+            self._places[(*key, repeat)] = own
+            self._documents.setdefault(key[0], []).extend(own)
 
     def add(self, line: Line) -> None:
         """Take a line in; it is scored by the next `settle`."""
@@ -85,7 +85,7 @@ class Scorer:
         variant.lines += 1
         variant.tokens = None if line.tokens is None or variant.tokens is None else variant.tokens + line.tokens
         places = self._places[line.doc_id, line.prompt, line.repeat]
-        responses: Sequence[Any] = line.scores if line.scores is not None else [line.response]
+        responses: Sequence[Any] = [line.logprob] if line.kind == "rolling" else line.scores or [line.response]
         variant.given.update(zip(places, responses, strict=True))
         if all(place in variant.given for place in self._documents[line.doc_id]):
             variant.waiting.add(line.doc_id)
@@ -120,12 +120,12 @@ class Scorer:
         return bool(self.requests.task.higher_is_better().get(score.metric.split(",")[0], True))
 
     def _measure(self, documents: list[int], given: dict[int, Any]) -> dict[int, dict[str, Any]]:
-        """Document -> metric,filter -> value, over the task's first filter."""
+        """Document -> metric,filter -> value, over every filter of the task, as the harness's evaluator has them."""
         task = self.requests.task
         copies: dict[int, list[Any]] = {}
         for document in documents:
             seen: dict[int, Any] = {}
-            for place in self._documents[document]:
+            for place in sorted(self._documents[document]):
                 instance = self.requests.instances[place]
                 if id(instance) not in seen:
                     seen[id(instance)] = copy.copy(instance)
@@ -140,9 +140,13 @@ class Scorer:
             task._instances = before
         measured = {}
         for document, group in copies.items():
-            name = next(iter(group[0].filtered_resps))
-            metrics = task.process_results(group[0].doc, [one.filtered_resps[name] for one in group])
-            measured[document] = {f"{metric},{name}": value for metric, value in metrics.items()}
+            measured[document] = {
+                f"{metric},{name}": value
+                for name in group[0].filtered_resps
+                for metric, value in task.process_results(
+                    group[0].doc, [one.filtered_resps[name] for one in group]
+                ).items()
+            }
         return measured
 
 
@@ -168,7 +172,7 @@ def check_scoring(requests: Requests) -> None:
     """
     task = requests.task
     own = type(task).process_results is not ConfigurableTask.process_results or task.config.process_results is not None
-    if not own and not requests.choices:
+    if not own and requests.writes:
         unknown = [name for name, function in task._metric_fn_list.items() if function is None]
         if unknown:
             raise SteeringError(
@@ -176,8 +180,12 @@ def check_scoring(requests: Requests) -> None:
             )
     first = requests.instances[0]
     try:
-        given: Any = (0.0, False) if requests.choices else str(task.doc_to_target(first.doc))
-        places = {place: given for place, one in enumerate(requests.instances) if one.doc_id == first.doc_id}
+        right: dict[str, Any] = {CHOICES: (0.0, False), ROLLING: 0.0}
+        if requests.writes:
+            right[TEXT] = str(task.doc_to_target(first.doc))
+        places = {
+            place: right[one.request_type] for place, one in enumerate(requests.instances) if one.doc_id == first.doc_id
+        }
         score = _aggregate(task, Scorer(requests)._measure([int(first.doc_id or 0)], places))
     except Exception:  # about a response that is none; what fails on those of a model is told then
         return

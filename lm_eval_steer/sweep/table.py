@@ -37,7 +37,7 @@ def make_table(name: str, task: Mapping[str, Any], unit: str) -> Table:
     for arm, found in test.items():
         table.add_row(arm, *_cells(found), *([_share(found, found["metric"])] if has_own else []))
     for control, reason in task["refused"].items():
-        table.add_row(control, "-", reason.split(",")[-1].strip(), *["-"] * (5 + has_own))
+        table.add_row(control, "-", reason.split(": ")[0].split(",")[-1].strip(), *["-"] * (5 + has_own))
     return table
 
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.plugin.known_tasks import remember
 from lm_eval_steer.sweep.harness import HarnessArgs, RandomState, random_state, restore
+from lm_eval_steer.sweep.requests import Requests, refuse_unknown, why_no_vote
 from lm_eval_steer.sweep.validation import Choice, Draw, facts_of, find_halves
-
-KINDS = {"generate_until": "generate_until", "multiple_choice": "loglikelihood"}
-"""Output types on which a set can vote -> the model's method that answers them."""
 
 _TWINS = {"math500_steer": "math_steer_val"}
 _PLAIN = HarnessArgs()
@@ -34,35 +32,6 @@ class Read:
 
     task: Any
     state: RandomState
-
-
-@dataclass(frozen=True)
-class Requests:
-    """What a model is asked for a task.
-
-    Attributes:
-        task: of the harness, with its requests built.
-        name: its name.
-        instances: the requests, each as often as the task repeats it.
-        method: the model's method that answers them.
-    """
-
-    task: Any
-    name: str
-    instances: list[Instance]
-    method: str
-
-    @property
-    def choices(self) -> bool:
-        """Whether options are scored."""
-        return self.method == "loglikelihood"
-
-    @property
-    def answers(self) -> int:
-        """How many responses one variant gives: one per request, or one per document whose options are scored."""
-        if not self.choices:
-            return len(self.instances)
-        return sum((instance.repeats or 1) for instance in {i.doc_id: i for i in self.instances}.values())
 
 
 @dataclass(frozen=True)
@@ -101,8 +70,8 @@ def find_twins(
         limit: documents of a test task, as `build` takes it.
 
     Raises:
-        SteeringError: for a task that is missing, is a group, has no validation documents, that a set cannot vote on,
-            or that cannot be prepared.
+        SteeringError: for a task that is missing, is a group, has no validation documents, or that cannot be
+            prepared.
     """
     known, choice = {} if known is None else known, choice or Choice()
     twins = {}
@@ -190,10 +159,10 @@ def load(name: str, manager: TaskManager, harness: HarnessArgs = _PLAIN) -> Any:
     """A fresh task, prepared as the harness's `simple_evaluate` does.
 
     Raises:
-        SteeringError: for one that cannot be loaded, as where its data is missing, and one that a set cannot vote on.
+        SteeringError: for one that cannot be loaded, as where its data is missing.
     """
     try:
-        task = harness.load(name, manager)
+        return harness.load(name, manager)
     except SteeringError:
         raise
     except Exception as error:  # data sets and tasks of others fail in ways of their own
@@ -205,12 +174,6 @@ def load(name: str, manager: TaskManager, harness: HarnessArgs = _PLAIN) -> Any:
         raise SteeringError(
             f"the task {name} cannot be loaded ({first_line(error)}): see that its data is in reach"
         ) from None
-    if task.OUTPUT_TYPE not in KINDS:
-        raise SteeringError(
-            f"the task {name} is of the type {task.OUTPUT_TYPE}, which has no answers to vote on: a sweep takes "
-            f"{' and '.join(KINDS)}"
-        )
-    return task
 
 
 def build(
@@ -221,6 +184,7 @@ def build(
     template: bool | str,
     harness: HarnessArgs = _PLAIN,
     known: dict[str, Read] | None = None,
+    plan: SteeringPlan | None = None,
 ) -> Requests:
     """The requests that `simple_evaluate` would build for this model.
 
@@ -232,9 +196,11 @@ def build(
         template: whether the model's chat template is applied, or its name.
         harness: how else the task is asked.
         known: tasks that were read before, to which this one is added; None reads it for itself.
+        plan: may say how a vote reads answers; None for the task's own way.
 
     Raises:
-        SteeringError: as `load`, and for prompts that cannot be built, as where shots are fewer than asked for.
+        SteeringError: as `load` and `why_no_vote`, for requests that no model that steers answers, and for prompts that
+            cannot be built, as where shots are fewer than asked for.
     """
     known = {} if known is None else known
     if name not in known:
@@ -255,7 +221,9 @@ def build(
             "documents and as many shots, or change --num_fewshot"
         ) from None
     instances = [instance for instance in task.instances for _ in range(instance.repeats or 1)]
-    return Requests(task, name, instances, KINDS[task.OUTPUT_TYPE])
+    refuse_unknown(name, instances)
+    requests = Requests(task, name, instances)
+    return replace(requests, no_vote=why_no_vote(requests, plan))
 
 
 def unanswered(requests: Requests, metadata: Mapping[str, Any]) -> Any:

@@ -1,0 +1,74 @@
+"""Sweeps over tasks of every output type: each arm is what a run of its own gives."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import pytest
+from lm_eval.tasks import TaskManager
+
+import sweeps
+from lm_eval_steer.sweep import run_sweep
+
+FOLDER = Path(__file__).parent / "fixtures" / "outputs"
+VOTING = ("several_true", "repeated", "chosen")
+NOT_VOTING = {
+    "single": "single scores a single continuation per document",
+    "listed": "extracts answers only while it scores",
+    "two_ways": "asks each document for loglikelihood and for generate_until",
+}
+TASKS = (*VOTING, *NOT_VOTING)
+
+
+@functools.cache
+def manager() -> TaskManager:
+    return TaskManager(include_path=str(FOLDER), include_defaults=False)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any], Path]:
+    """A child, and what a sweep over all of the tasks says and leaves."""
+    folder = tmp_path_factory.mktemp("outputs")
+    child = sweeps.make_child(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        sweeps.hurry(patch)
+        args = sweeps.make_args(
+            child, folder / "sweep", tasks=list(TASKS), alpha=[1, 3], limit=None, controls="negated,self-consistency"
+        )
+        state = run_sweep(args, manager(), sweeps.QUIET)
+    return child, state, folder / "sweep"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_arm_has_the_scores_of_a_run_of_its_own(swept: Any, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    child, state, folder = swept
+    sweeps.hurry(monkeypatch)
+    tested = state["tasks"][task]["test"]
+    assert {"baseline", "best", "negated best"} <= tested.keys()
+    # What hf draws hangs on all that was drawn before, what a sweep draws on the request alone.
+    for arm in ("baseline", "best", "negated best")[task == "repeated" :]:
+        control = {"control": "negated"} if arm.startswith("negated") else {}
+        alone: Any = lm_eval.simple_evaluate(
+            model="steered-hf", model_args=child | {"alpha": tested[arm]["alpha"]} | control, tasks=[task],
+            batch_size=32, device="cpu", task_manager=manager(), gen_kwargs={},
+        )  # fmt: skip
+        result = json.loads((folder / tested[arm]["result"]).read_text())["results"][task]
+        ours = {key: value for key, value in result.items() if "," in key and "stderr" not in key}
+        theirs = {key: value for key, value in alone["results"][task].items() if key in ours}
+        assert ours
+        assert ours == pytest.approx(theirs, abs=1e-4, rel=1e-4), arm
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_where_nothing_can_be_voted_on_there_is_no_vote_and_the_reason(swept: Any, task: str) -> None:
+    _, state, _ = swept
+    found = state["tasks"][task]
+    assert ("vote" in found["test"]) == ("negated vote" in found["test"]) == (task in VOTING)
+    assert NOT_VOTING.get(task, "") in found["refused"].get("vote", "")
+    assert ("self-consistency" in found["test"]) == (task == "repeated")
+    assert set(found["validation"]["scores"]) == {"vector", "negated"}
+    assert set(found["validation"]["scores"]["vector"]) == {"0", "1", "3"}
