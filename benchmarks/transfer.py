@@ -5,8 +5,9 @@
 brings the parent's vector into the child by every map, and prints a Markdown table of arms: the child's own vector (the
 ceiling), each map, the paper's cut, each fitted map on texts paired at random, random directions. Of each it tells
 
-- effect: half the difference of `log_odds` between +v and -v on test rows of sentiment_steer, in nats, with a bootstrap
-  interval over documents, and as a share of the effect of the child's own vector;
+- effect: half the difference of `log_odds` between +v and -v on test rows of sentiment_steer, in nats, with a 95 %
+  interval (t, over pairs of words, of which a row has one), and as a share of the effect of the child's own vector
+  (bootstrap over the same). What has several seeds has a row of their mean, too;
 - cos: the cosine with the child's own vector, mean over blocks; R²: of held-out texts, mean over blocks;
 - cost: by how much the texts that no map was fitted on become less likely, in nats per token, mean of +v and -v.
 
@@ -22,7 +23,7 @@ import gc
 import importlib.resources
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 
 from lm_eval_steer import plugin
-from lm_eval_steer.compare.stats import paired_bootstrap, share_of_effect
+from lm_eval_steer.compare.stats import mean_interval, share_of_effect
 from lm_eval_steer.engines.hf.blocks import decoder
 from lm_eval_steer.extraction.args import ExtractionArgs
 from lm_eval_steer.extraction.capture import AUTO_ROWS, AUTO_TOKENS, in_order
@@ -83,7 +84,7 @@ def read_arguments(told: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--n", type=int, default=1400, help="texts; a tenth is held out")
     parser.add_argument("--tokens", default=defaults.TOKENS, help="whose states: last, mean or all")
     parser.add_argument("--dose", type=float, default=0.005, help="share of each state's length, at every block")
-    parser.add_argument("--shuffled", type=int, default=2, help="seeds of texts paired at random, for each map")
+    parser.add_argument("--shuffled", type=int, default=3, help="seeds of texts paired at random, for each map")
     parser.add_argument("--random", type=int, default=3, help="seeds of random directions")
     parser.add_argument("--limit", type=int, help="test rows (default: all 400)")
     parser.add_argument("--cost_texts", type=int, default=48, help="of the texts held out")
@@ -128,11 +129,13 @@ class Arm:
         name: in the table.
         steering: arguments of a plan beside the dose.
         vector: whose cosine with the child's own vector, and R², are told.
+        kind: what it shares with arms of other seeds.
     """
 
     name: str
     steering: Mapping[str, Any]
     vector: SteeringVector | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
@@ -220,13 +223,20 @@ def make_arms(args: argparse.Namespace, folder: Path, times: Times) -> tuple[lis
         for layers in args.layer_maps:
             for shuffle in (None, *range(1, args.shuffled + 1)):
                 mapped = transfer(width, layers, shuffle)[1]
-                paired = "" if shuffle is None else f", texts at random {shuffle}"
-                arms.append(Arm(f"{width}, {layers}{paired}", {"vectors": mapped}, mapped))
+                name, kind = f"{width}, {layers}", f"{width}, {layers}, texts at random"
+                seeded = (name, None) if shuffle is None else (f"{kind} {shuffle}", kind)
+                arms.append(Arm(seeded[0], {"vectors": mapped}, mapped, seeded[1]))
     cut = map_vector(TransferArgs(**common, width_map=CUT[0], layer_map=CUT[1]))[1]
     arms.append(Arm(", ".join(CUT), {"vectors": cut}, cut))
     for seed in range(1, args.random + 1):
-        arms.append(Arm(f"random {seed}", {"vectors": own, "control": f"random:{seed}"}))
+        arms.append(Arm(f"random {seed}", {"vectors": own, "control": f"random:{seed}"}, kind="random"))
     return arms, [texts[number] for number in prepared.held_out][: args.cost_texts]
+
+
+def documents(task: Any) -> list[Any]:
+    """Those of the task's requests, by number."""
+    docs = {request.doc_id: request.doc for request in task.instances}
+    return [docs[number] for number in sorted(docs)]
 
 
 def log_odds(lm: SteeredHF, task: Any) -> list[float]:
@@ -234,8 +244,8 @@ def log_odds(lm: SteeredHF, task: Any) -> list[float]:
     results: dict[int, list[tuple[float, bool]]] = {}
     for request, score in zip(task.instances, lm.loglikelihood(task.instances, disable_tqdm=True), strict=True):
         results.setdefault(request.doc_id, []).append(score)
-    docs = {request.doc_id: request.doc for request in task.instances}
-    return [task.process_results(docs[number], results[number])["log_odds"] for number in sorted(docs)]
+    scored = zip(documents(task), sorted(results), strict=True)
+    return [task.process_results(doc, results[number])["log_odds"] for doc, number in scored]
 
 
 def surprise(lm: SteeredHF, texts: Sequence[str]) -> float:
@@ -270,21 +280,49 @@ def cosine(one: SteeringVector, other: SteeringVector) -> float:
     return fmean(float(np.dot(first[block], second[block])) for block in sorted(first.keys() & second.keys()))
 
 
-def row(arm: Arm, measured: Measured, own: SteeringVector, reference: Sequence[float]) -> str:
-    """A line of the table."""
-    nothing = [0.0] * len(reference)
-    low, high = paired_bootstrap(nothing, measured.effects)
-    cells = [arm.name, f"{fmean(measured.effects):+.2f} ({low:+.2f} to {high:+.2f})"]
-    least, most = paired_bootstrap(nothing, reference)
-    if least <= 0 <= most:  # own may move nothing, of which there is no share
-        cells.append("")
-    else:
-        share = share_of_effect(nothing, measured.effects, reference)
-        cells.append(f"{share.share:.0%} ({share.low:.0%} to {share.high:.0%})")
-    cells.append("" if arm.vector is None else f"{cosine(arm.vector, own):.2f}")
-    explained = [block["r2"] for block in ((arm.vector and arm.vector.transfer) or {"blocks": []})["blocks"]]
+def means(arms: Sequence[Arm], found: Sequence[Measured]) -> Iterator[tuple[str, Measured]]:
+    """Of each kind of which several seeds were measured: its name in the table, and the mean of what they do."""
+    kinds = [arm.kind for arm in arms if arm.kind is not None]
+    for kind in dict.fromkeys(kinds):
+        of_kind = [measured for arm, measured in zip(arms, found, strict=True) if arm.kind == kind]
+        if len(of_kind) > 1:
+            effects = np.mean([measured.effects for measured in of_kind], axis=0).tolist()
+            cost = fmean(measured.cost for measured in of_kind)
+            yield f"{kind}, mean of {len(of_kind)}", Measured(effects, cost)
+
+
+def row(
+    name: str,
+    vector: SteeringVector | None,
+    measured: Measured,
+    own: SteeringVector,
+    reference: Sequence[float],
+    words: Sequence[Hashable],
+) -> str:
+    """A line of the table.
+
+    Args:
+        name: of the arm.
+        vector: whose cosine with own, and R², are told.
+        measured: what the arm does.
+        own: the child's own vector.
+        reference: what that does [documents].
+        words: of each document, the pair that tells it from others: documents of one pair are taken together.
+    """
+    cells = [name, f"{fmean(measured.effects):+.2f}{_ends(mean_interval(measured.effects, words), '+.2f')}", ""]
+    reach = mean_interval(reference, words)
+    if reach is not None and not reach[0] <= 0 <= reach[1]:  # else own may move nothing, of which there is no share
+        share = share_of_effect([0.0] * len(reference), measured.effects, reference, words)
+        cells[-1] = f"{share.share:.0%}{_ends((share.low, share.high), '.0%')}"
+    cells.append("" if vector is None else f"{cosine(vector, own):.2f}")
+    explained = [block["r2"] for block in ((vector and vector.transfer) or {"blocks": []})["blocks"]]
     cells.append(f"{fmean(explained):.2f}" if explained and None not in explained else "")
     return f"| {' | '.join([*cells, f'{measured.cost:+.3f}'])} |"
+
+
+def _ends(interval: tuple[float, float] | None, form: str) -> str:
+    """An interval as the cells have it; nothing where there is none."""
+    return "" if interval is None else f" ({interval[0]:{form}} to {interval[1]:{form}})"
 
 
 def main(told: Sequence[str] | None = None) -> None:
@@ -303,10 +341,15 @@ def main(told: Sequence[str] | None = None) -> None:
     own = arms[0].vector
     assert own is not None
     named = [Path(name).name for name in (args.parent, args.child)]
-    print(f"\n{named[0]} to {named[1]}, dose {args.dose:g}, {len(found[0].effects)} documents, {args.n} texts\n")
+    words = [(doc["positive"], doc["negative"]) for doc in documents(task)]
+    print(
+        f"\n{named[0]} to {named[1]}, dose {args.dose:g}, {len(words)} documents, {len(set(words))} pairs of words, "
+        f"{args.n} texts\n"
+    )
     print("| arm | effect, nats | of own | cos with own | R² | cost, nats per token |\n|---|---|---|---|---|---|")
-    for arm, measured in zip(arms, found, strict=True):
-        print(row(arm, measured, own, found[0].effects))
+    lines = [(arm.name, arm.vector, measured) for arm, measured in zip(arms, found, strict=True)]
+    for name, vector, measured in [*lines, *((name, None, mean) for name, mean in means(arms, found))]:
+        print(row(name, vector, measured, own, found[0].effects, words))
     print("", *times.told(FORWARD), sep="\n")
 
 
