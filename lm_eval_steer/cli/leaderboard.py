@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from lm_eval_steer.report.tables import check_form, next_command, read_leaderboard, render
 
     check_form(args.format, args.layout)
-    board = read_leaderboard(result_folders(args), args.child, args.parent, args.task, args.sort)
+    board = read_leaderboard(result_folders(args), args.child, args.parent, args.task, args.sort, args.metric)
     console = make_console(120)
     sys.stdout.write(render(board, args.format, args.layout, console))
     why, command = next_command(board, args.format)

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     from lm_eval_steer.report.tables import read_leaderboard
 
     check_page(args.out)
-    board = read_leaderboard(result_folders(args), args.child, args.parent, args.task)
+    board = read_leaderboard(result_folders(args), args.child, args.parent, args.task, metric=args.metric)
     path = write_page(board, args.out)
     if without := missing_matplotlib():
         print(printable(f"Wrote {path}, without its figures ({without}). Open it in a browser; then, as files:"))

@@ -10,7 +10,7 @@ from lm_eval_steer.errors import SteeringError
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
-    """The folders, and a filter for each of child, parent and task."""
+    """The folders, a filter for each of child, parent and task, and the metric."""
     parser.add_argument(
         "folders", nargs="+", type=read_path, metavar="DIR", help="what lm_eval or sweep wrote with --output_path"
     )
@@ -18,6 +18,11 @@ def add_results(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", metavar="FILTER", help=f"only rows whose {name} contains this (or matches * and ?)"
         )
+    parser.add_argument(
+        "--metric",
+        metavar="NAME[,filter]",
+        help="what runs are judged by (default: the metric of their sweep, else each task's first)",
+    )
 
 
 def result_folders(args: argparse.Namespace) -> list[Path]:

@@ -49,6 +49,11 @@ def add(group: Any) -> None:
         "a TASK_val: its validation split, else its training split, else share)",
     )
     option("--val_share", type=float, metavar="S", help="of the test documents, where these are parted (default: 0.3)")
+    option(
+        "--metric",
+        metavar="NAME[,filter]",
+        help="what strengths are chosen by and verdicts are about (default: each task's first)",
+    )
     option("--alpha", metavar="SET", help="the strengths: paper, [0.04,0.5] or 0.01:0.09:0.01")
     option("--dose", metavar="SET", help="in place of --alpha, strengths as shares of ‖h‖")
     option(

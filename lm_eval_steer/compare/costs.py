@@ -62,13 +62,13 @@ def count_tokens(row: Row, records: Records) -> None:
 
 def _recorded_tokens(run: Run, records: Records) -> int | None:
     """Generated tokens of all of a run's responses; None without a record, or where it lacks a response or a count."""
-    if not run.samples:
+    if not run.logged:
         return None
-    prompts = {sample.request for sample in run.samples}
+    prompts = {one.request for one in run.logged}
     lines = [line for line in records.of(run) if line.prompt in prompts]
     early_stop = (run.steering.get("vote") or {}).get("early_stop")
     if any(line.tokens is None for line in lines) or (
-        len(lines) < len(run.samples) * len(run.alphas) and not early_stop
+        len(lines) < len(run.logged) * len(run.alphas) and not early_stop
     ):
         return None
     return sum(line.tokens or 0 for line in lines) if lines else None

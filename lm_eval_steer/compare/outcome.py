@@ -19,17 +19,20 @@ from lm_eval_steer.compare.sweep_file import arm_of
 from lm_eval_steer.errors import SteeringError
 
 
-def describe(folder: Path, arms: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:
+def describe(
+    folder: Path, arms: Mapping[str, Mapping[str, Any]], name: str, metric: str | None = None
+) -> dict[str, Any]:
     """What the result file of an arm holds, and how it compares with the baseline's: that part of its entry.
 
     Args:
         folder: of the sweep.
         arms: the entries of the arms so far, which name their result files; that of the baseline is `baseline`.
         name: of the arm.
+        metric: by which arms are judged; None for the task's first.
     """
-    run, no_score = _read(folder / arms[name]["result"])
+    run, no_score = _read(folder / arms[name]["result"], metric)
     scored = None if no_score else run
-    baseline, unscored = _read(folder / arms["baseline"]["result"])
+    baseline, unscored = _read(folder / arms["baseline"]["result"], metric)
     steering = run.steering if run else {}
     votes = steering.get("votes")
     around = interval(scored) if scored else None
@@ -92,10 +95,10 @@ def _beside(found: Beside) -> dict[str, Any]:
     }
 
 
-def _read(path: Path) -> tuple[Run | None, str | None]:
+def _read(path: Path, metric: str | None = None) -> tuple[Run | None, str | None]:
     """The run of a result file, None where it holds none; and why it has no score, None where it has one."""
     try:
-        (run,) = read_runs([path])
+        (run,) = read_runs([path], lambda *_: metric)
     except SteeringError as error:
         return None, str(error)
     return run, None if math.isfinite(run.score) else f"{run.metric.split(',')[0]} is {run.score}"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Any
 
 from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.compare.beside import change_between
-from lm_eval_steer.compare.pairs import pair_runs
+from lm_eval_steer.compare.pairs import keyed, pair_runs
 from lm_eval_steer.compare.runs import Metric, Run
+from lm_eval_steer.compare.samples import is_number
 from lm_eval_steer.compare.stats import share_of_effect
 
 NO_EFFECT = "own's own effect may be 0"
@@ -73,27 +75,25 @@ def _shares(baseline: Run, own: Run, runs: Mapping[Arm, Run]) -> dict[Arm, OfOwn
 
 
 def average(runs: Sequence[Run]) -> Run | None:
-    """Seeds of a control as one run, whose scores are their means by document; None where they cannot be paired."""
+    """Seeds of a control as one run, whose scores are their means by document; None where they cannot be paired.
+
+    It has no samples by metrics that are no mean of a number per document.
+    """
     first = runs[0]
-    pairs = [pair_runs(first, run) for run in runs]
-    seeds = [pair.after for pair in pairs if pair]
-    if len(seeds) < len(runs):
+    if not first.logged or any(run.prompts != first.prompts for run in runs):
         return None
+    seeds = [keyed(run.logged) for run in runs]
     others = {
         metric: Metric(fmean(run.others[metric].score for run in runs), told.higher_is_better)
         for metric, told in first.others.items()
         if all(metric in run.others for run in runs)
     }
-    samples = [
-        replace(
-            same[0],
-            score=fmean(one.score for one in same),
-            others={
-                metric: fmean(one.others[metric] for one in same)
-                for metric in others
-                if all(metric in one.others for one in same)
-            },
-        )
-        for same in zip(*seeds, strict=True)
+    logged = [
+        replace(one, items={metric: _mean([seed[key].items.get(metric) for seed in seeds]) for metric in one.items})
+        for key, one in seeds[0].items()
     ]
-    return replace(first, score=fmean(run.score for run in runs), samples=samples, others=others)
+    return first.with_documents(fmean(run.score for run in runs), logged, others)
+
+
+def _mean(items: Sequence[Any]) -> float | None:
+    return fmean(items) if all(map(is_number, items)) else None

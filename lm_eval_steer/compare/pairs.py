@@ -9,10 +9,10 @@ from typing import TypeVar
 
 from lm_eval_steer.compare.counts import Count, count_of
 from lm_eval_steer.compare.runs import Run
-from lm_eval_steer.compare.samples import Document, Sample
+from lm_eval_steer.compare.samples import Document, Logged, Sample
 from lm_eval_steer.compare.stats import Pair
 
-T = TypeVar("T", Sample, Document)
+T = TypeVar("T", Sample, Logged, Document)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Paired:
 
 def pair_runs(baseline: Run | None, run: Run) -> Paired | None:
     """Paired by what documents and prompts are, not by place; None where they are not the same, or unknown."""
-    if baseline is None or not run.samples or baseline.prompts != run.prompts:
+    if baseline is None or not run.samples or not baseline.samples or baseline.prompts != run.prompts:
         return None
     before, after = keyed(baseline.samples), keyed(run.samples)
     repeats = len({key[0] for key, _ in before}) < len(before)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tqdm import tqdm
 
 from lm_eval_steer.compare.conditions import arguments_of, digest_of, own_conditions, shared_conditions
+from lm_eval_steer.compare.metrics import aggregations, choose_metric, show_metrics
 from lm_eval_steer.compare.result_files import check_task, find_result_files, read_results, samples_file, stamp
-from lm_eval_steer.compare.samples import Document, Sample, find_documents, find_samples, is_number
+from lm_eval_steer.compare.samples import Document, Logged, Sample, find_documents, find_logged, is_number
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file
 from lm_eval_steer.interventions.controls import Control, control_in, read_control
@@ -28,10 +29,12 @@ class Metric:
     Attributes:
         score: its value.
         higher_is_better: which way it points.
+        aggregation: what the task's configuration says of how documents become the score; empty where it says nothing.
     """
 
     score: float
     higher_is_better: bool
+    aggregation: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Run:
         conditions: what runs must share to be compared, beside documents and prompts: its name -> its value.
         own_conditions: the same for what differs between children by nature (template, revision, model arguments).
         steering: what `steered-hf` recorded; empty for another model class.
-        metric: the task's first metric, with the filter that it was computed over.
+        metric: the one that it is judged by, the task's first or another, with the filter that it was computed over.
         score: its value.
         n: documents.
         samples: one per document; empty without --log_samples and for a metric that is no number per document.
@@ -57,6 +60,8 @@ class Run:
         lm_eval_version: of the harness that wrote the file; empty where it does not say.
         has_samples_file: whether samples were logged at all.
         others: the task's other metrics that are finite numbers, each with its filter, in the order of the file.
+        logged: its documents with what was logged of them by every metric.
+        aggregation: of the metric, as that of `Metric`.
     """
 
     path: Path
@@ -77,32 +82,40 @@ class Run:
     lm_eval_version: str
     has_samples_file: bool
     others: Mapping[str, Metric]
+    logged: Sequence[Logged] = ()
+    aggregation: str = ""
+    _by: dict[str, Run] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """All of them, the first one first."""
+        """All of them, the one that it is judged by first."""
         return self.metric, *self.others
 
     def by(self, metric: str) -> Run:
-        """The run as if one of its metrics were the task's first.
+        """The run judged by another of its metrics.
 
         It has no samples where its score is no mean of a number per document, and tests by document say nothing of it.
         """
         if metric == self.metric:
             return self
-        other = self.others[metric]
-        samples = [replace(one, score=one.others[metric]) for one in self.samples if metric in one.others]
-        is_mean = samples and math.isclose(
-            math.fsum(one.score for one in samples) / len(samples), other.score, rel_tol=1e-6, abs_tol=1e-9
-        )
-        return replace(
-            self,
-            metric=metric,
-            score=other.score,
-            higher_is_better=other.higher_is_better,
-            samples=samples if is_mean else [],
-            others={},
-        )
+        if metric not in self._by:
+            other = self.others[metric]
+            before = {self.metric: Metric(self.score, self.higher_is_better, self.aggregation)}
+            self._by[metric] = replace(
+                self,
+                metric=metric,
+                score=other.score,
+                higher_is_better=other.higher_is_better,
+                aggregation=other.aggregation,
+                samples=_samples(self.logged, metric, other.score),
+                others={name: told for name, told in (before | dict(self.others)).items() if name != metric},
+                conditions=self.conditions | {"metric": metric},
+            )
+        return self._by[metric]
+
+    def with_documents(self, score: float, logged: Sequence[Logged], others: Mapping[str, Metric]) -> Run:
+        """The run with another outcome: its score, its documents and its other metrics."""
+        return replace(self, score=score, samples=_samples(logged, self.metric, score), logged=logged, others=others)
 
     @property
     def alphas(self) -> tuple[float, ...]:
@@ -135,27 +148,32 @@ class Run:
     @property
     def documents(self) -> str | None:
         """Digest of the documents, in any order; None where samples do not tell."""
-        return digest_of([sample.key[0] for sample in self.samples])
+        return digest_of([one.key[0] for one in self.logged])
 
     @property
     def prompts(self) -> str | None:
         """Digest of the documents with their prompts, in any order; None where samples do not tell."""
-        return digest_of([" ".join(sample.key) for sample in self.samples])
+        return digest_of([" ".join(one.key) for one in self.logged])
 
 
-def read_runs(places: list[Path]) -> list[Run]:
+Chosen = Callable[[Path, str], str | None]
+"""Result file and task -> the metric that its run is judged by; None for the task's first."""
+
+
+def read_runs(places: list[Path], chosen: Chosen | None = None) -> list[Run]:
     """The runs below `places`, as `find_runs` finds them."""
-    return find_runs(places)[0]
+    return find_runs(places, chosen)[0]
 
 
-def find_runs(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
+def find_runs(places: Sequence[Path], chosen: Chosen | None = None) -> tuple[list[Run], list[str]]:
     """The runs of some places, in order of path, and a sentence for each that is left out.
 
     Of runs with the same arguments and the same --output_path, the newest counts. Left out are files that are damaged
-    or foreign, and tasks without a score. A score that is NaN is one.
+    or foreign, and tasks without a score, or without the metric that is chosen. A score that is NaN is one.
 
     Args:
         places: folders, with all that is below them; result files; or what --output_path named, as in runs/base.json.
+        chosen: by which metric each run is judged; None for the tasks' first ones.
 
     Raises:
         SteeringError: for a place that is missing or holds no result, and where nothing is left.
@@ -166,7 +184,7 @@ def find_runs(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
         paths = find_result_files(place)
         for path in tqdm(paths, desc="results", unit="file", delay=2, leave=False, disable=None):
             name, date = stamp(path)
-            runs, sentences = _read(path)
+            runs, sentences = _read(path, chosen)
             left_out |= dict.fromkeys(sentences)
             for run in runs:
                 key = (path.parent.resolve(), name, run.task, run.arguments)
@@ -183,7 +201,7 @@ def refuse_nothing(left_out: Sequence[str]) -> NoReturn:
     raise SteeringError(f"{left_out[0]}{more}")
 
 
-def _read(path: Path) -> tuple[list[Run], list[str]]:
+def _read(path: Path, chosen: Chosen | None) -> tuple[list[Run], list[str]]:
     """The runs of a file, and why others of its tasks, or all, are left out."""
     runs: list[Run] = []
     sentences = []
@@ -194,7 +212,7 @@ def _read(path: Path) -> tuple[list[Run], list[str]]:
     for task in content["configs"]:
         try:
             check_task(content, task)
-            runs.append(_read_task(path, content, task))
+            runs.append(_read_task(path, content, task, chosen(path, task) if chosen else None))
         except _BROKEN as error:
             sentences.append(_broken(path, error))
     if not content["configs"]:
@@ -215,12 +233,13 @@ def _broken(path: Path, error: Exception) -> str:
     )
 
 
-def _read_task(path: Path, content: dict[str, Any], task: str) -> Run:
+def _read_task(path: Path, content: dict[str, Any], task: str, chosen: str | None) -> Run:
     config = content["config"]
     higher = (content.get("higher_is_better") or {}).get(task) or {}
-    metric, score = _first_metric(path, task, content["results"][task])
+    named = aggregations(content["configs"][task])
+    metric, score = _choose(path, task, content["results"][task], chosen)
     others = {
-        name: Metric(float(value), bool(higher.get(name.split(",")[0], True)))
+        name: Metric(float(value), bool(higher.get(name.split(",")[0], True)), named.get(name.split(",")[0], ""))
         for name, value in _metrics(content["results"][task]).items()
         if name != metric and is_number(value)
     }
@@ -231,6 +250,7 @@ def _read_task(path: Path, content: dict[str, Any], task: str) -> Run:
     seconds = content.get("total_evaluation_time_seconds")
     samples = samples_file(path, task)
     has_samples = is_file(samples)
+    logged = find_logged(samples, metric, n, others) if has_samples else []
     return Run(
         path=path,
         task=task,
@@ -242,7 +262,7 @@ def _read_task(path: Path, content: dict[str, Any], task: str) -> Run:
         metric=metric,
         score=score,
         n=n,
-        samples=find_samples(samples, metric, n, others) if has_samples else [],
+        samples=_samples(logged, metric, score),
         higher_is_better=bool(higher.get(metric.split(",")[0], True)),
         record=str(given.get("record") or ""),
         vectors=printable(_name_vectors(str(given.get("vectors") or ""))),
@@ -250,7 +270,19 @@ def _read_task(path: Path, content: dict[str, Any], task: str) -> Run:
         lm_eval_version=printable(str(content.get("lm_eval_version") or "")),
         has_samples_file=has_samples,
         others=others,
+        logged=logged,
+        aggregation=named.get(metric.split(",")[0], ""),
     )
+
+
+def _samples(logged: Sequence[Logged], metric: str, score: float) -> list[Sample]:
+    """The documents by one metric; none where the score is no mean of a number per document."""
+    items = [one.items[metric] for one in logged]
+    if not items or not all(map(is_number, items)):
+        return []
+    if math.isfinite(score) and not math.isclose(math.fsum(items) / len(items), score, rel_tol=1e-6, abs_tol=1e-9):
+        return []
+    return [Sample(one.key, one.response, float(item), one.request) for one, item in zip(logged, items, strict=True)]
 
 
 def _name_vectors(given: str) -> str:
@@ -264,19 +296,25 @@ def _metrics(results: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in results.items() if "," in key and "_stderr" not in key}
 
 
-def _first_metric(path: Path, task: str, results: dict[str, Any]) -> tuple[str, float]:
-    """A task's first metric with its filter, and its value.
+def _choose(path: Path, task: str, results: dict[str, Any], chosen: str | None) -> tuple[str, float]:
+    """The metric that is chosen, or a task's first, with its filter, and its value.
 
     Raises:
-        SteeringError: where it is no number, as after --predict_only, whose metric is the constant 999.
+        SteeringError: where there is no such metric, and where it is no number, as after --predict_only, whose metric
+            is the constant 999.
     """
-    metric, value = next(iter(_metrics(results).items()), ("", None))
+    known = _metrics(results)
+    metric = next(iter(known), "") if chosen is None else choose_metric(known, chosen)
+    if metric is None:
+        raise SteeringError(f"{path}: {task} has no metric {chosen}: it has {show_metrics(tuple(known))}")
+    value = known.get(metric)
     if not metric or metric.startswith("bypass,"):
         why = "it was run with --predict_only" if metric else "it has no score"
         raise SteeringError(f"{path}: no metric of {task} ({why}), so there is nothing to compare")
     if isinstance(value, bool) or not isinstance(value, int | float):
+        which = "first one" if chosen is None else "one to compare by"
         raise SteeringError(
-            f"{path}: no metric of {task} to compare, for the first one, {metric}, is {value!r:.60} and no number"
+            f"{path}: no metric of {task} to compare, for the {which}, {metric}, is {value!r:.60} and no number"
         )
     return metric, float(value)
 
@@ -287,7 +325,7 @@ def read_documents(run: Run) -> list[Document]:
     Raises:
         SteeringError: where the file of samples was cut or changed since the run was read.
     """
-    if not run.samples:
+    if not run.logged:
         return []
     file = samples_file(run.path, run.task)
     try:

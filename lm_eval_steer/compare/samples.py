@@ -16,22 +16,38 @@ from lm_eval_steer.text import as_text
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One document's outcome.
+class Logged:
+    """One document's outcome, as it was logged.
 
     Attributes:
         key: document and prompt; two runs are paired where these agree.
         response: what the model wrote.
-        score: the task's first metric.
         request: the prompt's digest as a record has it; empty where there is no one prompt.
-        others: the task's other metrics, each with its filter; those that are a number for every document of the run.
+        items: metric, `name,filter`, -> what the harness aggregates over documents: a number, a pair, a list, ...; None
+            where the document has none.
+    """
+
+    key: tuple[str, str]
+    response: str
+    request: str = ""
+    items: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One document's outcome by one metric.
+
+    Attributes:
+        key: as that of `Logged`, like the next two.
+        response: likewise.
+        score: by the metric.
+        request: likewise.
     """
 
     key: tuple[str, str]
     response: str
     score: float
     request: str = ""
-    others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,12 +75,12 @@ class Document:
     response: Response
 
 
-def find_samples(file: Path, metric: str, n: int, others: Iterable[str] = ()) -> list[Sample]:
-    """The samples of a run of n documents; empty where its first metric is no number per document.
+def find_logged(file: Path, metric: str, n: int, others: Iterable[str] = ()) -> list[Logged]:
+    """The documents of a run of n documents, in the order of its file.
 
     Args:
         file: of the samples.
-        metric: the task's first, as in `acc,none`.
+        metric: one of the task, as in `acc,none`, whose filter's rows must be there.
         n: documents.
         others: the task's other metrics.
 
@@ -72,34 +88,27 @@ def find_samples(file: Path, metric: str, n: int, others: Iterable[str] = ()) ->
         ValueError, KeyError, ...: for what is no whole file of samples.
     """
     name, filter_name = metric.split(",", 1)
-    logged = read_samples(file)
-    rows = logged.get(filter_name, [])
+    found = read_samples(file)
+    rows = found.get(filter_name, [])
     if len(rows) < n:
         raise ValueError(f"{file.name} holds {len(rows)} of {n} documents")
-    if not all(is_number(row[name]) for row in rows):
-        return []
     documents = [_document(row, name) for row in rows]  # now, so that nobody meets one that is not whole later
-    beside = {other: values for other in others if (values := _by_document(logged, other, rows))}
+    items = {other: _by_document(found, other) for other in (metric, *others)}
     return [
-        Sample(
+        Logged(
             key=one.key,
             response=json.dumps(row["resps"], ensure_ascii=False),
-            score=float(row[name]),
             request="" if one.choices else one.request,
-            others={other: values[place] for other, values in beside.items()},
+            items={other: values.get(row["doc_id"]) for other, values in items.items()},
         )
-        for place, (one, row) in enumerate(zip(documents, rows, strict=True))
+        for one, row in zip(documents, rows, strict=True)
     ]
 
 
-def _by_document(
-    logged: Mapping[str, list[dict[str, Any]]], metric: str, rows: Sequence[Mapping[str, Any]]
-) -> list[float]:
-    """The values of a metric in the order of rows of another one; empty where one of them is no number."""
+def _by_document(found: Mapping[str, list[dict[str, Any]]], metric: str) -> dict[int, Any]:
+    """Number of a document -> its item of a metric."""
     name, filter_name = metric.split(",", 1)
-    known = {row["doc_id"]: row.get(name) for row in logged.get(filter_name, ())}
-    values = [known.get(row["doc_id"]) for row in rows]
-    return [float(value) for value in values if value is not None] if all(map(is_number, values)) else []
+    return {row["doc_id"]: row.get(name) for row in found.get(filter_name, ())}
 
 
 def is_number(value: Any) -> bool:
@@ -141,6 +150,7 @@ def _document(row: dict[str, Any], metric: str) -> Document:
     else:
         response = as_text(responses[0][0])
         request = digest(texts[:1]) if texts else ""
+    score = float(row[metric]) if is_number(row[metric]) else None
     return Document(
         key=(row["doc_hash"], row["prompt_hash"]),
         number=int(row["doc_id"]),
@@ -149,5 +159,5 @@ def _document(row: dict[str, Any], metric: str) -> Document:
         prompt=texts[0] if texts else "",
         choices=choices,
         request=request,
-        response=Response(response, None if read is None else as_text(read), float(row[metric])),
+        response=Response(response, None if read is None else as_text(read), score),
     )

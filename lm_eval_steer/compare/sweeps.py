@@ -26,6 +26,7 @@ class Part:
         validation: how α was chosen, as in sweep.json.
         documents: on which documents, and on which it was tested; None in sweeps of older releases.
         complete: whether the sweep is done.
+        metric: that the sweep was told to choose and judge by; None for the task's first.
     """
 
     folder: Path
@@ -35,6 +36,7 @@ class Part:
     validation: dict[str, Any]
     documents: dict[str, Any] | None
     complete: bool
+    metric: str | None
 
 
 def part_of(path: Path, task: str) -> Part | None:
@@ -61,7 +63,8 @@ def part_of(path: Path, task: str) -> Part | None:
                 "test": _seconds(found["passes"], task, vector),
             }
             documents = (state["settings"].get("validation") or {}).get(task)
-            return Part(folder, arm, entry.get("tokens"), spent, validation, documents, state["complete"])
+            metric = state["settings"].get("metric")
+            return Part(folder, arm, entry.get("tokens"), spent, validation, documents, state["complete"], metric)
     return None
 
 
@@ -79,6 +82,29 @@ def leave_out_broken(runs: list[Run]) -> tuple[list[Run], list[str]]:
         except SteeringError as error:
             sentences[str(error)] = None
     return kept, list(sentences)
+
+
+def metric_of_sweep(path: Path, task: str) -> str | None:
+    """The metric that the sweep of a result file was told; None for the task's first, and outside of a sweep."""
+    try:
+        part = part_of(path, task)
+    except SteeringError:  # its runs are left out
+        return None
+    return part.metric if part else None
+
+
+def by_their_sweeps(runs: list[Run]) -> list[Run]:
+    """The runs, those outside of sweeps by the metric of the sweeps of their task, where these agree on one."""
+    told: dict[str, set[str]] = {}
+    for run in runs:
+        if part_of(run.path, run.task):
+            told.setdefault(run.task, set()).add(run.metric)
+    return [
+        run.by(metric)
+        if len(metrics := told.get(run.task, set())) == 1 and (metric := min(metrics)) in run.metrics
+        else run
+        for run in runs
+    ]
 
 
 def _seconds(passes: Mapping[str, Any], task: str, vector: str) -> float:

@@ -58,6 +58,8 @@ class SweepArgs:
         val_task: the validation twins, one per task, where their names do not say so.
         val_split: in place of twins, a split of each task's data, or `share` for a part of its test documents.
         val_share: how large a part; 0.3 where it is not said.
+        metric: that strengths are chosen by and verdicts are about, with a filter or without; each task's first where
+            it is not said.
         per_layer: how strengths by block are searched (search.py); None for not at all.
         budget: the most profiles that this search tries.
 
@@ -90,6 +92,7 @@ class SweepArgs:
     val_task: list[str] = field(default_factory=list)
     val_split: str | None = None
     val_share: float | None = None
+    metric: str | None = None
     per_layer: str | None = None
     budget: int = 20
 
@@ -279,6 +282,7 @@ class SweepArgs:
             self.unit: list(self.alphas),
             "limit": self.limit,
             "val_limit": self.val_limit,
+            "metric": self.metric,
             **self.harness.settings(),
             "include_path": str(Path(self.include_path).resolve()) if self.include_path else None,
             "metadata": dict(self.metadata or {}),

@@ -15,7 +15,6 @@ from lm_eval_steer.models.generation import check_generation
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.requests import TEXT, Requests, why_no_vote
-from lm_eval_steer.sweep.score import check_scoring
 from lm_eval_steer.sweep.tasks import sample_size
 
 
@@ -45,13 +44,12 @@ def examine(args: SweepArgs, plans: Mapping[str, SteeringPlan], requests: Reques
         a digest of what is asked and how it is scored, by which a later start notices a changed task.
 
     Raises:
-        SteeringError: for limits that are no numbers, a named way to read answers that cannot be taken, scores that
-            are no numbers, and rows that the vector knows.
+        SteeringError: for limits that are no numbers, a named way to read answers that cannot be taken, and rows that
+            the vector knows.
     """
     for text in requests.by_method.get(TEXT, [])[:1]:
         check_generation(text.args[1])
     why_no_vote(requests, next(iter(plans.values())))
-    check_scoring(requests)
     limit = sample_size(requests.task, args.limit if requests.name in args.tasks else args.val_limit)
     documents = [doc for _, doc in requests.task.doc_iterator(rank=0, limit=limit, world_size=1)]
     vectors = {id(plan.vector): plan.vector for plan in plans.values() if plan.steers and not plan.allow_leak}

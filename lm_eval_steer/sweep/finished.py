@@ -34,7 +34,9 @@ def _is_finished(args: SweepArgs, name: str, task: Mapping[str, Any]) -> bool:
             folder, args, member.changes(args.unit), entry.get("digest")
         ):
             return False
-        found = finite(describe(args.folder, arms, member.name) | {"share_of_own": shares.get(member.name)})
+        found = finite(
+            describe(args.folder, arms, member.name, args.metric) | {"share_of_own": shares.get(member.name)}
+        )
         told = {key: entry.get(key) for key in found if key in entry or key not in _ADDED}
         if told != {key: found[key] for key in told}:
             return False

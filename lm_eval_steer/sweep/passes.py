@@ -46,7 +46,9 @@ class Pass:
         return [digest for of_kind in zip(*found, strict=True) for digest in of_kind]
 
 
-def run_pass(lm: Any, asked: Sequence[Asked], requests: Requests, title: str, console: Console) -> Pass:
+def run_pass(
+    lm: Any, asked: Sequence[Asked], requests: Requests, title: str, console: Console, metric: str | None = None
+) -> Pass:
     """Ask for every response that the record lacks; what votes return is of no interest here.
 
     Where there is nothing to vote on, each variant is an arm of its own.
@@ -65,7 +67,7 @@ def run_pass(lm: Any, asked: Sequence[Asked], requests: Requests, title: str, co
             whose[line.settings] = next(name for (name, _), ballot in holders if ballot.holds(line))
         return whose[line.settings]
 
-    scorer = Scorer(requests)
+    scorer = Scorer(requests, metric)
     total = requests.answers * len({number for ballot in lm.ballots for number in ballot.numbers})
     board = Board(scorer, title, total, [name for name, _ in asked], find, console)
     lm.watch = board.hear

@@ -29,7 +29,7 @@ from lm_eval_steer.sweep.layers import search_layers
 from lm_eval_steer.sweep.passes import Asked, Pass, add_logs, run_pass
 from lm_eval_steer.sweep.replay import write_arm
 from lm_eval_steer.sweep.requests import Requests
-from lm_eval_steer.sweep.score import choose
+from lm_eval_steer.sweep.score import choose, find_metric
 from lm_eval_steer.sweep.state import read_state
 from lm_eval_steer.sweep.tasks import Read, Twin, build, find_twins, first_line
 from lm_eval_steer.sweep.validation import BY_SHARE
@@ -63,9 +63,11 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
     manager = manager or _make_manager(args)
     asked: dict[str, str] = {}
     known: dict[str, Read] = {}
+    metrics: dict[str, str | None] = {}
 
     def look(requests: Requests) -> None:
         asked[requests.name] = examine(args, plans, requests)
+        metrics[requests.name] = find_metric(requests, args.metric)
 
     twins = find_twins(args.tasks, args.val_task, manager, args.harness, look, known, args.choice, args.limit)
     if args.val_share is not None and all(twin.facts["kind"] != BY_SHARE for twin in twins.values()):
@@ -98,7 +100,7 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
         lm = model.create_from_arg_obj(args.arguments | args.contenders[0].arguments | args.strengths(), place)
         state["settings"]["weights"] = args.weights()  # a hub's model may have come only now
         with looked_up_once():
-            _Sweep(args, manager, console, plans, lm, state).run(twins, known)
+            _Sweep(args, manager, console, plans, lm, state, metrics).run(twins, known)
     return state
 
 
@@ -134,9 +136,10 @@ class _Sweep:
         plans: dict[str, SteeringPlan],
         lm: Any,
         state: dict[str, Any],
+        metrics: dict[str, str | None],
     ) -> None:
         self.args, self.manager, self.console, self.lm, self.state = args, manager, console, lm, state
-        self.plans = plans
+        self.plans, self.metrics = plans, metrics
         self.searched = [one for one in args.contenders if one.is_searched]
 
     def run(self, twins: dict[str, Twin], known: dict[str, Read]) -> None:
@@ -260,7 +263,7 @@ class _Sweep:
 
     def _pass(self, found: dict[str, Any], requests: Requests, asked: list[Asked], part: str = "") -> Pass:
         name = f"{requests.name}{part}"
-        done = run_pass(self.lm, asked, requests, name, self.console)
+        done = run_pass(self.lm, asked, requests, name, self.console, self.metrics[requests.name])
         found["passes"][name] = add_logs(found["passes"].get(name), done.log)
         self._save()
         return replace(done, log=found["passes"][name])
@@ -286,7 +289,7 @@ class _Sweep:
             "tokens": None if None in tokens else sum(token or 0 for token in tokens),
         }
         arms = found["test"] | {member.name: entry}
-        entry |= describe(self.args.folder, arms, member.name)
+        entry |= describe(self.args.folder, arms, member.name, self.args.metric)
         if entry["votes"]:  # the record may hold more than the vote took, those of the best strength above all
             entry["responses"] = entry["votes"]["responses"] - entry["votes"]["skipped"]
         names = [one.name for one in members(self.args, found)]

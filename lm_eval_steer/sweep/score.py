@@ -13,6 +13,7 @@ from lm_eval.api.task import ConfigurableTask
 
 from lm_eval_steer.axis.record import Line, digest
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.sweep.metric import resolve
 from lm_eval_steer.sweep.requests import CHOICES, ROLLING, TEXT, Requests
 
 
@@ -44,7 +45,7 @@ class Score:
     """What a variant reached.
 
     Attributes:
-        metric: the task's first metric, with the filter that it was computed over.
+        metric: the one that strengths are chosen by, with the filter that it was computed over.
         value: its value.
         n: documents.
     """
@@ -59,10 +60,14 @@ class Scorer:
 
     Attributes:
         variants: digest of a variant's settings -> its responses.
+
+    Args:
+        requests: of the pass.
+        metric: that scores are of, `name,filter`; None for the task's first that is a number.
     """
 
-    def __init__(self, requests: Requests) -> None:
-        self.requests = requests
+    def __init__(self, requests: Requests, metric: str | None = None) -> None:
+        self.requests, self.metric = requests, metric
         self.variants: dict[str, Answers] = {}
         self._places: dict[tuple[int, str, int], list[int]] = {}
         self._documents: dict[int, list[int]] = {}
@@ -101,18 +106,18 @@ class Scorer:
                 variant.waiting.clear()
 
     def score(self, variant: Answers) -> Score | None:
-        """The task's first metric over the documents that are scored; None before the first of them."""
-        return _aggregate(self.requests.task, variant.metrics)
+        """The metric over the documents that are scored; None before the first of them."""
+        return _aggregate(self.requests.task, variant.metrics, self.metric)
 
     def value(self, variant: Answers) -> Score:
         """As `score`, once all responses are there.
 
         Raises:
-            SteeringError: where no metric of the task is a number.
+            SteeringError: where the metric, or every metric of the task, is no number.
         """
         score = self.score(variant)
         if score is None:
-            raise no_number(self.requests.name)
+            raise no_number(self.requests.name, self.metric)
         return score
 
     def higher_is_better(self, score: Score) -> bool:
@@ -150,12 +155,13 @@ class Scorer:
         return measured
 
 
-def _aggregate(task: Any, metrics: Mapping[int, Mapping[str, Any]]) -> Score | None:
-    """The first metric that is a number."""
+def _aggregate(task: Any, metrics: Mapping[int, Mapping[str, Any]], metric: str | None = None) -> Score | None:
+    """The metric, or without one the first that is a number; None where there is none."""
     values: dict[str, list[Any]] = {}
     for document in sorted(metrics):
         for name, value in metrics[document].items():
-            values.setdefault(name, []).append(value)
+            if metric in (None, name):
+                values.setdefault(name, []).append(value)
     aggregations = task.aggregation()
     for name, items in values.items():
         value = aggregations.get(name.split(",")[0], mean)(items)
@@ -164,11 +170,19 @@ def _aggregate(task: Any, metrics: Mapping[int, Mapping[str, Any]]) -> Score | N
     return None
 
 
-def check_scoring(requests: Requests) -> None:
-    """Refuse a task that can give no score, before there is a response: it is tried with the right answer of one row.
+def find_metric(requests: Requests, given: str | None = None) -> str | None:
+    """The metric that strengths are chosen by. Before there is a response, a right answer is scored.
+
+    Args:
+        requests: of the first document of the task.
+        given: its name, with a filter or without; None for the task's first.
+
+    Returns:
+        `name,filter`; None for the first.
 
     Raises:
-        SteeringError: for a metric that the harness does not know, and where no metric is one number.
+        SteeringError: for a metric that the harness does not know or the task does not have, and where none is one
+            number.
     """
     task = requests.task
     own = type(task).process_results is not ConfigurableTask.process_results or task.config.process_results is not None
@@ -186,16 +200,24 @@ def check_scoring(requests: Requests) -> None:
         places = {
             place: right[one.request_type] for place, one in enumerate(requests.instances) if one.doc_id == first.doc_id
         }
-        score = _aggregate(task, Scorer(requests)._measure([int(first.doc_id or 0)], places))
+        tried = Scorer(requests)._measure([int(first.doc_id or 0)], places)
     except Exception:  # about a response that is none; what fails on those of a model is told then
-        return
-    if score is None:
-        raise no_number(requests.name)
+        return resolve(task, given, None)
+    measured = [metric for found in tried.values() for metric in found]
+    metric = resolve(task, given, measured)
+    try:
+        is_number = _aggregate(task, tried, metric) is not None
+    except Exception:  # some aggregate no single document
+        return metric
+    if not is_number and (metric is None or metric in measured):
+        raise no_number(requests.name, metric)
+    return metric
 
 
-def no_number(task: str) -> SteeringError:
+def no_number(task: str, metric: str | None = None) -> SteeringError:
     """What to say of a task without a score."""
-    return SteeringError(f"{task} has no metric that is one number: name another task, a sweep compares numbers")
+    which = f"the metric {metric} of {task} is not one number" if metric else f"{task} has no metric that is one number"
+    return SteeringError(f"{which}: name another {'metric' if metric else 'task'}, a sweep compares numbers")
 
 
 def choose(scores: Mapping[float, float | None], higher: bool) -> float:

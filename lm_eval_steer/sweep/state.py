@@ -23,6 +23,10 @@ _GROWS = ("controls",)
 """Lists to which a later start may add; it may add tasks and vectors, too."""
 
 
+_ADDED = {"metric": None}
+"""What older releases do not say, and did."""
+
+
 def read_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The state from which to go on; a new one in a new folder.
 
@@ -67,7 +71,7 @@ def read_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         logger.warning("the weights changed since the sweep in %s was started: it begins anew with these", folder)
         return new
     # Older releases say of validation documents no more than their task, and of a model that was not there no weights.
-    same = {"validation": now["validation"]} | old | {"weights": now["weights"]} == now
+    same = _ADDED | {"validation": now["validation"]} | old | {"weights": now["weights"]} == now
     return {**state, "settings": now, "complete": state["complete"] and same}
 
 

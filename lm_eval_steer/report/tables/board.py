@@ -19,7 +19,7 @@ from lm_eval_steer.compare.judge import Family, judge
 from lm_eval_steer.compare.rows import Row, find_rows
 from lm_eval_steer.compare.runs import find_runs, refuse_nothing
 from lm_eval_steer.compare.sweep_file import finite
-from lm_eval_steer.compare.sweeps import leave_out_broken
+from lm_eval_steer.compare.sweeps import by_their_sweeps, leave_out_broken, metric_of_sweep
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.report.tables.beside import every_metric
 from lm_eval_steer.report.tables.blocks import Block
@@ -83,7 +83,12 @@ class Leaderboard:
 
 
 def read_leaderboard(
-    folders: list[Path], child: str | None = None, parent: str | None = None, task: str | None = None, sort: str = ""
+    folders: list[Path],
+    child: str | None = None,
+    parent: str | None = None,
+    task: str | None = None,
+    sort: str = "",
+    metric: str | None = None,
 ) -> Leaderboard:
     """Read results, judge them, then choose and sort rows.
 
@@ -93,6 +98,7 @@ def read_leaderboard(
         parent: likewise.
         task: likewise.
         sort: one of `SORTS`, within groups; texts and p upwards, the rest downwards.
+        metric: that runs are judged by, with a filter or without; by default that of their sweep, or the task's first.
 
     Raises:
         SteeringError: where nothing can be read, for filters that leave nothing, and for an unknown column. What else
@@ -100,9 +106,10 @@ def read_leaderboard(
     """
     if sort and sort not in SORTS:
         raise SteeringError(f"--sort {sort} is no column: use one of {', '.join(SORTS)}")
-    runs, left_out = find_runs(folders)
+    runs, left_out = find_runs(folders, metric_of_sweep if metric is None else lambda *_: metric)
     runs, broken = leave_out_broken(runs)
     left_out += broken
+    runs = by_their_sweeps(runs) if metric is None else runs
     left_out += [f"{run.path}: the score of {run.task} is NaN, no number" for run in runs if math.isnan(run.score)]
     runs = [run for run in runs if not math.isnan(run.score)]
     if not runs:

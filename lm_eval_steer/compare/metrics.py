@@ -1,0 +1,29 @@
+"""Metrics by name: `exact_match,strict-match` is a metric with the filter whose output it was computed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def choose_metric(known: Iterable[str], given: str) -> str | None:
+    """The one of `known` that is meant: all of its name, or its name before the filter; None where there is none."""
+    wanted = given.strip()
+    return next((one for one in known if wanted in (one, one.partition(",")[0])), None)
+
+
+def show_metrics(known: Sequence[str]) -> str:
+    """As a person would give them: `acc, acc_norm`, and with their filters where there are several."""
+    names = [one.partition(",")[0] for one in known]
+    alone = len(set(names)) == len(names)
+    return (", ".join(names) if alone else "; ".join(known)) or "none"
+
+
+def aggregations(config: Mapping[str, Any]) -> dict[str, str]:
+    """Name of a metric -> how the task's configuration in a result file says that documents become its score.
+
+    That is a name of the harness, as in `perplexity`, or the source text of a function of the task's own.
+    """
+    listed = config.get("metric_list")
+    told = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return {str(one.get("metric")): str(one["aggregation"]) for one in told if one.get("aggregation")}
