@@ -727,7 +727,7 @@ def test_scores_that_do_not_come_back_are_an_error(monkeypatch: pytest.MonkeyPat
         if count == 1:
             assert lm.loglikelihood_rolling([rolling]) == [-1.0]
         else:
-            with pytest.raises(SteeringError, match=r"^of 2 jobs that the engine was given it brought 1 back"):
+            with pytest.raises(SteeringError, match=r"^of 2 windows of a text that the engine was given it scored 1"):
                 lm.loglikelihood_rolling([rolling])
 
 

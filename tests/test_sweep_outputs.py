@@ -18,6 +18,8 @@ FOLDER = Path(__file__).parent / "fixtures" / "outputs"
 VOTING = ("several_true", "repeated", "chosen")
 NOT_VOTING = {
     "single": "single scores a single continuation per document",
+    "rolling": "a rolling log-likelihood has none",
+    "perplexed": "a rolling log-likelihood has none",
     "listed": "extracts answers only while it scores",
     "two_ways": "asks each document for loglikelihood and for generate_until",
 }

@@ -20,13 +20,14 @@ from lm_eval_steer.engines.protocol import Engine
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.plan import SteeringPlan
-from lm_eval_steer.interventions.tokens import TOKENS
 from lm_eval_steer.models.arms import Arm
 from lm_eval_steer.models.dates import asks_for_date, date_among, today
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
 from lm_eval_steer.models.options import group_documents
-from lm_eval_steer.models.questions import Choices, make_texts, vote_keys
+from lm_eval_steer.models.plain import Collector, PlainEngine, Tell
+from lm_eval_steer.models.questions import Choices, Rolling, make_texts, vote_keys
 from lm_eval_steer.models.results import Results
+from lm_eval_steer.models.windows import refuse_rule
 from lm_eval_steer.vectors.identity import Identity
 
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
@@ -35,8 +36,7 @@ logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the chil
 class Steered(Results):
     """To stand before a model class of the harness among the bases of a steered one.
 
-    A subclass owns an engine, and brings how its class of the harness prepares requests (models/requests.py) and what
-    answers them where nothing is done to the model (`_plain_engine`).
+    A subclass owns an engine, and brings how its class of the harness prepares requests (models/requests.py).
 
     Attributes:
         engine: runs the model.
@@ -177,16 +177,28 @@ class Steered(Results):
         """
         raise NotImplementedError
 
-    def _plain_engine(self) -> Engine:
-        """What answers requests where nothing is done to the model, as the harness's class does."""
-        raise NotImplementedError
-
     _plainly_unprepared = False
     """Whether that reads requests itself, and needs no tokens of them."""
 
     def _identity(self) -> AbstractContextManager[None]:
         """Another composition of the batches, if the plan is the control `identity`."""
         return nullcontext()
+
+    # Where nothing is done to the model
+
+    def _plain_engine(self) -> Engine:
+        """What answers requests then: the harness's own class, byte for byte."""
+        return PlainEngine(self._answer_plainly)
+
+    def _answer_plainly(self, method: str, requests: list[Any], tell: Tell) -> None:
+        """Have a method of the harness's class answer requests, and tell of each as it tells its cache."""
+        hook = self.cache_hook
+        self.cache_hook = Collector(tell)
+        try:
+            with self._identity():
+                getattr(super(), method)(requests, disable_tqdm=True)
+        finally:
+            self.cache_hook = hook
 
     # Requests
 
@@ -237,30 +249,31 @@ class Steered(Results):
         ]
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
-        if len(self._interventions) > 1:
-            raise SteeringError(
-                f"loglikelihood_rolling has no answers, on which a set of {len(self._interventions)} strengths could "
-                "vote: give one alpha"
-            )
         if self._draws_samples:
             raise SteeringError(
                 "control=self-consistency draws texts, and loglikelihood_rolling has none: leave it out here"
             )
-        if self._steers and TOKENS[self.plan.tokens].needs_prompt:
-            raise SteeringError(
-                f"tokens={self.plan.tokens!r} has no meaning for loglikelihood_rolling, which has no prompt: "
-                "use tokens=all"
-            )
+        if self._steers:
+            refuse_rule(self.plan.tokens)
         self._check(requests)
-        with self._identity(), self._counting(rolling=True):
-            return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        if self._goes_by_itself:
+            with self._identity():
+                return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        plainly = self._is_plain and self._replays is None
+        hook = self.cache_hook
+        with self._counting():
+            lines = self._axis.run(
+                [Rolling(request, self, plainly) for request in requests],
+                self._plain_engine() if plainly else self._runner,
+                lambda text, line: hook.add_partial("loglikelihood_rolling", text.request.args, line.logprob),
+                "loglikelihood_rolling",
+                disable_tqdm or self.rank != 0,
+            )
+        return [float(line.logprob or 0) for line in lines]
 
     @contextmanager
-    def _counting(self, rolling: bool = False) -> Iterator[None]:
+    def _counting(self) -> Iterator[None]:
         """Compare, at the end, what was steered with what requests imply, and add up what all ranks measured.
-
-        Args:
-            rolling: whether requests are run that the axis knows nothing of.
 
         Raises:
             SteeringError: where they differ.
@@ -271,7 +284,7 @@ class Steered(Results):
         except BaseException:
             self._interrupted = True
             raise
-        if rolling or self._axis.new > before:  # not all came from the record
+        if self._axis.new > before:  # not all came from the record
             refuse_difference(self._proof())
         self._add_up_ranks()
         self._warn_of_lost_doses()

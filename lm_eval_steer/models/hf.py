@@ -28,9 +28,7 @@ from lm_eval_steer.models.checkpoint import checkpoint_digest, weights_digest
 from lm_eval_steer.models.load import loading
 from lm_eval_steer.models.loaded import model_digest, tokenizer_digest
 from lm_eval_steer.models.neutral import NEUTRAL
-from lm_eval_steer.models.plain import PlainEngine, Tell
 from lm_eval_steer.models.slow_dtype import warn_of_slow_dtype
-from lm_eval_steer.models.windows import score_pairs
 
 
 class SteeredHF(Steered, HFLM):
@@ -105,13 +103,10 @@ class SteeredHF(Steered, HFLM):
     def _loglikelihood_tokens(
         self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
-        """HFLM's scoring of windows of a text, which knows neither its padding nor where a context ends, with both."""
+        """HFLM's, which ends in an AssertionError at what cannot be scored."""
         for _, _, continuation in requests:
             self._refuse_unscorable(continuation)
-        if not self._steers:
-            return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
-        self.engine.batch_size = override_bs or self._batch_rows()
-        return score_pairs(self.engine, [(context, end) for _, context, end in requests])
+        return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         for told in {repr(request.args[1]): request.args[1] for request in requests}.values():
@@ -180,43 +175,11 @@ class SteeredHF(Steered, HFLM):
         finally:
             self.batch_size_per_gpu = before
 
-    @contextmanager
-    def _collecting(self, tell: Tell) -> Iterator[None]:
-        """Hear of every response as HFLM tells its cache of it."""
-        hook = self.cache_hook
-        self.cache_hook = _Collector(tell)
-        try:
-            with self._identity():
-                yield
-        finally:
-            self.cache_hook = hook
-
-    def _plain_engine(self) -> Engine:
-        def write(requests: list[Any], tell: Tell) -> None:
-            with self._collecting(tell):
-                HFLM.generate_until(self, requests, disable_tqdm=True)
-
-        def score(requests: list[Any], tell: Tell) -> None:
-            with self._collecting(tell):
-                HFLM.loglikelihood(self, requests, disable_tqdm=True)
-
-        return PlainEngine(write, score)
-
     def _dtype(self) -> str:
         return str(self.model.dtype).removeprefix("torch.")
 
     def _render(self, messages: Messages) -> str:
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **self.chat_template_args))
-
-
-class _Collector:
-    """Takes the place of the harness's cache hook."""
-
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
-
-    def add_partial(self, attr: str, req: tuple[Any, ...], res: Any) -> None:
-        self._tell(req, res)
 
 
 def _child(lm: HFLM) -> Child:

@@ -7,15 +7,17 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
 from lm_eval_steer.axis.items import Asked
+from lm_eval_steer.axis.questions import Question
 from lm_eval_steer.engines.measured import Measured
 from lm_eval_steer.engines.protocol import Done, Job
 from lm_eval_steer.interventions.intervention import Intervention
-from lm_eval_steer.models.questions import Choices, Text
+from lm_eval_steer.models.questions import Choices, Rolling, Text
 
 T = TypeVar("T")
 Tell = Callable[[tuple[Any, ...], Any], None]
@@ -26,32 +28,34 @@ class PlainEngine:
     """Has the harness's own class answer requests, and hands on each response as that tells its cache of it.
 
     Args:
-        write: answers generate_until requests.
-        score: answers loglikelihood requests.
+        answer: has the harness's method of a name answer requests.
     """
 
-    def __init__(self, write: Callable[[list[Any], Tell], None], score: Callable[[list[Any], Tell], None]) -> None:
-        self._write, self._score = write, score
+    def __init__(self, answer: Callable[[str, list[Any], Tell], None]) -> None:
+        self._answer = answer
 
     def load(self, interventions: Sequence[Intervention], blocks: str | None = None) -> None:
         """Take those that do nothing."""
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Done]:
         """Do jobs of the axis (engines/protocol.py), in the harness's own batches."""
-        yield from self._texts([job for job in jobs if isinstance(_question(job), Text)])
+        yield from self._single(Text, "generate_until", jobs)
+        yield from self._single(Rolling, "loglikelihood_rolling", jobs)
         yield from self._choices([job for job in jobs if isinstance(_question(job), Choices)])
 
     def measured(self) -> Measured:
         """Nothing: nothing is steered."""
         return Measured()
 
-    def _texts(self, jobs: Sequence[Job]) -> Iterator[Done]:
-        requests = [_question(job).request for job in jobs]
+    def _single(self, kind: type[Question], method: str, jobs: Sequence[Job]) -> Iterator[Done]:
+        """Do the jobs of a kind of question that is one request each."""
+        those = [job for job in jobs if isinstance(_question(job), kind)]
         waiting: dict[str, list[Job]] = {}
-        for job, request in zip(jobs, requests, strict=True):
-            waiting.setdefault(repr(request.args), []).append(job)
-        for args, text in _told(self._write, requests):
-            yield Done(waiting[repr(args)].pop(0), text=text)
+        for job in those:
+            waiting.setdefault(repr(_question(job).request.args), []).append(job)
+        for args, came in _told(partial(self._answer, method), [_question(job).request for job in those]):
+            job = waiting[repr(args)].pop(0)
+            yield Done(job, text=came) if kind is Text else Done(job, logprob=float(came))
 
     def _choices(self, jobs: Sequence[Job]) -> Iterator[Done]:
         waiting: dict[tuple[Any, ...], list[tuple[Job, int]]] = {}
@@ -61,7 +65,7 @@ class PlainEngine:
                 requests.append(request)
                 waiting.setdefault(request.args, []).append((job, place))
         found: dict[Job, dict[int, Any]] = {job: {} for job in jobs}
-        for args, score in _told(self._score, requests):
+        for args, score in _told(partial(self._answer, "loglikelihood"), requests):
             job, place = waiting[args].pop(0)
             found[job][place] = score
             if len(found[job]) == len(_question(job).requests):
@@ -82,6 +86,16 @@ def _told(run: Callable[[list[Any], Tell], None], requests: list[Any]) -> Iterat
 
     with closing(hand_over(work)) as told:
         yield from told
+
+
+class Collector:
+    """Takes the place of the harness's cache hook, and tells of every response that it is told of."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+
+    def add_partial(self, attr: str, req: tuple[Any, ...], res: Any) -> None:
+        self._tell(req, res)
 
 
 class _Ended(BaseException):

@@ -1,4 +1,4 @@
-"""Questions of the axis, made of requests of the harness: a text to write, or a document's choices to score."""
+"""Questions of the axis, made of requests of the harness: a text to write, a document's choices or a text to score."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from lm_eval_steer.models.generation import draws_tokens
 from lm_eval_steer.models.options import Options
 from lm_eval_steer.models.requests import Prepared, Requests
 from lm_eval_steer.models.vote_key import VoteKey
+from lm_eval_steer.models.windows import Window
 
 
 class Text(Question):
@@ -132,6 +133,51 @@ class Choices(Question):
     def weight(self, line: Line) -> float:
         chosen = int(line.answer or 0)
         return weigh((line.scores or ())[chosen][0] / len(self._pairs[chosen][1]))
+
+
+class Rolling(Question):
+    """A loglikelihood_rolling request: a text, of which every token is scored, in as many windows as it needs.
+
+    Args:
+        request: of the harness.
+        lm: knows tokens.
+        plainly: whether the harness does it all.
+    """
+
+    kind = "rolling"
+
+    def __init__(self, request: Instance, lm: Requests, plainly: bool) -> None:
+        super().__init__(request.task_name, request.doc_id, request.repeats or 0, [request.args[0]])
+        self.request, self._lm, self._plainly = request, lm, plainly
+
+    def refuse_vote(self, responses: int) -> None:
+        raise SteeringError(
+            f"loglikelihood_rolling has no answers, on which a set of {responses} strengths could vote: give one alpha"
+        )
+
+    @cached_property
+    def _windows(self) -> tuple[Window, ...]:
+        return self._lm._cut(self.request.args[0])
+
+    def job(self, key: Any, number: int, seed: int) -> Job:
+        return Job(key, number, pairs=() if self._plainly else self._windows)
+
+    def fields(self, done: Done) -> dict[str, Any]:
+        total = done.logprob
+        if done.scores is not None:
+            if len(done.scores) != len(self._windows):
+                raise SteeringError(
+                    f"of {len(self._windows)} windows of a text that the engine was given it scored "
+                    f"{len(done.scores)}: the results of this run are void; start it again"
+                )
+            total = sum(float(score) for score, _ in done.scores)
+        return {"response": None, "scores": None, "tokens": None, "logprob": total, "stop": None}
+
+    def answer(self, line: Line) -> str | None:
+        return None
+
+    def weight(self, line: Line) -> float:
+        raise SteeringError("loglikelihood_rolling has no answers, which a vote could weigh: give one alpha")
 
 
 def make_texts(

@@ -13,6 +13,7 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.models.generation import check_generation
 from lm_eval_steer.models.prompts import Prompts
+from lm_eval_steer.models.windows import Window, cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +111,14 @@ class Requests(Prompts):
         tokens = self.tok_encode(continuation, add_special_tokens=False)
         begins = bool(tokens) and tokens[0] == self.prefix_token_id
         return ([tokens[0]], tokens[1:]) if begins and len(tokens) > 1 else ([self.prefix_token_id], tokens)
+
+    def _cut(self, text: str) -> tuple[Window, ...]:
+        """The windows of a text that is scored whole.
+
+        Raises:
+            SteeringError: for a text without tokens.
+        """
+        return cut(self.tok_encode(text), self.prefix_token_id, self._longest)
 
     @property
     def _longest(self) -> int:

@@ -38,7 +38,6 @@ from lm_eval_steer.models.checkpoint import checkpoint_digest, weights_digest  #
 from lm_eval_steer.models.generation import check_generation  # noqa: E402
 from lm_eval_steer.models.neutral import NEUTRAL  # noqa: E402
 from lm_eval_steer.models.vllm_batches import InBatches  # noqa: E402
-from lm_eval_steer.models.windows import score_pairs  # noqa: E402
 from lm_eval_steer.vectors.identity import Identity  # noqa: E402
 
 SCORED = 2**32
@@ -274,12 +273,10 @@ class SteeredVLLM(Steered, VLLM):
         return context[-(self.max_length - 1 - len(continuation)) :], continuation
 
     def _loglikelihood_tokens(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """VLLM's scoring of windows of a text, under the steering."""
+        """VLLM's, which scores too long a continuation in part."""
         for _, _, continuation in requests:
             self._refuse_unscorable(continuation)
-        if not self._steers:
-            return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm)
-        return score_pairs(self._runner, [self._truncate(context, end) for _, context, end in requests])
+        return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm)
 
     def _model_generate(self, requests: Any, generate: bool = False, sampling_params: Any = None) -> Any:
         """VLLM's, with no more rows at once than `SCORED` allows where all of their log-probabilities are asked for."""

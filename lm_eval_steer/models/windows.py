@@ -1,28 +1,46 @@
-"""Scores of token windows, in which the harness cuts a text (loglikelihood_rolling), by an engine."""
+"""Windows in which the harness cuts a text whose log-likelihood is asked for (loglikelihood_rolling)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lm_eval_steer.engines.protocol import Engine, Job
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.tokens import TOKENS
+
+Window = tuple[list[int], list[int]]
+"""Token ids of a context and of the continuation that is scored behind it."""
 
 
-def score_pairs(engine: Engine, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
-    """Score contexts and continuations under the first intervention that is loaded.
+def cut(tokens: Sequence[int], prefix: int, longest: int) -> tuple[Window, ...]:
+    """The windows of a text, each token in one of them, as the harness's classes cut it.
 
     Args:
-        engine: does it.
-        pairs: token ids of each context and continuation.
+        tokens: ids of the text.
+        prefix: id of the token that stands before the first.
+        longest: tokens of a window.
 
     Raises:
-        SteeringError: where the engine leaves one out.
+        SteeringError: for a text without tokens.
     """
-    jobs = [Job(place, 0, pairs=(pair,)) for place, pair in enumerate(pairs)]
-    found = {done.job.key: (done.scores or [])[0] for done in engine.run(jobs)}
-    if len(found) < len(jobs):
+    if not tokens:
         raise SteeringError(
-            f"of {len(jobs)} jobs that the engine was given it brought {len(found)} back: the results of this run are "
-            "void; start it again"
+            "a text of 0 tokens has no log-likelihood: leave this task out, or its documents with an empty text"
         )
-    return [found[place] for place in range(len(jobs))]
+    return tuple(map(make_disjoint_window, get_rolling_token_windows(list(tokens), prefix, longest, context_len=1)))
+
+
+def refuse_rule(name: str) -> None:
+    """Refuse a token rule that tells a prompt from what follows it, since a text has none.
+
+    Args:
+        name: of the rule.
+
+    Raises:
+        SteeringError: then.
+    """
+    if TOKENS[name].needs_prompt:
+        raise SteeringError(
+            f"tokens={name!r} has no meaning for loglikelihood_rolling, which has no prompt: use tokens=all"
+        )

@@ -13,8 +13,9 @@ from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models import load
 from lm_eval_steer.models.generation import check_generation
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
+from lm_eval_steer.models.windows import refuse_rule
 from lm_eval_steer.sweep.args import SweepArgs
-from lm_eval_steer.sweep.requests import TEXT, Requests, why_no_vote
+from lm_eval_steer.sweep.requests import ROLLING, TEXT, Requests, why_no_vote
 from lm_eval_steer.sweep.tasks import sample_size
 
 
@@ -49,7 +50,10 @@ def examine(args: SweepArgs, plans: Mapping[str, SteeringPlan], requests: Reques
     """
     for text in requests.by_method.get(TEXT, [])[:1]:
         check_generation(text.args[1])
-    why_no_vote(requests, next(iter(plans.values())))
+    plan = next(iter(plans.values()))
+    why_no_vote(requests, plan)
+    if ROLLING in requests.by_method:
+        refuse_rule(plan.tokens)
     limit = sample_size(requests.task, args.limit if requests.name in args.tasks else args.val_limit)
     documents = [doc for _, doc in requests.task.doc_iterator(rank=0, limit=limit, world_size=1)]
     vectors = {id(plan.vector): plan.vector for plan in plans.values() if plan.steers and not plan.allow_leak}

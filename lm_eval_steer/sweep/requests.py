@@ -14,10 +14,8 @@ from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.options import Options, group_documents
 from lm_eval_steer.models.vote_key import VoteKey
 
-TEXT, CHOICES, ROLLING = "generate_until", "loglikelihood", "loglikelihood_rolling"
+TEXT, CHOICES, ROLLING = METHODS = ("generate_until", "loglikelihood", "loglikelihood_rolling")
 """Types of requests, which are the methods of a model that answer them."""
-METHODS = (TEXT, CHOICES)
-"""Those that a sweep takes."""
 
 _WORDS = {CHOICES: "multiple choice", ROLLING: "a rolling log-likelihood"}
 

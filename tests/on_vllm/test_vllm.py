@@ -295,12 +295,22 @@ def test_a_repetition_penalty_of_the_model_is_followed_as_hf_does(tmp_path: Path
         stop(lm)
 
 
-def test_rolling_loglikelihoods_equal_those_of_steered_hf(pair: Any) -> None:
+def test_rolling_loglikelihoods_equal_those_of_steered_hf(pair: Any, tmp_path: Path) -> None:
     asked = [Instance("loglikelihood_rolling", {}, (text,), i, ("toy", i, 1)) for i, text in enumerate(CONTEXTS)]
     for one in pair:
         one.steer(plan(alpha=1.5))
     ours, theirs = (one.loglikelihood_rolling(asked) for one in pair)
     assert ours == pytest.approx(theirs, abs=1e-3)
+    pair[0].steer(*(plan(alpha=alpha, record=str(tmp_path)) for alpha in (1.5, 0, -1.0)))  # in one pass, on the disk
+    assert pair[0].loglikelihood_rolling(asked) == pytest.approx(ours, abs=1e-3)
+    pair[0].steer(plan(alpha=0))  # VLLM's own path, with a record and without
+    plain = pair[0].loglikelihood_rolling(asked)
+    pair[0].steer(plan(alpha=0, record=str(tmp_path / "plain")))
+    assert pair[0].loglikelihood_rolling(asked) == pytest.approx(plain, abs=1e-5)
+    told = sorted(read_lines(tmp_path), key=lambda line: line.doc_id)
+    assert [line.logprob for line in told if not line.alpha] == pytest.approx(plain, abs=1e-3)
+    pair[0].replay(plan(alpha=1.5, record=str(tmp_path)))
+    assert pair[0].loglikelihood_rolling(asked) == [line.logprob for line in told if line.alpha == 1.5]
     pair[0].steer(plan(alpha=1.5, tokens="last"))
     with pytest.raises(SteeringError, match="has no meaning for loglikelihood_rolling"):
         pair[0].loglikelihood_rolling(asked)

@@ -15,7 +15,7 @@ VERSION = 2
 VOLATILE = ("time", "seconds")
 """The fields that differ between two runs that are otherwise the same."""
 
-KINDS = ("generation", "choices")
+KINDS = ("generation", "choices", "rolling")
 STOPS = ("eos", "stop", "length", None)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -32,18 +32,19 @@ class Line:
     Attributes:
         fingerprint: SHA-256 of everything that determines the response; at most one line of a record has it.
         settings: SHA-256 of the run's settings, which are the fingerprint's part without the request.
-        kind: `generation` or `choices` (one line for all choices of a document).
+        kind: `generation`, `choices` (one line for all choices of a document), or `rolling` (a text, scored whole).
         task: name of the task.
         doc_id: the harness's number of the document.
         repeat: which of the task's repeats of the request, from 0.
         prompt: SHA-256 of the prompt.
         alpha: strength.
         variant: label of a control or a sample; empty for the vector itself.
-        response: what the model wrote; None for choices.
-        scores: (log-likelihood, is greedy) of every choice; None for a generation.
+        response: what the model wrote; None where it wrote nothing.
+        scores: (log-likelihood, is greedy) of every choice; None without choices.
         answer: what the vote counts; None for no answer.
         tokens: generated tokens; None where unknown.
-        logprob: sum of the generated tokens' log-probabilities, may be -inf; None where unknown.
+        logprob: sum of the generated tokens' log-probabilities, of `rolling` that of the text's; may be -inf; None
+            where unknown.
         stop: what ended the response: `eos`, `stop` (a stop text), `length`, or None where unknown.
         time: seconds since 1970 at which it was recorded.
         seconds: its own share of the time (docs/RECORD.md).
@@ -92,9 +93,13 @@ class Line:
         if self.kind == "generation":
             self._check("response", isinstance(self.response, str), "text, as in every generation")
             self._check("scores", self.scores is None, "None, as in every generation")
-        else:
-            self._check("response", self.response is None, "None, as in all choices")
+            return
+        self._check("response", self.response is None, "None, as where nothing is written")
+        if self.kind == "choices":
             self._check("scores", _are_scores(self.scores), "a tuple of (float, bool), one per choice")
+        else:
+            self._check("scores", self.scores is None, "None, as in every rolling log-likelihood")
+            self._check("logprob", self.logprob is not None, "a float, as in every rolling log-likelihood")
 
     def _check(self, name: str, good: object, expected: str) -> None:
         if not good:
