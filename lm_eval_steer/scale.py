@@ -43,6 +43,17 @@ class Scale:
         return max(0, 2 - floor(log10(most))) if most else 2
 
 
+def show_cost(read: int | None, written: int | None, documents: int) -> str:
+    """Tokens per document, `1,056 + 32`: those of prompts and those that were written, each `-` where unknown."""
+    if read is None and written is None:
+        return "-"
+    return " + ".join("-" if one is None else _per_document(one / documents) for one in (read, written))
+
+
+def _per_document(tokens: float) -> str:
+    return f"{tokens:,.0f}" if tokens >= 10 or tokens == round(tokens) else f"{tokens:.1f}"
+
+
 def show_share(share: float | None, ends: Sequence[float | None] | None) -> str:
     """A share of own's effect with its interval, `72 % (66 to 78)`; of own itself `100 %`; a dash without one."""
     known = [end for end in ends or () if end is not None]

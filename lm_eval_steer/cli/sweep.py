@@ -80,8 +80,12 @@ def add(group: Any) -> None:
     )
     option(
         "--arms",
+        nargs="+",
+        action="extend",
         metavar="NAME=FILE,...",
-        help="in place of vectors= in --model_args, several vectors by name: they share baseline and documents",
+        help="in place of vectors= in --model_args, several vectors by name: they share baseline and documents; beside "
+        'any vector, or alone, what may do as well: "prompt=TEXT" (a system instruction, a word of its own; of several '
+        "the best on validation rows), shots=N, model=ID (a folder or the name of another model, or an adapter)",
     )
     option("--per-layer", "--per_layer", metavar="HOW", help="search strengths by block, too: coordinate or optuna")
     option("--budget", type=int, default=20, help="the most profiles that --per-layer tries (default: 20)")

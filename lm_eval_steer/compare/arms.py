@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from lm_eval_steer.interventions.alphas import alpha_name
@@ -16,6 +17,9 @@ OWN = "own"
 ROLES = ("baseline", "best", "vote", "per-layer")
 """Of a sweep's arms: without steering; the strength that validation rows chose; the vote over all; a strength for each
 block."""
+
+OTHER = re.compile(r"prompt|shots:\d+|model:[\w.-]+", re.ASCII)
+"""What baselines of another kind are called: a system instruction, other shots, another checkpoint."""
 
 ONE = "one"
 """The role of a run outside a sweep at one strength, which nobody chose on validation rows."""
@@ -32,6 +36,7 @@ class Arm:
         control: kind of the control; None for a vector and the baseline.
         seed: of a control of which there are many, such as `random`; None for all others.
         strength: of the role `ONE`; None for all others.
+        other: what stands in place of steering, as `OTHER` has it; None for all others. Its role is `baseline`.
     """
 
     role: str
@@ -39,16 +44,19 @@ class Arm:
     control: str | None = None
     seed: int | None = None
     strength: float | None = None
+    other: str | None = None
 
     @property
     def contender(self) -> str:
-        """The vector or the control: `vector`, or its name; `random:1`, `negated`, `own negated`, ..."""
+        """The vector or the control: `vector`, or its name; `random:1`, `negated`, `own negated`, `shots:5`, ..."""
+        if self.other is not None:
+            return self.other
         return " ".join([*filter(None, [self.vector]), *([self._control.name] if self._control else [])]) or VECTOR
 
     @property
     def name(self) -> str:
         """As tables and files say it: `baseline`, `best`, `own vote`, `random:1 best`, `own negated best`."""
-        if self._control and not self._control.steers:
+        if self.other is not None or (self._control and not self._control.steers):
             return self.contender  # which has one arm
         role = self.role if self.strength is None else alpha_name(self.strength)
         alone = self.contender == VECTOR or self == BASELINE
@@ -62,7 +70,14 @@ class Arm:
     @property
     def steers(self) -> bool:
         """Whether it steers at all."""
+        if self.other is not None:
+            return False
         return self._control.steers if self._control else self != BASELINE
+
+    @property
+    def competes(self) -> bool:
+        """Whether it belongs to the family of tests: it steers, or stands in place of steering."""
+        return self.steers or self.other is not None
 
     @property
     def _control(self) -> Control | None:

@@ -55,8 +55,9 @@ class Records:
 
 
 def count_tokens(row: Row, records: Records) -> None:
-    """Fill in `tokens`: what a sweep counted of its arms, or what the record of another run says."""
+    """Fill in `tokens` and `prompt_tokens`: what a sweep counted of its arms, or what the record of a run says."""
     for arm, run in row.all_runs.items():
+        row.prompt_tokens[arm] = row.parts[arm].prompt_tokens if arm in row.parts else None
         row.tokens[arm] = row.parts[arm].tokens if arm in row.parts else _recorded_tokens(run, records)
 
 

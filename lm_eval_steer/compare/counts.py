@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lm_eval_steer.compare.arms import BASELINE
 from lm_eval_steer.compare.stats import wilson_interval
 from lm_eval_steer.errors import SteeringError
 
@@ -79,7 +78,7 @@ def on_validation_rows(row: Row) -> tuple[Count | None, list[tuple[str, dict[flo
         for contender, found in scores.items()
     }
     baseline = next((found[0.0] for found in counted.values() if 0.0 in found), None)
-    kinds = {part.arm.contender: part.arm.control or "" for part in row.parts.values() if part.arm != BASELINE}
+    kinds = {part.arm.contender: part.arm.control or "" for part in row.parts.values() if part.arm.steers}
     return baseline, [
         (kind, {alpha: count for alpha, count in counted.get(contender, {}).items() if alpha})
         for contender, kind in kinds.items()

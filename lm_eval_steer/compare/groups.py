@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
+from pathlib import Path
 
+from lm_eval_steer.compare.arms import BASELINE
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.sweeps import part_of
 from lm_eval_steer.compare.validation import half_of
@@ -76,6 +78,7 @@ def group_runs(runs: list[Run]) -> list[Group]:
     belong to a child (its template, its revision, hence its prompts) hold for the runs of that child.
     """
     groups = []
+    runs, beside = _part_others(runs)
     for task in sorted({run.task for run in runs}):
         shared = _partition([run for run in runs if run.task == task], _shared)
         parts: list[Part] = []
@@ -90,8 +93,26 @@ def group_runs(runs: list[Run]) -> list[Group]:
                 parts.append((conditions, own, [run for _, of_part in here.values() for run in of_part]))
         for place, (conditions, own, members) in enumerate(parts):
             letter = "" if len(parts) == 1 else _letters(place)
+            members = [one for run in members for one in (run, *beside.get(run.path, ()))]
             groups.append(Group(task, letter, _differences(conditions, own, parts), members))
     return groups
+
+
+def _part_others(runs: list[Run]) -> tuple[list[Run], dict[Path, list[Run]]]:
+    """Runs without the baselines of another kind in sweeps, and these by result file of the baseline that they stand
+    beside: whatever their prompts and their model, they are of its group and its child."""
+    places = {id(run): part_of(run.path, run.task) for run in runs}
+    baselines = {(part.folder, run.task): run for run in runs if (part := places[id(run)]) and part.arm == BASELINE}
+    kept: list[Run] = []
+    beside: dict[Path, list[Run]] = {}
+    for run in runs:
+        part = places[id(run)]
+        first = baselines.get((part.folder, run.task)) if part and part.arm.other else None
+        if first is None:
+            kept.append(run)
+        else:
+            beside.setdefault(first.path, []).append(replace(run, child=first.child))
+    return kept, beside
 
 
 def _shared(run: Run) -> Key:

@@ -49,6 +49,7 @@ def judge(rows: list[Row]) -> list[Family]:
         for arm, run in row.runs.items() if row.baseline else ():
             assert row.baseline
             change, pair = compare_runs(row.baseline, run)
+            change = replace(change, in_family=change.in_family or (pair is not None and arm.other is not None))
             if pair and change.in_family:
                 pairs[row.child, row.group.task][number, arm] = pair
             elif pair:

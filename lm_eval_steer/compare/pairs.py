@@ -13,6 +13,8 @@ from lm_eval_steer.compare.samples import Document, Logged, Sample
 from lm_eval_steer.compare.stats import Pair
 
 T = TypeVar("T", Sample, Logged, Document)
+Key = tuple[tuple[str, str], int]
+"""A document with its prompt, and which of its occurrences it is."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,30 @@ class Paired:
 
 
 def pair_runs(baseline: Run | None, run: Run) -> Paired | None:
-    """Paired by what documents and prompts are, not by place; None where they are not the same, or unknown."""
-    if baseline is None or not run.samples or not baseline.samples or baseline.prompts != run.prompts:
+    """Paired by what documents and prompts are, not by place; None where they are not the same, or unknown.
+
+    Baselines of another kind ask the same documents with prompts of their own, so these are paired by document alone.
+    """
+    if baseline is None or not run.samples or not baseline.samples or baseline.documents != run.documents:
         return None
     before, after = keyed(baseline.samples), keyed(run.samples)
     repeats = len({key[0] for key, _ in before}) < len(before)
+    if baseline.prompts != run.prompts:
+        after = dict(zip(as_asked(before, after), after.values(), strict=True))
     return Paired(list(before.values()), [after[key] for key in before], repeats)
+
+
+def as_asked(asked: Iterable[Key], others: Iterable[Key]) -> list[Key]:
+    """For each document of one run, the same in another run of the same documents, whatever prompts both had.
+
+    Args:
+        asked: keys of the other run.
+        others: of the run, in an order.
+    """
+    places: dict[str, list[Key]] = {}
+    for key in asked:
+        places.setdefault(key[0][0], []).append(key)
+    return [places[key[0][0]].pop(0) for key in others]
 
 
 def is_binary(samples: list[Sample]) -> bool:
@@ -77,10 +97,10 @@ def interval(run: Run) -> tuple[float, float] | None:
     return count.interval if count else None
 
 
-def keyed(samples: Iterable[T]) -> dict[tuple[tuple[str, str], int], T]:
+def keyed(samples: Iterable[T]) -> dict[Key, T]:
     """By document and prompt, and which of its occurrences it is."""
     seen: Counter[tuple[str, str]] = Counter()
-    found: dict[tuple[tuple[str, str], int], T] = {}
+    found: dict[Key, T] = {}
     for sample in samples:
         found[sample.key, seen[sample.key]] = sample
         seen[sample.key] += 1

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from lm_eval_steer.axis.record import Line
 from lm_eval_steer.compare.arms import BASELINE, Arm
 from lm_eval_steer.compare.costs import Records
-from lm_eval_steer.compare.pairs import is_binary, keyed
+from lm_eval_steer.compare.pairs import Key, as_asked, is_binary, keyed
 from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.compare.runs import Run, read_documents
 from lm_eval_steer.compare.samples import Document, show_choices
@@ -21,17 +21,14 @@ from lm_eval_steer.compare.scores import Response, Scores
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
 from lm_eval_steer.interventions.controls import kind_of
 
-Key = tuple[tuple[str, str], int]
-"""A document with its prompt, and which of its occurrences it is."""
-
 
 @dataclass
 class View:
     """A row's vector, or one of its controls, over all its strengths.
 
     Attributes:
-        control: `random:1`, ...; empty for the vector itself.
-        kind: of the control, `random` for all its seeds; empty for the vector itself.
+        control: `random:1`, ..., or a baseline of another kind, as `shots:5`; empty for the vector itself.
+        kind: of the control, `random` for all its seeds, or that baseline; empty for the vector itself.
         names: strengths in order, as `alpha_name` has them; numbers of samples for self-consistency.
         alphas: the same as numbers; None for what is no strength alone.
         best: place of the strength that speaks for the view: the best of a sweep, or the only one; None without one.
@@ -89,6 +86,9 @@ def _of_row(row: Row, records: Records) -> Responses | None:
     first = next((found for found in documents.values() if found), None)
     if first is None:
         return None
+    for arm, run in runs.items():  # others have prompts of their own
+        if arm.other is not None and row.baseline and run.documents == row.baseline.documents:
+            documents[arm] = dict(zip(as_asked(first, documents[arm]), documents[arm].values(), strict=True))
     order = list(first)
     binary = all(is_binary(run.samples) for run in runs.values() if run.samples) and row.any_run.higher_is_better
     recorded = {arm: _by_document(records.of(run, row.parts.get(arm)), documents[arm]) for arm, run in runs.items()}
@@ -99,7 +99,7 @@ def _of_row(row: Row, records: Records) -> Responses | None:
     responses = Responses(row, list(first.values()), baseline, [], any(recorded.values()), binary)
     arms: dict[str, list[Arm]] = {}
     for arm in row.runs:
-        arms.setdefault(arm.contender if arm.control else "", []).append(arm)
+        arms.setdefault(arm.contender if arm.control or arm.other else "", []).append(arm)
     for control, names in arms.items():
         cells: dict[str, dict[Key, Response]] = {}
         for arm in names:
@@ -118,7 +118,7 @@ def _of_row(row: Row, records: Records) -> Responses | None:
         responses.views.append(
             View(
                 control=control,
-                kind=names[0].control or "",
+                kind=names[0].control or names[0].other or "",
                 names=labels,
                 alphas=[_alpha(label) if not kind_of(control).draws else None for label in labels],
                 best=labels.index(best) if best in labels else None,

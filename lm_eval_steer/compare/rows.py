@@ -67,6 +67,7 @@ class Row:
         folder: of the sweep; None outside of one.
         parts: places in a sweep, that of the baseline among them; empty outside of one.
         tokens: generated, by the baseline too; None where unknown.
+        prompt_tokens: read, likewise; None outside of a sweep.
         changes: against the baseline.
         random: arm of the vector -> against its random controls.
         shuffled: arm of the vector -> against its map-shuffled controls.
@@ -86,6 +87,7 @@ class Row:
     folder: Path | None = None
     parts: dict[Arm, Part] = field(default_factory=dict)
     tokens: dict[Arm, int | None] = field(default_factory=dict)
+    prompt_tokens: dict[Arm, int | None] = field(default_factory=dict)
     changes: dict[Arm, Change] = field(default_factory=dict)
     random: dict[Arm, RandomComparison] = field(default_factory=dict)
     shuffled: dict[Arm, ShuffledComparison[Arm]] = field(default_factory=dict)
@@ -222,9 +224,10 @@ def _row_for(rows: list[Row], arm: Arm, run: Run, part: Part | None) -> Row | No
     of_child = [row for row in rows if row.child == run.child and replace(arm, vector=None) not in row.runs]
     if part:
         beside = [row for row in of_child if row.folder == part.folder]
-        if arm.control is None or arm.vector is not None:
+        if (arm.control is None and arm.other is None) or arm.vector is not None:
             return next((row for row in beside if _named(row) == arm.vector), None)
-        return next((row for row in beside if _same_vector(row, run)), next(iter(beside), None))
+        same = (row for row in beside if _same_vector(row, run)) if arm.other is None else iter(beside)
+        return next(same, next(iter(beside), None))
     if arm.control is None:  # the same run again, in another folder, is a row apart
         return None
     of_vector = [row for row in of_child if _same_vector(row, run)]
@@ -285,11 +288,13 @@ def _fingerprint(row: Row) -> str:
 
 
 def _order(item: tuple[Arm, Run, Part | None]) -> tuple[Any, ...]:
-    """Sweeps first, and vectors before controls, so that the row bears their name; then by role, and by strength."""
+    """Sweeps first, and vectors before controls and others, so that the row bears their name; then by role, and by
+    strength."""
     arm, run, part = item
     role = ROLES.index(arm.role) if part else len(run.alphas)
     return (
         run.child,
+        arm.other is not None,
         bool(arm.control),
         part is None,
         arm.control or "",

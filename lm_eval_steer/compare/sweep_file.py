@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lm_eval_steer.compare.arms import ROLES, VECTOR, Arm
+from lm_eval_steer.compare.arms import OTHER, ROLES, VECTOR, Arm
 from lm_eval_steer.compare.result_files import is_control
 from lm_eval_steer.compare.validation import check_validation
 from lm_eval_steer.errors import SteeringError
@@ -41,16 +41,19 @@ WORD = re.compile(r"[\w-]+", re.ASCII)
 
 
 def _is_contender(value: Any) -> bool:
-    """`vector`, `own`, `random:1`, `own negated`."""
+    """`vector`, `own`, `random:1`, `own negated`, `shots:5`."""
     if not isinstance(value, str):
         return False
+    if OTHER.fullmatch(value):
+        return True
     vector, _, control = value.rpartition(" ")
     is_named = WORD.fullmatch(vector or value) is not None
     return is_control(value) or (is_named and (not vector or is_control(control)))
 
 
 _CONTENDER = Kind(
-    f"{VECTOR}, the name of a vector, or a control, behind the name of its vector or alone", _is_contender
+    f"{VECTOR}, the name of a vector, a control, behind the name of its vector or alone, or a baseline of another kind",
+    _is_contender,
 )
 _SCORE = Kind("a number or null", lambda value: value is None or NUMBER.test(value))
 _ENDS = {"interval": Each(NUMBER, 2)}
@@ -70,7 +73,9 @@ _ARM = Parts(
         **dict.fromkeys(("vector", "control", "metric", "no_score", "digest"), TEXT),
         "score": NUMBER,
         **_ENDS,
-        "tokens": COUNT,
+        **dict.fromkeys(("prompt_tokens", "tokens"), COUNT),
+        "other": Kind("a baseline of another kind", lambda value: OTHER.fullmatch(str(value)) is not None),
+        "given": TEXT,
         "votes": OBJECT,
         "against_baseline": Parts(
             {}, dict.fromkeys(("change", "p"), NUMBER) | dict.fromkeys(("texts_changed", "gained", "lost"), COUNT)
@@ -156,7 +161,7 @@ def arm_of(entry: Mapping[str, Any]) -> Arm:
         ValueError: for a control with a seed that it does not take.
     """
     try:
-        arm = Arm(entry["role"], entry.get("vector"), entry.get("control"), entry.get("seed"))
+        arm = Arm(entry["role"], entry.get("vector"), entry.get("control"), entry.get("seed"), other=entry.get("other"))
         _ = arm.name
     except SteeringError as error:
         raise ValueError(str(error)) from None

@@ -22,6 +22,8 @@ class Part:
         folder: of the sweep.
         arm: which of its arms.
         tokens: generated for the arm; None where unknown.
+        prompt_tokens: read for it; None in sweeps of older releases.
+        given: the system instruction or the model of a baseline of another kind; None for all others.
         seconds: spent on its vector, on `validation` and on `test`; without controls.
         validation: how α was chosen, as in sweep.json.
         documents: on which documents, and on which it was tested; None in sweeps of older releases.
@@ -32,6 +34,8 @@ class Part:
     folder: Path
     arm: Arm
     tokens: int | None
+    prompt_tokens: int | None
+    given: str | None
     seconds: dict[str, float]
     validation: dict[str, Any]
     documents: dict[str, Any] | None
@@ -63,8 +67,17 @@ def part_of(path: Path, task: str) -> Part | None:
                 "test": _seconds(found["passes"], task, vector),
             }
             documents = (state["settings"].get("validation") or {}).get(task)
-            metric = state["settings"].get("metric")
-            return Part(folder, arm, entry.get("tokens"), spent, validation, documents, state["complete"], metric)
+            told = {key: entry.get(key) for key in ("tokens", "prompt_tokens", "given")}
+            return Part(
+                folder,
+                arm,
+                **told,
+                seconds=spent,
+                validation=validation,
+                documents=documents,
+                complete=state["complete"],
+                metric=state["settings"].get("metric"),
+            )
     return None
 
 

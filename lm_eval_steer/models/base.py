@@ -127,7 +127,7 @@ class Steered(Results):
     @property
     def _is_plain(self) -> bool:
         """Whether no intervention does anything, so that the harness's own path is taken."""
-        return all(one.is_plain for one in self._interventions)
+        return self.runs_plainly and all(one.is_plain for one in self._interventions)
 
     @property
     def _runner(self) -> Engine:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lm_eval.api.instance import Instance
 from lm_eval.models.utils import postprocess_generated_text
 
 from lm_eval_steer.engines.protocol import Done, Generation
@@ -83,6 +84,22 @@ class Requests(Prompts):
             )
         arguments, draws = self._for_engine(arguments, intervention)
         return Prepared(Generation(tuple(self._looked_for(stop)), new_tokens, arguments), stop, draws)
+
+    def count_prompt(self, requests: Sequence[Instance]) -> int:
+        """Tokens that are read for a response: of its prompt; of choices, of the context, once, and of each option.
+
+        Args:
+            requests: of the harness, those that one response answers.
+        """
+        first = requests[0]
+        if first.request_type == "generate_until":
+            _, _, new_tokens = self._read_arguments(dict(first.args[1]))
+            return len(self._encode(first.args[0], new_tokens))
+        if first.request_type == "loglikelihood":
+            pairs = [self._encode_choice(*one.args[:2]) for one in requests]
+            contexts = {tuple(context) for context, _ in pairs}
+            return sum(map(len, contexts)) + sum(len(continuation) for _, continuation in pairs)
+        return sum(len(self.tok_encode(one.args[0])) for one in requests)
 
     def read(self, done: Done, stop: list[str]) -> str:
         """The response in what an engine wrote, as the harness's class reads it.

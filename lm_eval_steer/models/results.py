@@ -64,6 +64,8 @@ class Results(Requests):
     _model_settings: dict[str, Any]
     _replays: RecordEngine | None = None
     _interrupted: bool = False
+    runs_plainly: bool = True
+    """Whether the harness's own path is taken where no intervention does anything."""
     _sums: Sums | None = None
     """Of all processes, where there are several and this one is the first."""
 

@@ -137,7 +137,7 @@ class SteeredVLLM(Steered, VLLM):
         if any(one.sample is not None for one in interventions):
             self._refuse_to_draw()
         self.engine.load(interventions, blocks)
-        self.engine.cached = not all(one.is_plain for one in interventions)
+        self.engine.cached = not (self.runs_plainly and all(one.is_plain for one in interventions))
 
     def _compare(self, text: list[int], states: dict[int, np.ndarray]) -> None:
         """Hold blocks' states against those in transformers, once for a model."""

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lm_eval_steer.compare.arms import ROLES
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_folder, refuse_unwritable
 from lm_eval_steer.interventions.alphas import read_alphas
@@ -19,9 +20,11 @@ from lm_eval_steer.models.checkpoint import checkpoint_digest
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.sweep.contenders import Contender, find_contenders, read_arms
 from lm_eval_steer.sweep.harness import HarnessArgs, Seeds, read_seeds
+from lm_eval_steer.sweep.others import Other, as_settings, part_arms
 from lm_eval_steer.sweep.profile_search import check_search
 from lm_eval_steer.sweep.tasks import Twin
 from lm_eval_steer.sweep.validation import BY_SHARE, SHARE, Choice
+from lm_eval_steer.text import quoted
 
 # What a sweep says itself: key of --model_args -> the option for it.
 _OPTIONS = OPTIONS | {"batch_size": "--batch_size", "device": "--device"}
@@ -54,7 +57,8 @@ class SweepArgs:
         batch_size: rows of a batch, `auto`, or `auto:N`.
         device: as for lm_eval.
         controls: as `read_controls` takes them.
-        arms: in place of `vectors` in model_args, several: name -> file, or text as `read_arms` takes it.
+        arms: in place of `vectors` in model_args, several: name -> file, or text as `read_arms` takes it; baselines of
+            another kind, too, as `part_arms` takes them.
         val_task: the validation twins, one per task, where their names do not say so.
         val_split: in place of twins, a split of each task's data, or `share` for a part of its test documents.
         val_share: how large a part; 0.3 where it is not said.
@@ -146,10 +150,40 @@ class SweepArgs:
                     f"{self.per_layer} searches it: leave one of them out"
                 )
         _ = self.vectors, read_controls(self.controls), self.harness
+        self._check_others()
         if not self.output_path:
             raise SteeringError("--output_path is empty: name the folder of the sweep")
         for name in ("sweep.json", "record/.probe", "arms/.probe"):
             refuse_unwritable(self.folder / name)
+
+    def _check_others(self) -> None:
+        """Refuse baselines of another kind that are the baseline itself, and what takes a vector where none is."""
+        own = self.model_args.get("pretrained")
+        for one in self.others:
+            if self.system_instruction and self.system_instruction in one.texts:
+                raise SteeringError(
+                    f"--arms has prompt={quoted(self.system_instruction)}, which is the sweep's own "
+                    "--system_instruction, so it is the baseline itself: leave one of them out"
+                )
+            if one.model is not None and str(own) == one.model:
+                raise SteeringError(f"--arms has model={own}, which is the sweep's own model: leave it out")
+            if one.shots is not None and one.shots == self.num_fewshot:
+                raise SteeringError(
+                    f"--arms has shots={one.shots}, which is the sweep's own --num_fewshot, so it is the baseline "
+                    "itself: leave it out"
+                )
+            if any(contender.arm(role).folder == one.arm.folder for contender in self.contenders for role in ROLES):
+                raise SteeringError(
+                    f"--arms calls a vector so that an arm of it and {one.name} would lie in one folder"
+                )
+        if not self.alphas:
+            given = {"--controls": read_controls(self.controls) and self.controls, "--per-layer": self.per_layer}
+            for option, value in given.items():
+                if value:
+                    raise SteeringError(
+                        f"{option} {value} takes a vector, and the sweep has none: name one with --arms NAME=FILE or "
+                        f"vectors= in --model_args, or leave {option} out"
+                    )
 
     def _check_share(self, share: float) -> None:
         if not 0 < share < 1:
@@ -177,7 +211,7 @@ class SweepArgs:
         """What the strengths are: `alpha` or `dose`."""
         if self.alpha is not None and self.dose is not None:
             raise SteeringError(f"--alpha {self.alpha} and --dose {self.dose} are two sets of strengths: give one")
-        if self.alpha is None and self.dose is None:
+        if self.alpha is None and self.dose is None and not self._needs_no_strengths:
             raise SteeringError("a sweep needs a set of strengths: give --alpha paper, or another set")
         return "alpha" if self.dose is None else "dose"
 
@@ -188,19 +222,35 @@ class SweepArgs:
 
     @cached_property
     def alphas(self) -> tuple[float, ...]:
-        """The set, in its order."""
+        """The set, in its order; empty in a sweep of baselines alone."""
+        if self._needs_no_strengths and self.strengths_given is None:
+            return ()
         return read_alphas(self.strengths_given, self.unit)
 
     @cached_property
     def vectors(self) -> dict[str, str]:
         """The vectors of `arms`, name -> file; empty without any."""
-        arms = read_arms(self.arms)
+        arms = read_arms(part_arms(self.arms)[0])
         if arms and "vectors" in self.model_args:
             raise SteeringError(
                 f"vectors={self.model_args['vectors']!r} is in --model_args, and --arms names vectors, too: leave one "
                 "of them out"
             )
         return arms
+
+    @cached_property
+    def others(self) -> tuple[Other, ...]:
+        """The baselines of another kind."""
+        return part_arms(self.arms)[1]
+
+    @property
+    def models(self) -> tuple[Other, ...]:
+        """Those of them that are other models."""
+        return tuple(one for one in self.others if one.model is not None)
+
+    @property
+    def _needs_no_strengths(self) -> bool:
+        return bool(self.others) and not self.vectors and not self.model_args.get("vectors")
 
     @cached_property
     def contenders(self) -> tuple[Contender, ...]:
@@ -210,6 +260,11 @@ class SweepArgs:
             SteeringError: as `find_contenders`.
         """
         return find_contenders(self.vectors, self.model_args.get("vectors"), read_controls(self.controls))
+
+    @property
+    def searched(self) -> tuple[Contender, ...]:
+        """Those that have strengths to choose from."""
+        return tuple(one for one in self.contenders if one.is_searched and self.alphas)
 
     @cached_property
     def harness(self) -> HarnessArgs:
@@ -253,11 +308,21 @@ class SweepArgs:
 
     def strengths(self) -> dict[str, Any]:
         """What the sweep adds to the model's arguments for the whole set."""
-        return {self.unit: list(self.alphas), "seed": self.sampling_seed, "record": str(self.folder / "record")}
+        return {self.unit: list(self.alphas) or 0, "seed": self.sampling_seed, "record": str(self.folder / "record")}
+
+    def plan_of_model(self) -> SteeringPlan:
+        """The plan of another model, which is not steered."""
+        known = {key: value for key, value in self.model_args.items() if key == "system_role"}
+        return SteeringPlan.build(**(known | self.strengths() | {self.unit: 0}))
 
     def weights(self) -> str | None:
         """Digest of the child's checkpoint; None for one that is not on this machine yet."""
         return checkpoint_digest(self.arguments)
+
+    def baselines(self) -> dict[str, Any]:
+        """What settings say of the baselines of another kind."""
+        weights = {one.name: checkpoint_digest(one.arguments(self.arguments, self.model)) for one in self.models}
+        return as_settings(self.others, weights)
 
     def settings(
         self, plans: Mapping[str, SteeringPlan], twins: Mapping[str, Twin], asked: Mapping[str, str]
@@ -289,6 +354,7 @@ class SweepArgs:
             "tasks": {name: twin.name for name, twin in twins.items()},
             "validation": {name: twin.facts for name, twin in twins.items()},
             "asked": dict(asked),
+            "baselines": self.baselines(),
             "controls": [one.name for one in self.contenders if not one.is_read],
             "per_layer": None if self.per_layer is None else {"method": self.per_layer, "budget": self.budget},
         }

@@ -15,6 +15,7 @@ from lm_eval_steer.files import is_file, is_folder, parse_json, read_text, unwri
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.shapes import COUNT, OBJECT, Parts, Table, check
 from lm_eval_steer.sweep.args import SweepArgs
+from lm_eval_steer.sweep.arms import Member
 
 _CONTENT = Parts({"config": OBJECT, "configs": Table(OBJECT, least=1), "n-samples": Table(Parts({"effective": COUNT}))})
 
@@ -55,7 +56,7 @@ def digest_of(folder: Path) -> str:
 def holds(
     folder: Path,
     args: SweepArgs,
-    changes: Mapping[str, Any],
+    member: Member,
     known: str | None,
     asked: Mapping[str, Any] | None = None,
 ) -> bool:
@@ -64,7 +65,7 @@ def holds(
     Args:
         folder: of the arm.
         args: of the sweep.
-        changes: what the arm has in model_args beside those of the sweep.
+        member: the arm.
         known: the digest of its files, where sweep.json says it.
         asked: where a model was asked, the `settings` that it has for the arm, and the task's `num_fewshot`.
     """
@@ -86,12 +87,12 @@ def holds(
         of_arm = {"settings": config["steering"]["settings"], "num_fewshot": task["num_fewshot"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    harness = args.harness.settings()
+    harness = member.harness(args).settings()
     wanted = {
         "limit": args.limit,
         **{key: harness[key] for key in ("gen_kwargs", "system_instruction", "seed")},
         "fewshot_as_multiturn": bool(harness["fewshot_as_multiturn"]),
-        "model_args": _telling(arguments(args, changes)),
+        "model_args": _telling(member.model_args(args)),
         "chat": bool(args.apply_chat_template),
     }
     return found == json.loads(json.dumps(wanted)) and (asked is None or of_arm == asked)
@@ -100,11 +101,6 @@ def holds(
 def _telling(model_args: Mapping[str, Any]) -> dict[str, Any]:
     """Without sizes and places, which may change between two starts."""
     return {key: value for key, value in model_args.items() if key not in NEUTRAL | {"vectors"}}
-
-
-def arguments(args: SweepArgs, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The model_args with which `lm_eval` would run an arm alone."""
-    return args.arguments | dict(changes) | ({"seed": args.sampling_seed} if args.sampling_seed else {})
 
 
 def remove(path: Path) -> None:

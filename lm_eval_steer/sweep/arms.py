@@ -12,6 +12,8 @@ from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.contenders import Contender
+from lm_eval_steer.sweep.harness import HarnessArgs
+from lm_eval_steer.sweep.others import Other
 from lm_eval_steer.sweep.score import choose
 
 
@@ -24,17 +26,42 @@ class Member:
         contender: whose it is; the baseline is the first one's without strength.
         alphas: its strengths.
         profile: multipliers by block, of the role `per-layer`; None for the others.
+        other: the baseline of another kind that it is; its contender is the first then. None for the others.
+        text: of the other `prompt`, the system instruction that was chosen.
     """
 
     arm: Arm
     contender: Contender
     alphas: tuple[float, ...]
     profile: tuple[float, ...] | None = None
+    other: Other | None = None
+    text: str | None = None
 
     @property
     def name(self) -> str:
         """As sweep.json has it."""
         return self.arm.name
+
+    @property
+    def whose(self) -> str:
+        """What passes call what it is of."""
+        return self.contender.name if self.other is None else self.other.name
+
+    @property
+    def given(self) -> str | None:
+        """The system instruction, or the model, of a baseline of another kind; None for all others."""
+        return None if self.other is None else self.text or self.other.model
+
+    def harness(self, args: SweepArgs) -> HarnessArgs:
+        """How its tasks are asked."""
+        return args.harness if self.other is None else self.other.harness(args.harness, self.text)
+
+    def model_args(self, args: SweepArgs) -> dict[str, Any]:
+        """The model_args with which `lm_eval` would run it alone."""
+        seed = {"seed": args.sampling_seed} if args.sampling_seed else {}
+        if self.other is not None and self.other.model is not None:
+            return self.other.arguments(args.arguments, args.model) | {args.unit: self.strength} | seed
+        return args.arguments | self.changes(args.unit) | seed
 
     @property
     def strength(self) -> float | list[float]:
@@ -64,7 +91,7 @@ def members(args: SweepArgs, task: Mapping[str, Any]) -> Iterator[Member]:
     first, every = args.contenders[0], args.alphas
     yield Member(Arm("baseline"), first, (0.0,))
     for contender in args.contenders:
-        if contender.is_searched:
+        if contender in args.searched:
             best = chosen(args, task["validation"], contender)
             if best is None:
                 continue
@@ -77,6 +104,11 @@ def members(args: SweepArgs, task: Mapping[str, Any]) -> Iterator[Member]:
         elif contender.control is not None and contender.name not in task["refused"]:
             plain = contender.control.is_plain
             yield Member(contender.arm("baseline" if plain else "vote"), contender, (0.0,) if plain else every)
+    for other in args.others:
+        if not other.texts:
+            yield Member(other.arm, first, (0.0,), other=other)
+        elif place := chosen_text(task["validation"], other):
+            yield Member(other.arm, first, (0.0,), other=other, text=other.texts[place - 1])
 
 
 def is_decided(args: SweepArgs, task: Mapping[str, Any]) -> bool:
@@ -84,9 +116,8 @@ def is_decided(args: SweepArgs, task: Mapping[str, Any]) -> bool:
     profiles = task.get("per_layer") or {}
     return all(
         chosen(args, task["validation"], one) is not None and (args.per_layer is None or one.name in profiles)
-        for one in args.contenders
-        if one.is_searched
-    )
+        for one in args.searched
+    ) and all(chosen_text(task["validation"], one) is not None for one in args.others if one.texts)
 
 
 def chosen(args: SweepArgs, validation: Mapping[str, Any], contender: Contender) -> float | None:
@@ -97,6 +128,16 @@ def chosen(args: SweepArgs, validation: Mapping[str, Any], contender: Contender)
         return None
     best = choose(known, validation["higher_is_better"])
     return best if validation["best"].get(contender.name) == best else None
+
+
+def chosen_text(validation: Mapping[str, Any], other: Other) -> int | None:
+    """The number, from 1, of the system instruction that was chosen; None where none is yet, or scores say another."""
+    scores = validation["scores"].get(other.name, {})
+    known = {float(place): scores[str(place)] for place in range(1, len(other.texts) + 1) if str(place) in scores}
+    if len(known) < len(other.texts) or len(scores) > len(known) or validation.get("higher_is_better") is None:
+        return None
+    best = choose(known, validation["higher_is_better"])
+    return int(best) if validation["best"].get(other.name) == best else None
 
 
 def arm_folder(args: SweepArgs, task: str, arm: Arm) -> Path:

@@ -13,6 +13,7 @@ from lm_eval_steer.compare.sweep_file import WORD
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file
 from lm_eval_steer.interventions.controls import Control, control_in, read_control
+from lm_eval_steer.sweep.others import WORDS
 from lm_eval_steer.text import quoted
 from lm_eval_steer.vectors.catalog import find_vector
 from lm_eval_steer.vectors.vector import SteeringVector
@@ -206,6 +207,6 @@ def read_arms(given: Any) -> dict[str, str]:
 def _is_taken(name: str) -> bool:
     """Whether sweep.json and tables call something else by a name."""
     try:
-        return name in (*ROLES, VECTOR, "none") or read_control(name) is not None
+        return name in (*ROLES, *WORDS, VECTOR, "none") or read_control(name) is not None
     except SteeringError:
         return False

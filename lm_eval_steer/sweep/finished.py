@@ -30,9 +30,7 @@ def _is_finished(args: SweepArgs, name: str, task: Mapping[str, Any]) -> bool:
         entry, folder = arms[member.name], arm_folder(args, name, member.arm)
         if entry["alpha"] != member.strength:
             return False
-        if result_file(folder) != args.folder / entry["result"] or not holds(
-            folder, args, member.changes(args.unit), entry.get("digest")
-        ):
+        if result_file(folder) != args.folder / entry["result"] or not holds(folder, args, member, entry.get("digest")):
             return False
         found = finite(
             describe(args.folder, arms, member.name, args.metric) | {"share_of_own": shares.get(member.name)}

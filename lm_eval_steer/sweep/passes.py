@@ -57,6 +57,8 @@ def run_pass(
     if not requests.votes:
         asked = [(name, one) for name, plan in asked for one in plan.alone()]
     plans = [plan for _, plan in asked]
+    # Where nothing is steered, the engine counts tokens and shares beginnings; only `identity` takes another way.
+    lm.runs_plainly = any(plan.regroups for plan in plans)
     lm.steer(*plans)
     whose: dict[str, str] = {}
 
@@ -67,7 +69,7 @@ def run_pass(
             whose[line.settings] = next(name for (name, _), ballot in holders if ballot.holds(line))
         return whose[line.settings]
 
-    scorer = Scorer(requests, metric)
+    scorer = Scorer(requests, metric, lm.count_prompt)
     total = requests.answers * len({number for ballot in lm.ballots for number in ballot.numbers})
     board = Board(scorer, title, total, [name for name, _ in asked], find, console)
     lm.watch = board.hear
@@ -76,7 +78,7 @@ def run_pass(
             for method, instances in requests.by_method.items():
                 getattr(lm, method)(instances, disable_tqdm=True)
     finally:
-        lm.watch = None
+        lm.watch, lm.runs_plainly = None, True
     settings: dict[tuple[str, Variant], list[str]] = {}
     shares: dict[str, dict[str, Any]] = {}
     for number, (name, plan) in enumerate(asked):

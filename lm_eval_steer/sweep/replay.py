@@ -20,7 +20,7 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import unwritable
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.sweep.args import SweepArgs
-from lm_eval_steer.sweep.arm_files import arguments, read_back, remove
+from lm_eval_steer.sweep.arm_files import read_back, remove
 from lm_eval_steer.sweep.arms import Member
 from lm_eval_steer.sweep.tasks import Requests, unanswered
 
@@ -53,7 +53,7 @@ def write_arm(
     part = folder.with_name(f"{folder.name}.part")
     remove(part)
     tracker = EvaluationTracker(output_path=str(part))
-    model_args = arguments(args, member.changes(args.unit))
+    model_args = member.model_args(args)
     # The harness's command hands the arguments of a model to its tasks; a caller's own manager hands on nothing.
     metadata = {} if manager.metadata is None else model_args | dict(args.metadata or {})
     lm.replay(plan)
@@ -67,7 +67,7 @@ def write_arm(
         log_samples=True,
         evaluation_tracker=tracker,
         task_manager=manager,
-        **args.harness.evaluating(),
+        **member.harness(args).evaluating(),
     )
     results["config"]["model"] = tracker.general_config_tracker.model_source = args.model
     if measured and "steering" in results["config"]:
@@ -95,7 +95,7 @@ def write_arm(
 
 def _measured(member: Member, plan: SteeringPlan, log: Mapping[str, Any]) -> dict[str, Any]:
     """What the log of a pass says of an arm, as a result file has it."""
-    doses = log["contenders"][member.contender.name]["doses"]
+    doses = log["contenders"][member.whose]["doses"]
     contenders = {name: share["alphas"] for name, share in log["contenders"].items()}
     return {
         "doses": {name: found for name, found in doses.items() if float(name) in plan.alphas},

@@ -21,11 +21,20 @@ from lm_eval_steer.locks import held
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.arm_files import digest_of, holds, remove, result_file
 from lm_eval_steer.sweep.arms import Member, arm_folder, members
+from lm_eval_steer.sweep.ask_others import (
+    build_other,
+    choose_text,
+    let_go,
+    look_at_models,
+    look_at_others,
+    refuse_lost_prompts,
+)
 from lm_eval_steer.sweep.before import examine, model_class
 from lm_eval_steer.sweep.contenders import Contender
 from lm_eval_steer.sweep.facts import looked_up_once
 from lm_eval_steer.sweep.finished import is_finished
 from lm_eval_steer.sweep.layers import search_layers
+from lm_eval_steer.sweep.others import Other
 from lm_eval_steer.sweep.passes import Asked, Pass, add_logs, run_pass
 from lm_eval_steer.sweep.replay import write_arm
 from lm_eval_steer.sweep.requests import Requests
@@ -69,6 +78,9 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
         asked[requests.name] = examine(args, plans, requests)
         metrics[requests.name] = find_metric(requests, args.metric)
 
+    def look_at(name: str, requests: Requests) -> None:
+        asked[name] = examine(args, plans, requests)
+
     twins = find_twins(args.tasks, args.val_task, manager, args.harness, look, known, args.choice, args.limit)
     if args.val_share is not None and all(twin.facts["kind"] != BY_SHARE for twin in twins.values()):
         raise SteeringError(
@@ -78,6 +90,7 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
     for name, twin in twins.items():
         told = tell_validation(twin.name, twin.facts, (args.val_limit, args.limit))
         console.print(f"{name}: {told}", highlight=False, markup=False)
+    look_at_others(args, twins, manager, known, look_at)
     settings = args.settings(plans, twins, asked)
     state = read_state(args.folder, settings)
     if is_finished(args, state):
@@ -93,14 +106,23 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
                 "to three quarters of the time, on a GPU in about half (docs/BENCHMARKS.md)",
                 highlight=False,
             )
+        look_at_models(args)
         state["complete"] = False
         _clean(args)
         write_sweep(args.folder / "sweep.json", state)
         place = {"batch_size": args.batch_size, "device": args.device}
-        lm = model.create_from_arg_obj(args.arguments | args.contenders[0].arguments | args.strengths(), place)
-        state["settings"]["weights"] = args.weights()  # a hub's model may have come only now
+        own = args.arguments | args.contenders[0].arguments | args.strengths()
         with looked_up_once():
+            lm = model.create_from_arg_obj(own, place)
             _Sweep(args, manager, console, plans, lm, state, metrics).run(twins, known)
+            for other in args.models:
+                del lm
+                let_go()
+                arguments = other.arguments(args.arguments, args.model) | args.strengths() | {args.unit: 0}
+                plans = {args.contenders[0].name: args.plan_of_model()}
+                lm = model.create_from_arg_obj(arguments, place)
+                _Sweep(args, manager, console, plans, lm, state, metrics).run_model(other, twins, known)
+        _finish(args, state)
     return state
 
 
@@ -125,8 +147,17 @@ def _clean(args: SweepArgs) -> None:
         remove(path)
 
 
+def _finish(args: SweepArgs, state: dict[str, Any]) -> None:
+    """Enter what takes all arms, and that all is done."""
+    for found in state["tasks"].values():
+        shares = compare_with_own(args.folder, found["test"])
+        found["test"] = {name: arm | {"share_of_own": shares.get(name)} for name, arm in found["test"].items()}
+    state["complete"] = True
+    write_sweep(args.folder / "sweep.json", state)
+
+
 class _Sweep:
-    """One start of a sweep, with its model loaded."""
+    """One start of a sweep, with its model loaded, or another model of its baselines."""
 
     def __init__(
         self,
@@ -140,7 +171,6 @@ class _Sweep:
     ) -> None:
         self.args, self.manager, self.console, self.lm, self.state = args, manager, console, lm, state
         self.plans, self.metrics = plans, metrics
-        self.searched = [one for one in args.contenders if one.is_searched]
 
     def run(self, twins: dict[str, Twin], known: dict[str, Read]) -> None:
         """All tasks; first of all, whatever could be refused."""
@@ -149,13 +179,9 @@ class _Sweep:
             raise SteeringError(
                 f"a sweep runs in one process, this is one of {self.lm.world_size}: start it without accelerate"
             )
-        if args.apply_chat_template:
-            try:
-                template = self.lm.chat_template(args.apply_chat_template)
-            except ValueError as error:  # no template of that name, or none that is the default
-                raise SteeringError(f"--apply_chat_template {args.apply_chat_template}: {error}") from None
-            if not template:
-                raise SteeringError("the model's tokenizer has no chat template: leave out --apply_chat_template")
+        self.state["settings"]["weights"] = args.weights()  # a hub's model may have come only now
+        self._choose_template()
+        refuse_lost_prompts(args, self.lm, next(iter(self.plans.values())).system_role)
         self.lm.steer(*self.plans.values())
         asked, plan = {}, next(iter(self.plans.values()))
         for name, twin in twins.items():
@@ -179,34 +205,74 @@ class _Sweep:
                 },
             )
             self._search(found, validation)
+            self._search_texts(found, twins[name].name, known)
             self._test(found, test)
+            self._test_others(
+                found, [one for one in members(args, found) if one.other and not one.other.model], name, known
+            )
             if args.per_layer is not None:
-                for contender in self.searched:
+                for contender in args.searched:
                     self._search_layers(found, contender, validation, test)
-            shares = compare_with_own(args.folder, found["test"])
-            found["test"] = {name: arm | {"share_of_own": shares.get(name)} for name, arm in found["test"].items()}
-        self.state["complete"] = True
-        self._save()
+
+    def run_model(self, other: Other, twins: dict[str, Twin], known: dict[str, Read]) -> None:
+        """All tasks by another model, which is loaded in place of the sweep's."""
+        self._choose_template()
+        for name in twins:
+            found = self.state["tasks"][name]
+            self._test_others(found, [one for one in members(self.args, found) if one.other == other], name, known)
+        self.state["settings"]["baselines"] = self.args.baselines()  # a hub's model may have come only now
+
+    def _choose_template(self) -> None:
+        if self.args.apply_chat_template:
+            try:
+                template = self.lm.chat_template(self.args.apply_chat_template)
+            except ValueError as error:  # no template of that name, or none that is the default
+                raise SteeringError(f"--apply_chat_template {self.args.apply_chat_template}: {error}") from None
+            if not template:
+                raise SteeringError("the model's tokenizer has no chat template: leave out --apply_chat_template")
 
     def _search(self, found: dict[str, Any], validation: Requests) -> None:
         """Algorithm 2: the best strength of each contender on the validation rows; of equal ones the smallest."""
-        done = self._pass(found, validation, [self._whole_set(one) for one in self.searched])
+        asked = [self._whole_set(one) for one in self.args.searched or self.args.contenders]
+        done = self._pass(found, validation, asked)
         part, alphas = found["validation"], self.args.alphas
-        for contender in self.searched:
-            name, plan = self._whole_set(contender)
+        for name, plan in asked:
             answers = zip(plan.alphas, done.answers(name, plan), strict=True)
             scores = {alpha: done.scorer.value(one) for alpha, one in answers}
-            metric = scores[alphas[0]]
+            metric = scores[plan.alphas[-1]]
             higher = done.scorer.higher_is_better(metric)
             part |= {"metric": metric.metric, "higher_is_better": higher, "n": metric.n}
             part["scores"][name] = finite({alpha_name(alpha): score.value for alpha, score in scores.items()})
-            part["best"][name] = choose({alpha: scores[alpha].value for alpha in alphas}, higher)
+            if alphas:
+                part["best"][name] = choose({alpha: scores[alpha].value for alpha in alphas}, higher)
         self._save()
+
+    def _search_texts(self, found: dict[str, Any], name: str, known: dict[str, Read]) -> None:
+        """The best of the system instructions, likewise."""
+        for other in self.args.others:
+
+            def ask(text: str, part: str, other: Other = other) -> Pass:
+                requests = build_other(self.args, name, other, text, self.manager, self.lm, self.args.val_limit, known)
+                return self._pass(found, requests, [(other.name, self._unsteered)], f", {part}")
+
+            if other.texts:
+                choose_text(found, other, ask)
+                self._save()
+
+    def _test_others(self, found: dict[str, Any], wanted: list[Member], name: str, known: dict[str, Read]) -> None:
+        """Baselines of another kind on the test rows, a pass each."""
+        for member in wanted:
+            assert member.other
+            test = build_other(
+                self.args, name, member.other, member.text, self.manager, self.lm, self.args.limit, known
+            )
+            done = self._pass(found, test, [(member.whose, self._unsteered)], f", {member.whose}")
+            self._arm(found, test, member, done)
 
     def _test(self, found: dict[str, Any], test: Requests) -> None:
         """Algorithm 3: the baseline, and of each contender the best strength and the vote, on the test rows."""
         asked, alone = [], []
-        if test.no_vote:
+        if test.no_vote and self.args.alphas:
             self._refuse(found, test, "vote", test.no_vote)
         for contender in self.args.contenders:
             control = contender.control
@@ -214,9 +280,9 @@ class _Sweep:
                 self._refuse(found, test, contender.name, test.no_samples)
             elif control is not None and control.regroups:
                 alone.append(contender)
-            elif contender.is_searched and test.votes and not self.plans[contender.name].vote_early_stop:
+            elif contender in self.args.searched and test.votes and not self.plans[contender.name].vote_early_stop:
                 asked.append(self._whole_set(contender))
-        wanted = list(members(self.args, found))
+        wanted = [one for one in members(self.args, found) if one.other is None]
         early = [one for one in wanted if one.profile is None and one.contender not in alone]
         named = {name for name, _ in asked}
         asked += [(one.contender.name, self._plan(one)) for one in early if one.contender.name not in named]
@@ -252,6 +318,11 @@ class _Sweep:
                 done = self._pass(found, test, [(name, self._plan(member))], f", {name} per-layer")
                 self._arm(found, test, member, done)
 
+    @property
+    def _unsteered(self) -> SteeringPlan:
+        """How baselines are asked."""
+        return self.plans[self.args.contenders[0].name].with_changes(alphas=(0.0,), vote_early_stop=False)
+
     def _plan(self, member: Member) -> SteeringPlan:
         return member.plan(self.plans)
 
@@ -270,16 +341,15 @@ class _Sweep:
 
     def _arm(self, found: dict[str, Any], test: Requests, member: Member, done: Pass) -> None:
         """Write an arm where that is not done, and enter it into the state."""
-        name, plan, folder = member.contender.name, self._plan(member), arm_folder(self.args, test.name, member.arm)
-        changes = member.changes(self.args.unit)
+        name, plan, folder = member.whose, self._plan(member), arm_folder(self.args, test.name, member.arm)
         asked = {"settings": done.digests(name, plan), "num_fewshot": test.task.get_config("num_fewshot")}
         known = found["test"].get(member.name, {}).get("digest")
-        if not holds(folder, self.args, changes, known, asked):
+        if not holds(folder, self.args, member, known, asked):
             write_arm(self.lm, member, plan, folder, self.args, test, self.manager, done.log)
         path = result_file(folder)
         assert path is not None  # write_arm has seen it
         answers = list(done.answers(name, plan))
-        tokens = [one.tokens for one in answers]
+        tokens, read = [one.tokens for one in answers], [one.prompt_tokens for one in answers]
         entry: dict[str, Any] = {
             **asdict(member.arm),
             "alpha": member.strength,
@@ -287,6 +357,8 @@ class _Sweep:
             "digest": digest_of(folder),
             "responses": sum(one.lines for one in answers),
             "tokens": None if None in tokens else sum(token or 0 for token in tokens),
+            "prompt_tokens": None if None in read else sum(token or 0 for token in read),
+            "given": member.given,
         }
         arms = found["test"] | {member.name: entry}
         entry |= describe(self.args.folder, arms, member.name, self.args.metric)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask
 
@@ -25,11 +26,13 @@ class Answers:
         first: one of its lines, which says what the variant is.
         lines: how many there are.
         tokens: generated for them; None where that is unknown.
+        prompt_tokens: read for them; None where nobody counts.
     """
 
     first: Line
     lines: int = 0
     tokens: int | None = 0
+    prompt_tokens: int | None = None
     given: dict[int, Any] = field(default_factory=dict)
     waiting: set[int] = field(default_factory=set)
     metrics: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -64,10 +67,18 @@ class Scorer:
     Args:
         requests: of the pass.
         metric: that scores are of, `name,filter`; None for the task's first that is a number.
+        count: tells how many tokens are read for requests that one response answers; None where nobody counts.
     """
 
-    def __init__(self, requests: Requests, metric: str | None = None) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        metric: str | None = None,
+        count: Callable[[Sequence[Instance]], int] | None = None,
+    ) -> None:
         self.requests, self.metric = requests, metric
+        self._count = count
+        self._counts: dict[tuple[int, str, int], int] = {}
         self.variants: dict[str, Answers] = {}
         self._places: dict[tuple[int, str, int], list[int]] = {}
         self._documents: dict[int, list[int]] = {}
@@ -89,7 +100,12 @@ class Scorer:
         variant = self.variants.setdefault(line.settings, Answers(line))
         variant.lines += 1
         variant.tokens = None if line.tokens is None or variant.tokens is None else variant.tokens + line.tokens
-        places = self._places[line.doc_id, line.prompt, line.repeat]
+        key = line.doc_id, line.prompt, line.repeat
+        places = self._places[key]
+        if self._count is not None:
+            if key not in self._counts:
+                self._counts[key] = self._count([self.requests.instances[place] for place in places])
+            variant.prompt_tokens = (variant.prompt_tokens or 0) + self._counts[key]
         responses: Sequence[Any] = [line.logprob] if line.kind == "rolling" else line.scores or [line.response]
         variant.given.update(zip(places, responses, strict=True))
         if all(place in variant.given for place in self._documents[line.doc_id]):

@@ -23,7 +23,7 @@ _GROWS = ("controls",)
 """Lists to which a later start may add; it may add tasks and vectors, too."""
 
 
-_ADDED = {"metric": None}
+_ADDED: Mapping[str, Any] = {"metric": None, "baselines": {}}
 """What older releases do not say, and did."""
 
 
@@ -71,7 +71,7 @@ def read_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         logger.warning("the weights changed since the sweep in %s was started: it begins anew with these", folder)
         return new
     # Older releases say of validation documents no more than their task, and of a model that was not there no weights.
-    same = _ADDED | {"validation": now["validation"]} | old | {"weights": now["weights"]} == now
+    same = {**_ADDED} | {"validation": now["validation"]} | old | {"weights": now["weights"]} == now
     return {**state, "settings": now, "complete": state["complete"] and same}
 
 
@@ -120,6 +120,8 @@ def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
                     _refuse(folder, f"--val_share of {name}", before[name]["share"], now[name]["share"])
         elif key == "weights":
             continue  # read_state has more to say of them
+        elif key == "baselines":
+            _compare_baselines(folder, before or {}, now)
         elif key in _GROWS:
             if not set(before or ()) <= set(now):
                 _refuse(folder, key, before, now)
@@ -136,6 +138,16 @@ def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
             )
 
 
+def _compare_baselines(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Others may be added; prompts are a set to choose from, as strengths are."""
+    for name, known in before.items():
+        found = now.get(name)
+        if isinstance(known, dict) and isinstance(found, dict) and None in (known["weights"], found["weights"]):
+            known, found = known["model"], found["model"]  # a model that is not on this machine (any more)
+        if known != found:
+            _refuse(folder, f"{name} in --arms", known, found)
+
+
 def _hashes(facts: Mapping[str, Any]) -> str:
     return " and ".join(facts[part]["sha256"][:8] for part in ("validation", "test"))
 
@@ -143,5 +155,5 @@ def _hashes(facts: Mapping[str, Any]) -> str:
 def _refuse(folder: Path, key: str, before: Any, now: Any) -> None:
     raise SteeringError(
         f"{folder} holds a sweep with another {key}: it has {before!r}, this one {now!r}; name another --output_path, "
-        "or start it as before (controls, tasks, vectors of --arms and --per-layer may be added)"
+        "or start it as before (controls, tasks, what --arms names and --per-layer may be added)"
     )

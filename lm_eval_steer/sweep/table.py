@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from lm_eval_steer.interventions.alphas import alpha_name
-from lm_eval_steer.scale import Scale, show_share
+from lm_eval_steer.scale import Scale, show_cost, show_share
 from lm_eval_steer.sweep.board import show
 
 _SHARE = "share of own"
@@ -26,7 +26,9 @@ def make_table(name: str, task: Mapping[str, Any], unit: str) -> Table:
     test, validation = task["test"], task["validation"]
     metric = next((arm["metric"] for arm in test.values() if arm["metric"]), "no metric").split(",")[0]
     which = _WHICH.get(validation.get("kind"), "")
-    caption = f"{metric}; {unit} chosen on {validation['task']} ({validation['n']} documents{which})"
+    chosen = unit if any(arm["role"] != "baseline" for arm in test.values()) else "nothing but a prompt"
+    caption = f"{metric}; {chosen} chosen on {validation['task']} ({validation['n']} documents{which}); tokens per "
+    caption += "document: of its prompts + new ones"
     table = Table(title=f"{name}, {next(iter(test.values()))['n']} documents", caption=caption)
     table.add_column("arm", no_wrap=True)
     for column in (unit, "score", "95 % interval", "change", "gained / lost", "McNemar p", "tokens"):
@@ -76,11 +78,18 @@ def _metric_table(name: str, metric: str, test: Mapping[str, Any], unit: str) ->
 def make_notes(name: str, task: Mapping[str, Any]) -> list[str]:
     """What a table cannot say: a sentence for every arm and every choice that has no number."""
     notes = [
+        f"{arm} of {name} is {found['given']!r}{_chosen_among(task, arm)}"
+        for arm, found in task["test"].items()
+        if found.get("given")
+    ]
+    notes += [
         f"{arm} of {name} has no score ({found['no_score']}) and is compared with nothing"
         for arm, found in task["test"].items()
         if found.get("no_score")
     ]
     for control, scores in task["validation"]["scores"].items():
+        if control not in task["validation"]["best"]:
+            continue  # nothing was chosen
         missing = [alpha for alpha, score in scores.items() if score is None]
         if missing:
             chosen = alpha_name(task["validation"]["best"][control])
@@ -89,6 +98,14 @@ def make_notes(name: str, task: Mapping[str, Any]) -> list[str]:
                 + (f"{chosen} stands for the best" if chosen in missing else f"{chosen} is the best of the others")
             )
     return notes
+
+
+def _chosen_among(task: Mapping[str, Any], arm: str) -> str:
+    """How a system instruction was chosen, where there were several."""
+    scores = task["validation"]["scores"].get(arm) or {}
+    if len(scores) < 2:
+        return ""
+    return f", the best of {len(scores)} on {task['validation']['task']} ({', '.join(map(show, scores.values()))})"
 
 
 def _share(found: Mapping[str, Any], metric: str | None) -> str:
@@ -112,7 +129,7 @@ def _cells(found: Mapping[str, Any]) -> list[str]:
         has_pairs = against["p"] is not None
         cells.append(f"+{against['gained']} / -{against['lost']}" if has_pairs else "-")
         cells.append(f"{against['p']:.2g}" if has_pairs else "-")
-    return [*cells, "-" if found["tokens"] is None else f"{found['tokens']:,}"]
+    return [*cells, show_cost(found.get("prompt_tokens"), found["tokens"], found["n"] or 1)]
 
 
 def _strength(alpha: float | list[float]) -> str:

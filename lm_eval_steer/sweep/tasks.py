@@ -88,7 +88,7 @@ def find_twins(
             twins[name] = Twin(twin, facts_of("twin", of_twin.task, read.task))
         else:
             restore(read.state)  # documents that a task draws are then those of a run of its own
-            halves = find_halves(name, read.task, choice, _drawing(name, read.state, manager, harness, limit))
+            halves = find_halves(name, read.task, choice, drawing(name, read.state, manager, harness, limit))
             twin = halves.validation.config.task
             known |= {name: Read(halves.test, read.state), twin: Read(halves.validation, read.state)}
             twins[name] = Twin(twin, halves.facts)
@@ -126,7 +126,17 @@ def _read(name: str, option: str, manager: TaskManager, harness: HarnessArgs, kn
     return known[name]
 
 
-def _drawing(name: str, state: RandomState, manager: TaskManager, harness: HarnessArgs, limit: float | None) -> Draw:
+def with_shots(read: Read, shots: int | None) -> Read:
+    """A task with another number of shots, on the same documents; None leaves it as it is."""
+    if shots is None:
+        return read
+    task = copy.copy(read.task)
+    task._config = copy.copy(task._config)
+    task.set_config(key="num_fewshot", value=shots)
+    return Read(task, read.state)
+
+
+def drawing(name: str, state: RandomState, manager: TaskManager, harness: HarnessArgs, limit: float | None) -> Draw:
     """What tells the shots of a task's prompts, by building them."""
 
     def draw(task: Any) -> list[Any]:
@@ -218,7 +228,7 @@ def build(
         shots = task.get_config("num_fewshot")
         raise SteeringError(
             f"the prompts of {name} cannot be built with {shots} shots ({first_line(error)}): see that the task has "
-            "documents and as many shots, or change --num_fewshot"
+            "documents and as many shots, or change --num_fewshot, or shots= in --arms"
         ) from None
     instances = [instance for instance in task.instances for _ in range(instance.repeats or 1)]
     refuse_unknown(name, instances)

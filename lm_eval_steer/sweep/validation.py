@@ -108,6 +108,14 @@ def facts_of(kind: str, validation: Any, test: Any, **more: Any) -> dict[str, An
     return {"kind": kind, **more, "validation": _count(validation), "test": _count(test)}
 
 
+def tested_among(task: Any, shots: Iterable[Any]) -> int:
+    """How many of some shots ask what a test document of a task asks, each question once."""
+    documents = [doc for _, doc in task.doc_iterator(rank=0, limit=None, world_size=1)]
+    shots = list(shots)
+    ask = _way_to_ask(task, [*documents, *shots])
+    return len({ask(doc) for doc in documents} & {ask(doc) for doc in shots})
+
+
 def narrow(task: Any, name: str, documents: Any, places: Sequence[int], shots: Sequence[Any] | None = None) -> Any:
     """A task that asks some documents only. Their numbers stay, as `lm_eval --samples` has them.
 

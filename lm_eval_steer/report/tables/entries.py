@@ -55,6 +55,8 @@ def entry(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
         "shares": {arm.name: _shares(found) for arm, found in row.shares.items()}
         | {f"{kind} {arm.name}": _shares(found) for (arm, kind), found in row.mean_shares.items()},
         "tokens": {arm.name: count for arm, count in row.tokens.items()},
+        "prompt_tokens": {arm.name: count for arm, count in row.prompt_tokens.items()},
+        "given": {arm.name: part.given for arm, part in row.parts.items() if part.given is not None},
         "seconds": _seconds(row),
         "results": {arm.name: str(run.path) for arm, run in row.all_runs.items()},
     }

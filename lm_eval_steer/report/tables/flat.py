@@ -15,7 +15,7 @@ from lm_eval_steer.compare.stats import HELPS, HURTS
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.report.tables.blocks import Block
 from lm_eval_steer.report.tables.entries import entry, percent, word
-from lm_eval_steer.scale import show_share
+from lm_eval_steer.scale import show_cost, show_share
 
 SHARE = "share of own"
 """The last column, where a sweep has a vector of that name."""
@@ -117,7 +117,7 @@ def _line(row: Row, told: Mapping[str, Any], arm: Arm) -> list[str]:
         _between(row, change) if is_tested else _between(row, score, sign=False),
         *tests,
         "" if arm == BASELINE else word(row, arm),
-        _count(told["tokens"].get(arm.name)),
+        show_cost(told["prompt_tokens"].get(arm.name), told["tokens"].get(arm.name), row.any_run.n or 1),
         share_cell(row.shares.get(arm, {}).get(row.any_run.metric)),
     ]
 
@@ -150,7 +150,6 @@ def _seeds_line(row: Row, told: Mapping[str, Any], kind: str, arm: Arm, runs: Ma
     found = told[kind.replace("-", "_")][arm.name]
     words = [told["changes"].get(one.name, {}).get("verdict") for one in runs]
     judged = f"{words.count(HELPS)} of {len(runs)} help, {words.count(HURTS)} hurt"
-    known = [count for one in runs if (count := row.tokens.get(one)) is not None]
     return [
         f"{kind} {arm.name}, {len(runs)} seeds",
         show(found["mean"], row),
@@ -158,7 +157,7 @@ def _seeds_line(row: Row, told: Mapping[str, Any], kind: str, arm: Arm, runs: Ma
         f"seeds {_between(row, {'low': found['least'], 'high': found['most']}, sign=False)}",
         *("-", "-", "-"),
         judged if runs.keys() <= row.runs.keys() else "of the same sweep",
-        _count(round(fmean(known)) if known else None),
+        show_cost(_mean(row.prompt_tokens, runs), _mean(row.tokens, runs), row.any_run.n or 1),
         share_cell(row.mean_shares.get((arm, kind), {}).get(row.any_run.metric)),
     ]
 
@@ -178,8 +177,9 @@ def _detectable(row: Row, found: Mapping[str, Any]) -> str:
     return "not detectable" if found["mde"] is None else points(found["mde"], row, False)
 
 
-def _count(tokens: int | None) -> str:
-    return "-" if tokens is None else f"{tokens:,}"
+def _mean(counts: Mapping[Arm, int | None], arms: Iterable[Arm]) -> int | None:
+    known = [count for one in arms if (count := counts.get(one)) is not None]
+    return round(fmean(known)) if known else None
 
 
 def _clock(value: float) -> str:

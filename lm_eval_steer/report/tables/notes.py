@@ -55,6 +55,14 @@ _ALONE = (
     "Controls that steer nothing (identity, self-consistency) are in no family: they are tested alone, their p is in "
     "brackets."
 )
+_COSTS = (
+    "tokens: per document, those of its prompts + those that were written; a vote asks several times, and what stands "
+    "before the documents of a task is read once whatever it says here."
+)
+_OTHERS = (
+    "Baselines of another kind (prompt, shots, model) stand in place of steering, on the same documents: they are "
+    "paired by document, whatever their prompts, and belong to the family."
+)
 _BEST = "best: the strength with the best score on the validation rows; it has not seen these documents."
 _SINGLE = (
     "A strength without the word best was tested as given. Picking the best of several would be a choice on the test "
@@ -90,6 +98,8 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
     found += [_METRICS] if any(row.metrics for row in rows) else []
     found += [_SHARES, *_without_effect(rows, names)] if any(row.shares for row in rows) else []
     found += [_ALONE] if any(not change.in_family for change in tested) else []
+    found += [_COSTS] if any(count is not None for row in rows for count in row.prompt_tokens.values()) else []
+    found += [_OTHERS, *_given(rows)] if any(arm.other for row in rows for arm in row.runs) else []
     found += [_BEST] if any(BEST in row.runs for row in rows) else []
     found += [_SINGLE] if any(arm.role == ONE for row in rows for arm in row.runs) else []
     found += [_REPEATS] if any(change.repeats for change in changes) else []
@@ -111,6 +121,22 @@ def _other_blocks(rows: list[Row]) -> list[str]:
         if isinstance(own, list) and isinstance(randoms, list) and own != randoms:
             found[_OTHER_BLOCKS.format(vector=row.vector, randoms=len(randoms), own=len(own))] = None
     return list(found)
+
+
+def _given(rows: list[Row]) -> list[str]:
+    """Which system instruction and which models these are."""
+    told = {
+        (part.folder, row.group.task, part.arm.name): part
+        for row in rows
+        for part in row.parts.values()
+        if part.given is not None
+    }
+    found = []
+    for (folder, task, arm), part in told.items():
+        several = len(part.validation["scores"].get(arm) or ())
+        best = f", the best of {several} on validation documents" if several > 1 else ""
+        found.append(f"In the sweep in {folder}, {arm} of {task} is {part.given!r}{best}.")
+    return found
 
 
 def _without_effect(rows: list[Row], names: Mapping[str, str]) -> list[str]:

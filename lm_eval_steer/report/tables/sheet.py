@@ -56,4 +56,7 @@ def _line(one: dict[str, Any], others: list[str]) -> dict[str, object]:
         line[f"{arm} score"] = scores[arm].get("score")
         line |= {f"{arm} {name}": changes[arm].get(name) for name in ("change", "holm_p", "verdict")}
     line |= {f"{arm}_tokens": one["tokens"].get(arm) for arm in ("baseline", *_ARMS)}
+    line |= {f"{arm}_prompt_tokens": one["prompt_tokens"].get(arm) for arm in ("baseline", *_ARMS)}
+    for arm in others:
+        line |= {f"{arm} {key}": one[key].get(arm) for key in ("tokens", "prompt_tokens")}
     return line | {"seconds": round(sum(one["seconds"].values()), 1) if one["seconds"] else None}

@@ -17,8 +17,8 @@ from lm_eval_steer.report.tables.flat import SHARE
 _LEFT_OUT = {"p"}
 """Columns of the flat layout for which a terminal has no room; JSON, CSV and the other formats have them."""
 
-_ROOM_FOR_SHARES = {"%", "tokens"}
-"""Those that make room for shares of own's effect, too."""
+_ROOM_FOR_SHARES = {"%"}
+"""What makes room for shares of own's effect, too."""
 
 _WIDEST = {"arm": 25, "verdict": 21}
 """Columns are as wide in all tables of a block, up to here, or up to 20 characters."""
