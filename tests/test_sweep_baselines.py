@@ -1,0 +1,296 @@
+"""lm-eval-steer sweep --arms with what may do as well as a vector: prompts, other shots, other models."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from math import comb
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import pytest
+
+import models
+import sweeps
+from lm_eval_steer.cli.main import main
+from lm_eval_steer.compare.arms import Arm
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.report.tables.board import read_leaderboard
+from lm_eval_steer.sweep import make_notes, make_table
+from lm_eval_steer.sweep.others import Other, part_arms
+from sweeps import SMALL, manager, outcome, responses, samples, sweep, texts
+
+TEXTS = ("Count, then answer.", "Say a number, and nothing else.")
+OTHERS = ("prompt", "shots:1", "shots:3", "model:other")
+SIZE: dict[str, Any] = {"alpha": [1, 2], "limit": 6.0, "val_limit": 4.0}
+
+
+@pytest.fixture(scope="module")
+def child(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return sweeps.make_child(tmp_path_factory.mktemp("child"))
+
+
+@pytest.fixture(scope="module")
+def bare(child: dict[str, Any]) -> dict[str, Any]:
+    """The same without its vector."""
+    return {key: value for key, value in child.items() if key != "vectors"}
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Another model, of another family."""
+    return str(models.save_model(tmp_path_factory.mktemp("models") / "other", "qwen2"))
+
+
+@pytest.fixture(scope="module")
+def arms(child: dict[str, Any], other: str) -> list[str]:
+    """As the command has them."""
+    return [f"own={child['vectors']},shots=1,shots=3", *(f"prompt={text}" for text in TEXTS), f"model={other}"]
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps.hurry(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def whole(
+    bare: dict[str, Any], arms: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """A finished sweep of a vector, two prompts, two numbers of shots, and a model."""
+    folder = tmp_path_factory.mktemp("whole") / "sweep"
+    with pytest.MonkeyPatch.context() as patch:
+        sweeps.hurry(patch)
+        return folder, sweep(bare, folder, **SIZE, arms=arms)
+
+
+def plain(pretrained: str, task: str = "parity_steer", limit: float = 6.0, **changes: Any) -> dict[str, Any]:
+    """`lm_eval --model hf`, with its options."""
+    return lm_eval.simple_evaluate(  # type: ignore[return-value]
+        model="hf", model_args={"pretrained": pretrained, "max_length": 4096}, tasks=[task], limit=limit, batch_size=1,
+        device="cpu", task_manager=manager(), gen_kwargs={}, **changes,
+    )  # fmt: skip
+
+
+def test_each_is_what_the_harness_gives_with_its_option(
+    bare: dict[str, Any], other: str, whole: tuple[Path, dict[str, Any]]
+) -> None:
+    folder, state = whole
+    found = state["tasks"]["parity_steer"]
+    assert list(found["test"]) == ["baseline", "own best", "own vote", *OTHERS]
+    own, scores = bare["pretrained"], found["validation"]["scores"]["prompt"]
+    searched = [plain(own, "parity_steer_val", 4.0, system_instruction=text) for text in TEXTS]
+    measured = [one["results"]["parity_steer_val"]["exact_match,remainder"] for one in searched]
+    assert list(scores.values()) == measured
+    best = measured.index(max(measured))
+    assert found["validation"]["best"]["prompt"] == best + 1
+    alone = {
+        "baseline": plain(own),
+        "prompt": plain(own, system_instruction=TEXTS[best]),
+        "shots-1": plain(own, num_fewshot=1),
+        "shots-3": plain(own, num_fewshot=3),
+        "model-other": plain(other),
+    }
+    for arm, expected in alone.items():
+        assert responses(folder, arm) == texts(expected)
+        entry = found["test"][arm.replace("-", ":")]
+        assert entry["score"] == expected["results"]["parity_steer"]["exact_match,remainder"]
+        (file,) = (folder / "arms" / "parity_steer" / arm).rglob("results_*.json")
+        written = json.loads(file.read_text(encoding="utf-8"))
+        assert written["n-shot"] == expected["n-shot"]
+        assert written["config"]["model_args"]["pretrained"] == (other if "model" in arm else own)
+    assert [found["test"][name]["given"] for name in OTHERS] == [TEXTS[best], None, None, other]
+    assert len({tuple(responses(folder, arm)) for arm in alone}) == len(alone)  # none of them is another
+
+
+def test_they_are_paired_by_document_whatever_their_prompts(whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, state = whole
+    right = {
+        arm: {one["doc_hash"]: one["exact_match"] for one in samples(folder, arm.replace(":", "-"))}
+        for arm in ("baseline", *OTHERS)
+    }
+    board = read_leaderboard([folder])
+    (row,) = board.rows
+    family = board.families[0].tests
+    assert {*OTHERS, "best", "vote"} == set(family)
+    changes = {}
+    for name in OTHERS:
+        changes = {doc: right[name][doc] - right["baseline"][doc] for doc in right["baseline"]}
+        gained, lost = (list(changes.values()).count(one) for one in (1, -1))
+        changed = gained + lost
+        p = min(1.0, 2 * sum(comb(changed, one) for one in range(min(gained, lost) + 1)) / 2**changed)
+        told = state["tasks"]["parity_steer"]["test"][name]["against_baseline"]
+        assert (told["gained"], told["lost"], told["p"]) == (gained, lost, pytest.approx(p))
+        assert told["change"] == pytest.approx(sum(changes.values()) / 6)
+        judged = row.changes[Arm("baseline", other=name)]
+        assert (judged.gained, judged.lost, judged.in_family) == (gained, lost, True)
+        assert judged.verdict is not None
+        assert judged.verdict.mcnemar_p == pytest.approx(p)
+    assert changes
+
+
+def test_each_counts_what_it_reads_and_writes(bare: dict[str, Any], whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, state = whole
+    tokenizer = models.make_tokenizer()
+    found = state["tasks"]["parity_steer"]["test"]
+    for name, entry in found.items():
+        asked = 2 if name == "own vote" else 1
+        prompts = [one["arguments"]["gen_args_0"]["arg_0"] for one in samples(folder, entry["result"].split("/")[2])]
+        assert entry["prompt_tokens"] == asked * sum(len(tokenizer(prompt)["input_ids"]) for prompt in prompts)
+        written = entry["tokens"] / asked / 6
+        assert 1 <= written <= 32
+    assert found["shots:1"]["prompt_tokens"] < found["shots:3"]["prompt_tokens"] < found["baseline"]["prompt_tokens"]
+    (told,) = read_leaderboard([folder]).entries()
+    assert told["prompt_tokens"] == {name.removeprefix("own "): entry["prompt_tokens"] for name, entry in found.items()}
+    cost = f"{found['shots:3']['prompt_tokens'] / 6:,.0f} + "
+    (cell,) = [cell for cell in make_table("parity_steer", found_task(state), "alpha").columns[7].cells if cost in cell]
+    assert cell.startswith(cost)
+    prompt = found["prompt"]["given"]
+    assert any(note.startswith(f"prompt of parity_steer is {prompt!r}, the best of 2 on parity_steer_val") for note in
+               make_notes("parity_steer", found_task(state)))  # fmt: skip
+
+
+def found_task(state: dict[str, Any]) -> dict[str, Any]:
+    return dict(state["tasks"]["parity_steer"])
+
+
+def test_tables_and_page_have_them(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = whole
+    assert main(["leaderboard", str(folder), "--format", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert set(OTHERS) <= set(row["changes"])
+    assert row["given"].keys() == {"prompt", "model:other"}
+    assert main(["leaderboard", str(folder), "--format", "markdown"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"| {name.replace('_', chr(92) + '_')} |" in shown for name in OTHERS)
+    assert main(["report", str(folder), "--out", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").stat().st_size > 10_000
+
+
+def test_a_finished_sweep_is_shown_without_a_model(
+    bare: dict[str, Any], arms: list[str], whole: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("a model is loaded"))
+    assert sweep(bare, whole[0], **SIZE, arms=arms) == json.loads(json.dumps(whole[1]))
+    with pytest.raises(SteeringError, match=r"holds a sweep with another prompt in --arms: it has .*Count.*, this one"):
+        sweep(bare, whole[0], **SIZE, arms=[*arms[:2], *arms[3:]])
+    with pytest.raises(SteeringError, match=r"another shots:1 in --arms: it has 1, this one None"):
+        sweep(bare, whole[0], **SIZE, arms=[arms[0].replace(",shots=1", ""), *arms[1:]])
+
+
+def test_they_are_added_to_a_sweep_and_survive_its_end(
+    bare: dict[str, Any], arms: list[str], whole: tuple[Path, dict[str, Any]], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    sweep(bare, tmp_path / "sweep", **SIZE, arms=arms[0].split(",")[0])
+    create, loaded = SteeredHF.create_from_arg_obj, []
+
+    def fail(told: dict[str, Any], place: Any) -> Any:
+        if loaded:
+            assert loaded[0]() is None  # the first is let go before there is another
+            raise KeyboardInterrupt
+        lm = create(told, place)
+        loaded.append(weakref.ref(lm.model))
+        return lm
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SteeredHF, "create_from_arg_obj", fail)
+        sweep(bare, tmp_path / "sweep", **SIZE, arms=arms)
+    state = json.loads((tmp_path / "sweep" / "sweep.json").read_text(encoding="utf-8"))
+    assert (state["complete"], list(state["tasks"]["parity_steer"]["test"])[-1]) == (False, "shots:3")
+    state = sweep(bare, tmp_path / "sweep", **SIZE, arms=arms)
+    assert sweeps.differences(outcome(tmp_path / "sweep"), outcome(whole[0])) == []
+    passes = state["tasks"]["parity_steer"]["passes"]
+    assert {name: one["new"] for name, one in passes.items()} == {
+        "parity_steer_val": 12, "parity_steer": 18, "parity_steer_val, prompt 1": 4, "parity_steer_val, prompt 2": 4,
+        **{f"parity_steer, {name}": 6 for name in OTHERS},
+    }  # fmt: skip
+
+
+def test_a_sweep_may_have_no_vector(bare: dict[str, Any], tmp_path: Path) -> None:
+    given: dict[str, Any] = {"alpha": None, "limit": 4.0, "val_limit": 4.0}
+    arms = {"prompt": list(TEXTS), "shots": 0}
+    state = sweep(bare, tmp_path, **given, arms=arms)
+    found = found_task(state)
+    assert list(found["test"]) == ["baseline", "prompt", "shots:0"]
+    assert found["validation"]["scores"]["prompt"].keys() == {"1", "2"}
+    (row,) = read_leaderboard([tmp_path]).rows
+    assert [arm.name for arm in row.runs] == ["prompt", "shots:0"]
+    assert row.baseline is not None
+    assert make_table("parity_steer", found, "alpha").row_count == 3
+    assert sweep(bare, tmp_path, **given, arms=arms) == json.loads(json.dumps(state))
+    for more, sentence in (
+        ({"controls": "negated"}, "--controls negated takes a vector, and the sweep has none"),
+        ({"per_layer": "coordinate"}, "--per-layer coordinate takes a vector, and the sweep has none"),
+        ({"alpha": [1]}, "alpha=1 needs vectors"),
+    ):
+        with pytest.raises(SteeringError, match=sentence):
+            sweep(bare, tmp_path, **(given | more), arms=arms)
+
+
+def test_words_of_the_command() -> None:
+    words = ["own=v.pt, mapped=a=b.pt,shots=5", " prompt=Well, a=b, shots=3. ", "model=a/b,model=c", "shots=0"]
+    vectors, others = part_arms(words)
+    assert vectors == "own=v.pt, mapped=a=b.pt"
+    assert others == (
+        Other("prompt", ("Well, a=b, shots=3. ",)), Other("shots", shots=5), Other("shots", shots=0),
+        Other("model", model="a/b"), Other("model", model="c"),
+    )  # fmt: skip
+    assert [one.name for one in others] == ["prompt", "shots:5", "shots:0", "model:b", "model:c"]
+
+
+@pytest.mark.parametrize(
+    ("words", "changes", "sentence"),
+    [
+        (["prompt= "], {}, "--arms has prompt= without a value: say which"),
+        (["shots="], {}, "--arms has shots= without a value"),
+        (["model="], {}, "--arms has model= without a value"),
+        (["shots=-1"], {}, "--arms has shots=-1, which is no number of shots: give 0 or more"),
+        (["shots=many"], {}, "--arms has shots=many, which is no number of shots"),
+        (["shots=2,prompt=a"], {}, "--arms has prompt= behind a comma in 'shots=2,prompt=a', and commas may be part"),
+        (["prompt=a", "prompt=a"], {}, "--arms has prompt='a', which is there twice"),
+        (["shots=2", "shots=02"], {}, "--arms has shots=2 and shots=02, and both are shots:2 in tables"),
+        (["model=a/b", "model=c/b"], {}, "--arms has model=a/b and model=c/b, and both are model:b in tables"),
+        (["prompt=a"], {"system_instruction": "a"}, "which is the sweep's own --system_instruction"),
+        (["shots=2"], {"num_fewshot": 2}, "--arms has shots=2, which is the sweep's own --num_fewshot"),
+        (["shots=5"], {}, "--arms has shots=5, which parity_steer has in this sweep already"),
+        (["shots=9"], {}, "the prompts of parity_steer cannot be built with 9 shots"),
+        (["model=nowhere/at-all"], {}, "the model 'nowhere/at-all' cannot be loaded: "),
+    ],
+)
+def test_what_cannot_be(
+    words: list[str], changes: dict[str, Any], sentence: str, child: dict[str, Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("a model is loaded"))
+    with pytest.raises(SteeringError) as told:
+        sweep(child, tmp_path, **SMALL, arms=words, **changes)
+    assert sentence in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_models_that_cannot_be(
+    child: dict[str, Any], other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("a model is loaded"))
+    empty, broken = tmp_path / "empty", tmp_path / "broken"
+    empty.mkdir()
+    models.save_model(broken, "qwen2")
+    (broken / "config.json").write_text("{}", encoding="utf-8")
+    link = tmp_path / "link"
+    link.symlink_to(child["pretrained"])
+    for model, sentence in (
+        (child["pretrained"], "which is the sweep's own model: leave it out"),
+        (link, "which is the sweep's own model: leave it out"),
+        (empty, "a folder without the weights of a model: name another"),
+        (broken, "cannot be loaded: "),
+    ):
+        with pytest.raises(SteeringError) as told:
+            sweep(child, tmp_path / "sweep", **SMALL, arms=[f"model={model}"])
+        assert sentence in str(told.value)
+    with pytest.raises(SteeringError, match="whose tokenizer has no chat template"):
+        sweep(child, tmp_path / "sweep", **SMALL, arms=[f"model={other}"], apply_chat_template=True)
