@@ -649,7 +649,7 @@ ENTRY = {"role": "best", "alpha": 1, "result": "", "n": 1, "responses": 1, "skip
         ("validation.scores", {"vector": "x"}, "scores.vector is 'x', expected an object"),
         ("validation.scores", {"vector": {"0.5": "NaN"}}, "scores.vector.0.5 is 'NaN', expected a number or null"),
         ("validation.scores", {"vector": {"x": 1}}, "a key of its content.tasks.toy.validation.scores.vector is 'x'"),
-        ("validation.scores", {"odd one": {}}, "is 'odd one', expected vector, the name of a vector, or a control"),
+        ("validation.scores", {"odd one": {}}, "is 'odd one', expected vector, the name of a vector, a control"),
         ("validation.n", "x", "n is 'x', expected a whole number"),
         ("validation.task", None, "task is None, expected text"),
         ("passes", {"toy": {"task": "toy", "seconds": "1"}}, "seconds is '1', expected seconds"),

@@ -108,7 +108,8 @@ def test_vectors_may_be_added_behind_the_first(
             for name in ("baseline", "best", "vote", "per-layer", "vector", "negated", "random", "none")
         ),
         ({}, "--arms names no vector"),
-        (["own"], r"--arms \['own'\] is not understood"),
+        (["own"], "--arms 'own' is not name=file throughout"),
+        (7, "--arms 7 is not understood"),
     ],
 )
 def test_names_that_cannot_be(arms: Any, sentence: str, child: dict[str, Any], tmp_path: Path) -> None:

@@ -197,9 +197,10 @@ def test_they_are_added_to_a_sweep_and_survive_its_end(
         loaded.append(weakref.ref(lm.model))
         return lm
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(SteeredHF, "create_from_arg_obj", fail)
-        sweep(bare, tmp_path / "sweep", **SIZE, arms=arms)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(bare, tmp_path / "sweep", **SIZE, arms=arms)
     state = json.loads((tmp_path / "sweep" / "sweep.json").read_text(encoding="utf-8"))
     assert (state["complete"], list(state["tasks"]["parity_steer"]["test"])[-1]) == (False, "shots:3")
     state = sweep(bare, tmp_path / "sweep", **SIZE, arms=arms)

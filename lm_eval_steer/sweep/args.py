@@ -24,7 +24,6 @@ from lm_eval_steer.sweep.others import Other, as_settings, part_arms
 from lm_eval_steer.sweep.profile_search import check_search
 from lm_eval_steer.sweep.tasks import Twin
 from lm_eval_steer.sweep.validation import BY_SHARE, SHARE, Choice
-from lm_eval_steer.text import quoted
 
 # What a sweep says itself: key of --model_args -> the option for it.
 _OPTIONS = OPTIONS | {"batch_size": "--batch_size", "device": "--device"}
@@ -158,20 +157,8 @@ class SweepArgs:
 
     def _check_others(self) -> None:
         """Refuse baselines of another kind that are the baseline itself, and what takes a vector where none is."""
-        own = self.model_args.get("pretrained")
         for one in self.others:
-            if self.system_instruction and self.system_instruction in one.texts:
-                raise SteeringError(
-                    f"--arms has prompt={quoted(self.system_instruction)}, which is the sweep's own "
-                    "--system_instruction, so it is the baseline itself: leave one of them out"
-                )
-            if one.model is not None and str(own) == one.model:
-                raise SteeringError(f"--arms has model={own}, which is the sweep's own model: leave it out")
-            if one.shots is not None and one.shots == self.num_fewshot:
-                raise SteeringError(
-                    f"--arms has shots={one.shots}, which is the sweep's own --num_fewshot, so it is the baseline "
-                    "itself: leave it out"
-                )
+            one.refuse_baseline(self.model_args.get("pretrained"), self.system_instruction, self.num_fewshot)
             if any(contender.arm(role).folder == one.arm.folder for contender in self.contenders for role in ROLES):
                 raise SteeringError(
                     f"--arms calls a vector so that an arm of it and {one.name} would lie in one folder"

@@ -61,6 +61,25 @@ class Other:
         folder = Path(self.model or "")
         return is_file(folder / "adapter_config.json") and not is_file(folder / "config.json")
 
+    def refuse_baseline(self, pretrained: Any, system_instruction: str | None, num_fewshot: int | None) -> None:
+        """Refuse what the baseline has already, as far as the arguments of a sweep say it.
+
+        Raises:
+            SteeringError: then.
+        """
+        if system_instruction and system_instruction in self.texts:
+            raise SteeringError(
+                f"--arms has prompt={quoted(system_instruction)}, which is the sweep's own --system_instruction, so it "
+                "is the baseline itself: leave one of them out"
+            )
+        if self.model is not None and self.model == str(pretrained):
+            raise SteeringError(f"--arms has model={self.model}, which is the sweep's own model: leave it out")
+        if self.shots is not None and self.shots == num_fewshot:
+            raise SteeringError(
+                f"--arms has shots={self.shots}, which is the sweep's own --num_fewshot, so it is the baseline itself: "
+                "leave it out"
+            )
+
     def harness(self, harness: HarnessArgs, text: str | None) -> HarnessArgs:
         """How its tasks are asked.
 
