@@ -688,6 +688,12 @@ def test_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
         a_set(tmp_path, **changes).generate_until(requests())
 
 
+def test_choices_that_a_task_numbers_alike_are_told_apart() -> None:
+    lm = make(vectors=make_vector(), alpha=1.5)
+    alike = [Instance("loglikelihood", one.doc, one.args, 0, one.metadata) for one in choices()]
+    assert lm.loglikelihood(alike) == lm.loglikelihood(choices())
+
+
 def test_sets_are_refused_where_there_is_no_vote(tmp_path: Path) -> None:
     lm = a_set(tmp_path)
     with pytest.raises(SteeringError, match="toy_mc scores a single continuation per document"):

@@ -12,7 +12,11 @@ import pytest
 from lm_eval.tasks import TaskManager
 
 import sweeps
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.sweep import run_sweep
+from lm_eval_steer.sweep.harness import HarnessArgs
+from lm_eval_steer.sweep.tasks import find_twins
 
 FOLDER = Path(__file__).parent / "fixtures" / "outputs"
 VOTING = ("several_true", "repeated", "chosen")
@@ -74,3 +78,28 @@ def test_where_nothing_can_be_voted_on_there_is_no_vote_and_the_reason(swept: An
     assert ("self-consistency" in found["test"]) == (task == "repeated")
     assert set(found["validation"]["scores"]) == {"vector", "negated"}
     assert set(found["validation"]["scores"]["vector"]) == {"0", "1", "3"}
+
+
+def test_rows_that_a_class_of_its_own_may_take_for_shots_are_no_validation_documents() -> None:
+    def facts(shots: int) -> dict[str, Any]:
+        return find_twins(["shown"], [], manager(), HarnessArgs(num_fewshot=shots))["shown"].facts
+
+    assert (facts(0)["kind"], facts(0)["validation"]["n"]) == ("split", 5)
+    assert (facts(2)["kind"], facts(2)["validation"]["n"], facts(2)["test"]["n"]) == ("share", 5, 11)
+
+
+@pytest.mark.parametrize(
+    ("task", "more", "sentence"),
+    [
+        ("twice", {}, r"twice asks document 0 for loglikelihood of one prompt twice"),
+        ("rolling", {"tokens": "last"}, r"tokens='last' has no meaning for loglikelihood_rolling"),
+        ("listed", {"vote_filter": "answer"}, r"vote_filter='answer' is no filter of listed"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_before_the_model(
+    task: str, more: dict[str, Any], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
+    args = sweeps.make_args(sweeps.make_child(tmp_path) | more, tmp_path / "out", tasks=[task])
+    with pytest.raises(SteeringError, match=sentence):
+        run_sweep(args, manager(), sweeps.QUIET)

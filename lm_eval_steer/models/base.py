@@ -9,7 +9,6 @@ from datetime import date
 from typing import Any
 
 import torch
-from lm_eval.api.instance import Instance
 
 from lm_eval_steer.axis.axis import Axis
 from lm_eval_steer.axis.ballots import refuse_unlike
@@ -23,7 +22,7 @@ from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.arms import Arm
 from lm_eval_steer.models.dates import asks_for_date, date_among, today
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
-from lm_eval_steer.models.options import group_documents
+from lm_eval_steer.models.options import choice_of, group_documents
 from lm_eval_steer.models.plain import Collector, PlainEngine, Tell
 from lm_eval_steer.models.questions import Choices, Rolling, make_texts, vote_keys
 from lm_eval_steer.models.results import Results
@@ -243,9 +242,9 @@ class Steered(Results):
         scores: dict[int, tuple[float, bool]] = {}
         for group, line in zip(groups, lines, strict=True):
             scores |= zip(group, line.scores or (), strict=True)
-        same = {_choice(requests[number]): score for number, score in scores.items()}
+        same = {choice_of(requests[number]): score for number, score in scores.items()}
         return [
-            scores[number] if number in scores else same[_choice(request)] for number, request in enumerate(requests)
+            scores[number] if number in scores else same[choice_of(request)] for number, request in enumerate(requests)
         ]
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
@@ -310,8 +309,3 @@ class Steered(Results):
         interrupted = self._interrupted
         self._prepare(self._arms, self._replays)()  # with what this template asks for
         self._interrupted = interrupted
-
-
-def _choice(request: Instance) -> tuple[Any, ...]:
-    """What tells a request of the harness from others that score a choice."""
-    return request.task_name, request.doc_id, request.idx

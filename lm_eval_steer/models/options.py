@@ -83,6 +83,14 @@ class Options:
         return np.array([float(len(text.encode() if metric == "acc_bytes" else text)) for text in texts])
 
 
+def choice_of(request: Instance) -> tuple[Any, ...]:
+    """What tells a request that scores a choice from others, but not from its own repeats.
+
+    The number alone does not: tasks that are Python classes may number all choices of a document alike.
+    """
+    return request.task_name, request.doc_id, request.idx, request.args[:2]
+
+
 def group_documents(requests: Sequence[Instance]) -> Iterator[list[int]]:
     """The numbers of the requests of each document, repeats apart; requests made by hand stand alone.
 
@@ -95,7 +103,7 @@ def group_documents(requests: Sequence[Instance]) -> Iterator[list[int]]:
         if request.doc_id is None:
             key = number
         else:
-            choice = (*key, request.idx)
+            choice = choice_of(request)
             key = (*key, seen[choice])
             seen[choice] += 1
             if request.repeats and seen[choice] > request.repeats:

@@ -11,7 +11,7 @@ from lm_eval.api.instance import Instance
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.plan import SteeringPlan
-from lm_eval_steer.models.options import Options, group_documents
+from lm_eval_steer.models.options import Options, choice_of, group_documents
 from lm_eval_steer.models.vote_key import VoteKey
 
 TEXT, CHOICES, ROLLING = METHODS = ("generate_until", "loglikelihood", "loglikelihood_rolling")
@@ -75,8 +75,12 @@ class Requests:
         return sum(1 for _ in self.questions())
 
 
-def refuse_unknown(name: str, instances: Sequence[Instance]) -> None:
-    """Refuse a task that asks in a way that no model which steers knows.
+def check_requests(name: str, instances: Sequence[Instance]) -> None:
+    """Refuse a task that asks in a way that no model which steers knows, or whose responses cannot be told apart.
+
+    Args:
+        name: of the task.
+        instances: its requests, each once.
 
     Raises:
         SteeringError: then.
@@ -87,6 +91,15 @@ def refuse_unknown(name: str, instances: Sequence[Instance]) -> None:
             f"the task {name} asks for {', '.join(unknown)}, which no model that steers answers: a sweep takes "
             f"{', '.join(METHODS)}"
         )
+    asked = set[Any]()
+    for one in instances:
+        what = choice_of(one) if one.request_type == CHOICES else (one.doc_id, one.args[0])
+        if (one.request_type, what) in asked:
+            raise SteeringError(
+                f"the task {name} asks document {one.doc_id} for {one.request_type} of one prompt twice, and a sweep "
+                "tells responses by their prompts: ask it once, with repeats in the task's configuration"
+            )
+        asked.add((one.request_type, what))
 
 
 def why_no_vote(requests: Requests, plan: SteeringPlan | None) -> str | None:

@@ -14,8 +14,8 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.plugin.known_tasks import remember
 from lm_eval_steer.sweep.harness import HarnessArgs, RandomState, random_state, restore
-from lm_eval_steer.sweep.requests import Requests, refuse_unknown, why_no_vote
-from lm_eval_steer.sweep.validation import Choice, Draw, facts_of, find_halves
+from lm_eval_steer.sweep.requests import Requests, check_requests, why_no_vote
+from lm_eval_steer.sweep.validation import Choice, Draw, facts_of, find_halves, shot_rows
 
 _TWINS = {"math500_steer": "math_steer_val"}
 _PLAIN = HarnessArgs()
@@ -140,6 +140,8 @@ def drawing(name: str, state: RandomState, manager: TaskManager, harness: Harnes
     """What tells the shots of a task's prompts, by building them."""
 
     def draw(task: Any) -> list[Any]:
+        if not hasattr(task, "sampler"):  # a class of its own draws as it likes, so each of its rows may be a shot
+            return shot_rows(task)
         drawn: list[Any] = []
         sample = task.sampler.sample
 
@@ -231,7 +233,7 @@ def build(
             "documents and as many shots, or change --num_fewshot, or shots= in --arms"
         ) from None
     instances = [instance for instance in task.instances for _ in range(instance.repeats or 1)]
-    refuse_unknown(name, instances)
+    check_requests(name, task.instances)
     requests = Requests(task, name, instances)
     return replace(requests, no_vote=why_no_vote(requests, plan))
 

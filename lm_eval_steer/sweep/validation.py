@@ -134,9 +134,11 @@ def narrow(task: Any, name: str, documents: Any, places: Sequence[int], shots: S
         return ((place, documents[place]) for place in places[: limit or None])
 
     one.doc_iterator = iterate
-    if shots is not None:
+    if shots is not None and hasattr(task, "sampler"):
         one.sampler = copy.copy(task.sampler)
         one.sampler.replace_df(list(shots))
+    elif shots is not None:  # a class of its own, which keeps them here (lm_eval/api/task.py, `fewshot_context`)
+        one._training_docs = one._fewshot_docs = list(shots)
     return one
 
 
@@ -278,10 +280,17 @@ def _options(task: Any, doc: Any) -> str | None:
 
 def _pool(task: Any, ask: Callable[[Any], str], questions: set[str]) -> list[tuple[str, Any]]:
     """Rows that shots are drawn from, with what they ask; none where there are no shots, or none of the questions."""
-    sampler = getattr(task, "sampler", None)
-    rows = list(sampler.df or ()) if sampler is not None and task.config.num_fewshot else []
-    found = [(ask(row), row) for row in rows]
+    found = [(ask(row), row) for row in shot_rows(task)]
     return found if any(question in questions for question, _ in found) else []
+
+
+def shot_rows(task: Any) -> list[Any]:
+    """All rows that shots of a task are drawn from; none where it has no shots."""
+    if not task.config.num_fewshot:
+        return []
+    if hasattr(task, "sampler"):
+        return list(task.sampler.df or ())
+    return list(task.fewshot_docs() or ())
 
 
 def _without(pool: Iterable[tuple[str, Any]], questions: set[str]) -> list[Any] | None:
