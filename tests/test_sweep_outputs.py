@@ -21,11 +21,11 @@ from lm_eval_steer.sweep.tasks import find_twins
 FOLDER = Path(__file__).parent / "fixtures" / "outputs"
 VOTING = ("several_true", "repeated", "chosen")
 NOT_VOTING = {
-    "single": "single scores a single continuation per document",
+    "single": "a single continuation has none",
     "rolling": "a rolling log-likelihood has none",
     "perplexed": "a rolling log-likelihood has none",
     "listed": "extracts answers only while it scores",
-    "two_ways": "asks each document for loglikelihood and for generate_until",
+    "two_ways": "texts beside log-likelihoods have none in common",
 }
 TASKS = (*VOTING, *NOT_VOTING)
 
@@ -75,6 +75,7 @@ def test_where_nothing_can_be_voted_on_there_is_no_vote_and_the_reason(swept: An
     found = state["tasks"][task]
     assert ("vote" in found["test"]) == ("negated vote" in found["test"]) == (task in VOTING)
     assert NOT_VOTING.get(task, "") in found["refused"].get("vote", "")
+    assert all(arm["no_score"] is None for arm in found["test"].values())
     assert ("self-consistency" in found["test"]) == (task == "repeated")
     assert set(found["validation"]["scores"]) == {"vector", "negated"}
     assert set(found["validation"]["scores"]["vector"]) == {"0", "1", "3"}

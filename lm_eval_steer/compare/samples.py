@@ -140,13 +140,16 @@ def _document(row: dict[str, Any], metric: str) -> Document:
     given = row.get("arguments")
     parts = [one for one in given.values() if isinstance(one, dict)] if isinstance(given, dict) else []
     texts = [str(one.get("arg_0", "")) for one in parts]
-    choices = tuple(str(one["arg_1"]) for one in parts if isinstance(one.get("arg_1"), str))
+    scored = [one["arg_1"] for one in parts if isinstance(one.get("arg_1"), str)]
+    choices = tuple(scored) if len(scored) == len(parts) else ()
     responses, filtered = row["resps"], row.get("filtered_resps")
     read: Any = filtered[0] if isinstance(filtered, list) and len(filtered) == 1 else None
     if choices:
         scores = [one[0] for one in responses]
         response, read = show_choices(choices, scores), _likeliest(scores)
         request = digest([part for pair in zip(texts, choices, strict=True) for part in pair])
+    elif scored:  # texts and log-likelihoods of one document
+        response, request = "\n".join(as_text(one[0]) for one in responses), ""
     else:
         response = as_text(responses[0][0])
         request = digest(texts[:1]) if texts else ""

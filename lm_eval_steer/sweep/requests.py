@@ -116,10 +116,10 @@ def why_no_vote(requests: Requests, plan: SteeringPlan | None) -> str | None:
     if ROLLING in methods:
         return f"a vote counts answers, and {_WORDS[ROLLING]} has none"
     if len(methods) > 1:
-        return f"a vote counts answers, and {requests.name} asks each document for {' and for '.join(methods)}"
+        return "a vote counts answers, and texts beside log-likelihoods have none in common"
     if methods == [CHOICES]:
         if any(len(group) < 3 and Options.of(group).count < 2 for group in requests.questions()):
-            return f"a vote counts answers, and {requests.name} scores a single continuation per document"
+            return "a vote counts answers, and a single continuation has none"
         return None
     vote_filter, vote_answer = (plan.vote_filter, plan.vote_answer) if plan else (None, None)
     try:

@@ -124,8 +124,8 @@ def _cells(found: Mapping[str, Any]) -> list[str]:
     if against is None or against["change"] is None:
         cells += ["-", "-", "-"]
     else:
-        unit = 100 if 0 <= found["score"] <= 1 else 1
-        cells.append(f"{unit * against['change']:+.1f}" + (" pt" if unit == 100 else ""))
+        is_share = 0 <= found["score"] <= 1
+        cells.append(f"{100 * against['change']:+.1f} pt" if is_share else f"{against['change']:+.4g}")
         has_pairs = against["p"] is not None
         cells.append(f"+{against['gained']} / -{against['lost']}" if has_pairs else "-")
         cells.append(f"{against['p']:.2g}" if has_pairs else "-")
