@@ -42,6 +42,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dic
     child = sweeps.make_child(folder)
     with pytest.MonkeyPatch.context() as patch:
         sweeps.hurry(patch)
+        patch.setattr("lm_eval_steer.sweep.board._REPORT", 0.0)  # scores are shown of few documents, too
         args = sweeps.make_args(
             child, folder / "sweep", tasks=list(TASKS), alpha=[1, 3], limit=None, controls="negated,self-consistency"
         )
@@ -103,4 +104,11 @@ def test_what_cannot_be_asked_is_told_before_the_model(
     monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
     args = sweeps.make_args(sweeps.make_child(tmp_path) | more, tmp_path / "out", tasks=[task])
     with pytest.raises(SteeringError, match=sentence):
+        run_sweep(args, manager(), sweeps.QUIET)
+
+
+def test_scoring_that_fails_on_a_response_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps.hurry(monkeypatch)
+    args = sweeps.make_args(sweeps.make_child(tmp_path), tmp_path / "out", tasks=["clumsy"], alpha=[1], limit=None)
+    with pytest.raises(SteeringError, match=r"^the task clumsy:validation fails to score .* document 0 \(KeyError"):
         run_sweep(args, manager(), sweeps.QUIET)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -13,9 +14,10 @@ from rich.live import Live
 from rich.table import Table
 
 from lm_eval_steer.axis.record import Line
+from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
 from lm_eval_steer.interventions.controls import kind_of
-from lm_eval_steer.sweep.score import Answers, Scorer, choose
+from lm_eval_steer.sweep.score import Answers, Score, Scorer, choose
 
 _REFRESH = 0.5
 """Seconds between two updates of a terminal."""
@@ -158,7 +160,7 @@ class Board:
     def _best(self, name: str, answers: list[Answers]) -> tuple[str, int, str]:
         """The strength of a contender that is ahead, and its score so far."""
         ordered = sorted(answers, key=lambda one: alpha_order(one.first.alpha))
-        scored = [(one, score) for one in ordered if (score := self.scorer.score(one)) is not None]
+        scored = [(one, score) for one in ordered if (score := self._score(one)) is not None]
         n = sum(one.n for one in answers)
         if not scored:
             return name, n, "-"
@@ -167,8 +169,14 @@ class Board:
         return f"{name} {_name(best.first)}", n, show(score.value)
 
     def _value(self, one: Answers) -> float | None:
-        score = self.scorer.score(one)
+        score = self._score(one)
         return score.value if score else None
+
+    def _score(self, one: Answers) -> Score | None:
+        """The score so far; None where a task cannot sum up so few documents."""
+        with suppress(SteeringError):
+            return self.scorer.score(one)
+        return None
 
 
 def show(value: float | None) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from lm_eval_steer.axis.record import Line, digest
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.sweep.metric import resolve
 from lm_eval_steer.sweep.requests import CHOICES, ROLLING, TEXT, Requests
+from lm_eval_steer.sweep.tasks import first_line
+from lm_eval_steer.text import shortened
 
 
 @dataclass
@@ -112,7 +115,11 @@ class Scorer:
             variant.waiting.add(line.doc_id)
 
     def settle(self) -> None:
-        """Score the documents to which all responses have come since the last time."""
+        """Score the documents to which all responses have come since the last time.
+
+        Raises:
+            SteeringError: where the task's own code fails.
+        """
         for variant in self.variants.values():
             if variant.waiting:
                 variant.metrics |= self._measure(sorted(variant.waiting), variant.given)
@@ -122,8 +129,13 @@ class Scorer:
                 variant.waiting.clear()
 
     def score(self, variant: Answers) -> Score | None:
-        """The metric over the documents that are scored; None before the first of them."""
-        return _aggregate(self.requests.task, variant.metrics, self.metric)
+        """The metric over the documents that are scored; None before the first of them.
+
+        Raises:
+            SteeringError: where the task's own code fails, as `settle`.
+        """
+        with self._of_the_task(f"sum up {variant.n} documents"):
+            return _aggregate(self.requests.task, variant.metrics, self.metric)
 
     def value(self, variant: Answers) -> Score:
         """As `score`, once all responses are there.
@@ -156,19 +168,29 @@ class Scorer:
         before = task._instances
         task._instances = [one for group in copies.values() for one in group]
         try:
-            task.apply_filters()
+            with self._of_the_task(f"filter the responses to document {documents[0]} and others"):
+                task.apply_filters()
         finally:
             task._instances = before
-        measured = {}
+        measured: dict[int, dict[str, Any]] = {}
         for document, group in copies.items():
-            measured[document] = {
-                f"{metric},{name}": value
-                for name in group[0].filtered_resps
-                for metric, value in task.process_results(
-                    group[0].doc, [one.filtered_resps[name] for one in group]
-                ).items()
-            }
+            measured[document] = {}
+            for name in group[0].filtered_resps:
+                with self._of_the_task(f"score a response to document {document}"):
+                    found = task.process_results(group[0].doc, [one.filtered_resps[name] for one in group])
+                measured[document] |= {f"{metric},{name}": value for metric, value in found.items()}
         return measured
+
+    @contextmanager
+    def _of_the_task(self, what: str) -> Iterator[None]:
+        """Say what failed in a task's own code, which may fail in any way."""
+        try:
+            yield
+        except Exception as error:
+            raise SteeringError(
+                f"the task {self.requests.name} fails to {what} ({shortened(first_line(error))}): correct the task, or "
+                "leave it out; all responses so far are in the record"
+            ) from None
 
 
 def _aggregate(task: Any, metrics: Mapping[int, Mapping[str, Any]], metric: str | None = None) -> Score | None:
