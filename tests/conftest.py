@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
+from huggingface_hub import constants
 
 import models
 from lm_eval_steer import plugin
 from lm_eval_steer.vectors.embedded import bring
 from lm_eval_steer.vectors.vector import SteeringVector
 
-os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"  # in processes that tests start
+constants.HF_HUB_OFFLINE = True  # in this one, where it was read by what is imported above
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # vLLM lives in an environment of its own, `make test-vllm`; here its tests are not even collected.
 collect_ignore = [] if find_spec("vllm") else ["on_vllm"]

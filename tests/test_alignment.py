@@ -54,7 +54,7 @@ def test_show_prints_a_passport_without_its_thousands_and_the_table_by_block(
         r"transfer\.texts\.rows +│ ab, ab, ab, \.\.\. \(1400 in all\)",
     ):
         assert re.search(line, out), line
-    assert "--model_args pretrained=child,vectors=" in out  # which it was made for
+    assert "--model_args pretrained=CHILD,vectors=" in out  # `child` is a folder's own name, and no path
     assert "cka" not in out
     assert "mean ‖h‖" not in out
     for column in ("parent's block", "held-out R²", "length", "cos with cut", "cos with block before"):
@@ -62,6 +62,13 @@ def test_show_prints_a_passport_without_its_thousands_and_the_table_by_block(
     assert [row[:5] for row in rows_of(out)] == [
         [str(block), f"{block}, {block}", "0.500, 0.500", "0.500, 0.500", "+0.010"] for block in range(3)
     ]
+
+
+def test_show_names_a_child_of_the_hub(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vector = make_transferred(blocks=3, width=8)
+    vector.passport["transfer"]["child"]["name"] = "org/child"
+    _, out, _ = run(f"vectors show {vector.save(tmp_path / 'mapped.pt')}", capsys)
+    assert "--model_args pretrained=org/child,vectors=" in out
 
 
 def test_show_leaves_out_what_a_cut_has_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

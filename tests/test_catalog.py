@@ -50,6 +50,16 @@ def test_a_folder_of_that_name_is_passed_over(shipped: Path) -> None:
     assert find_vector("v.pt") == shipped / "v.pt"
 
 
+def test_a_file_that_is_no_vector_is_not_called_missing(shipped: Path) -> None:
+    for name in ("notes.txt", "v"):
+        Path(name).touch()
+        with pytest.raises(SteeringError) as caught:
+            find_vector(name)
+        assert str(caught.value) == f"{name} is no steering vector: its name does not end in .safetensors or .pt"
+    (shipped / "v.pt").touch()
+    assert find_vector("v") == shipped / "v.pt"
+
+
 def test_an_absolute_path_is_looked_for_there_only(tmp_path: Path) -> None:
     Path("v.pt").touch()
     assert find_vector(str(tmp_path / "work" / "v")) == tmp_path / "work" / "v.pt"

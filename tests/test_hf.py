@@ -506,9 +506,24 @@ def test_errors_come_before_the_model_is_loaded(tmp_path: Path) -> None:
         SteeredHF(nowhere, vectors=make_vector())
 
 
-def test_a_model_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SteeringError, match=r"the model '.*no-such-model' cannot be loaded: [^\n]*$"):
-        SteeredHF(str(tmp_path / "no-such-model"), alpha=0)
+def test_what_is_not_there_is_named(tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    gone, hub = str(tmp_path / "gone"), "there is no folder 'models/gone' here, and the hub gives none: "
+    for model, arguments, sentence in (
+        (gone, {}, rf"there is no folder '{gone}'$"),
+        ("models/gone", {}, rf"{hub}[^\n]*$"),
+        (tiny_folder, {"peft": gone}, rf"there is no folder '{gone}'$"),
+        (
+            tiny_folder,
+            {"peft": str(tmp_path / "empty")},
+            "peft='.*/empty' is no adapter, as the folder has no adapter_c",
+        ),
+        (tiny_folder, {"peft": "models/gone"}, hub),
+        (tiny_folder, {"delta": "./gone"}, r"there is no folder './gone'$"),
+        (tiny_folder, {"gguf_file": "gone.gguf"}, r"the folder has no file 'gone.gguf' \(gguf_file\)$"),
+    ):
+        with pytest.raises(SteeringError, match=rf"^the model '{model}' cannot be loaded: {sentence}"):
+            SteeredHF(str(model), alpha=0, device="cpu", **arguments)
 
 
 def test_prompt_learning_is_refused() -> None:

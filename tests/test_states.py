@@ -155,6 +155,7 @@ def test_a_run_that_was_killed_goes_on(rule: str, tmp_path: Path, monkeypatch: p
     assert sizes == [2, 1]
     for name in ("states.f16", "scales.f32", "meta.json"):
         assert (found.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+    assert np.array_equal(found.rows(1), whole.rows(1))  # whose checksums are those of both runs' texts
     assert [path.name for path in (tmp_path / "killed").iterdir()] == [whole.folder.name]  # no lock is left
 
 
@@ -299,6 +300,21 @@ def test_a_cache_that_is_not_whole_is_read_anew(spoil: str, tmp_path: Path) -> N
     (found.folder / spoil).write_bytes(b"{")
     again = read_states(model, make_texts(), cache=tmp_path / "cache")
     assert np.array_equal(again.rows(2), before)
+
+
+@pytest.mark.parametrize("spoil", ["states.f16", "scales.f32"])
+def test_states_that_somebody_overwrote_are_noticed(spoil: str, tmp_path: Path) -> None:
+    """At the size that they have, in one block of three."""
+    model = model_of(folder_of(tmp_path))
+    found = read_states(model, make_texts(), cache=tmp_path / "cache", batch_size=2)
+    raw = bytearray((found.folder / spoil).read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (found.folder / spoil).write_bytes(raw)
+    again = read_states(model, make_texts(), cache=tmp_path / "cache")
+    whole = range(0, found.blocks, found.blocks - 1)
+    assert [again.rows(block).shape for block in whole] == [found.rows(block).shape for block in whole]
+    with pytest.raises(SteeringError, match=r"the states of llama behind block 1 are not as they .*remove the folder "):
+        again.rows(1, slice(2))
 
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

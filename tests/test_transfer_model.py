@@ -54,6 +54,11 @@ def test_a_model_of_the_hub_goes_by_its_name_and_the_commit_that_is_here(tmp_pat
         elsewhere.shape  # noqa: B018  # it is read
 
 
+def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SteeringError, match=r"^the model '.*/gone' cannot be loaded: there is no folder '.*/gone'$"):
+        Model({"pretrained": str(tmp_path / "gone")}).shape  # noqa: B018  # it is read
+
+
 def test_a_model_that_is_steered_or_unnamed_is_refused_by_its_option(tiny_folder: Path) -> None:
     with pytest.raises(SteeringError, match="--child_args must name the model"):
         Model({}, option="--child_args")

@@ -75,7 +75,8 @@ def show(args: argparse.Namespace) -> None:
     console.print(blocks_table(vector))
     if figure is not None:
         print(printable(f"Wrote {save_figure(figure, args.out)}."))
-    child = "CHILD" if vector.transfer is None else vector.space["name"]
+    named = None if vector.transfer is None else vector.space["name"]
+    child = named if named and "/" in named else "CHILD"  # of a folder the passport knows its own name, not its place
     print("Compare it with another, or steer with it:")
     print(f"  lm-eval-steer vectors compare {quote([args.vector])} OTHER --out compare.svg")
     print(f"  lm_eval --model steered-hf --model_args {steered(args.vector, child)} --tasks TASK")

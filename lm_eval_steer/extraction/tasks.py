@@ -49,9 +49,8 @@ def find_task(name: str, include_path: str | None = None) -> Any:
             )
         members = list(dict.fromkeys(_members(name, manager)))
         more = f" and {len(members) - _NAMED} more" if len(members) > _NAMED else ""
-        raise SteeringError(
-            f"--task {name} is a group of {len(members)} tasks: name one of them ({', '.join(members[:_NAMED])}{more})"
-        )
+        tasks, one = ("1 task", "it") if len(members) == 1 else (f"{len(members)} tasks", "one of them")
+        raise SteeringError(f"--task {name} is a group of {tasks}: name {one} ({', '.join(members[:_NAMED])}{more})")
     try:
         task = manager.load([name])["tasks"][name]
     except SteeringError:

@@ -62,7 +62,7 @@ class SteeredHF(Steered, HFLM):
             kwargs["batch_size"] = "auto"
         # HFLM's own default is "cuda", which a machine without one refuses three libraries down.
         kwargs.setdefault("device", "cuda" if torch.cuda.is_available() else "cpu")
-        with loading(pretrained):
+        with loading(pretrained, kwargs):
             super().__init__(pretrained, **kwargs)
         accelerator = getattr(self, "accelerator", None)
         if accelerator is not None and accelerator.num_processes > 1:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from lm_eval.api.registry import get_model
 
 from lm_eval_steer.errors import SteeringError, is_out_of_memory
+from lm_eval_steer.files import is_file, is_folder
 
 _LONGEST_REASON = 300
 """Characters of what a library said."""
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def model_class(name: str, advice: str) -> Any:
@@ -29,13 +33,20 @@ def model_class(name: str, advice: str) -> Any:
 
 
 @contextmanager
-def loading(model: Any) -> Iterator[None]:
+def loading(model: Any, arguments: Mapping[str, Any] = _NONE) -> Iterator[None]:
     """Tell whatever the harness and transformers raise while a model is loaded, since its arguments are the user's.
+
+    Args:
+        model: its folder or its name on the hub.
+        arguments: others, of which `peft`, `delta` and `gguf_file` name more that has to be there.
 
     Raises:
         SteeringError: names the model and the reason; the error itself is its cause. Memory that does not suffice is
             left to the caller.
     """
+    checkpoints = [name for name in (model, arguments.get("peft"), arguments.get("delta")) if isinstance(name, str)]
+    if missing := _missing(checkpoints, arguments):
+        raise SteeringError(f"the model {model!r} cannot be loaded: {missing}")
     try:
         yield
     except SteeringError:
@@ -45,4 +56,21 @@ def loading(model: Any) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:_LONGEST_REASON]
         kind = "" if isinstance(error, OSError) and reason else f" ({type(error).__name__})"
-        raise SteeringError(f"the model {model!r} cannot be loaded: {reason}{kind}") from error
+        elsewhere = [name for name in checkpoints if not os.path.lexists(name)]
+        elsewhere = [name for name in elsewhere if name in str(error)] or elsewhere * isinstance(error, OSError)
+        here = f"there is no folder {elsewhere[0]!r} here, and the hub gives none: " if elsewhere else ""
+        raise SteeringError(f"the model {model!r} cannot be loaded: {here}{reason}{kind}") from error
+
+
+def _missing(checkpoints: list[str], arguments: Mapping[str, Any]) -> str | None:
+    """What is not on the disk and cannot be on the hub either; None where nothing is missing."""
+    for name in checkpoints:
+        is_path = os.path.isabs(name) or name.startswith((".", "~")) or name.count("/") > 1
+        if is_path and not os.path.lexists(name):
+            return f"there is no folder {name!r}"
+    adapter, gguf = arguments.get("peft"), arguments.get("gguf_file")
+    if isinstance(adapter, str) and is_folder(adapter) and not is_file(os.path.join(adapter, "adapter_config.json")):
+        return f"peft={adapter!r} is no adapter, as the folder has no adapter_config.json"
+    if isinstance(gguf, str) and is_folder(checkpoints[0]) and not is_file(os.path.join(checkpoints[0], gguf)):
+        return f"the folder has no file {gguf!r} (gguf_file)"
+    return None

@@ -4,9 +4,11 @@
     places.npz   of each text its first row and the number of its rows; for `all` the end of each row's token
     states.f16   [blocks, rows, width], rows in the order in which texts are read
     scales.f32   [blocks, rows], powers of two: a state is its row of states.f16 times its scale
-    done.txt     how many texts are whole in these files; the last line counts
+    done.txt     how many texts are whole in these files, and of each block the CRC-32 of their states and of their
+                 scales; the last line counts
 
-A text counts as done once its rows are on the disk, so that a run that was killed goes on behind it.
+A text counts as done once its rows are on the disk, so that a run that was killed goes on behind it. A block is
+compared with its checksums when it is read first.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -25,8 +28,9 @@ import numpy as np
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file, read_json, unwritable, write_whole
+from lm_eval_steer.text import shortened
 
-VERSION = 1
+VERSION = 2
 _STATE, _SCALE = np.dtype("<f2"), np.dtype("<f4")
 _TOP = 15
 """A scaled row's largest value lies between 2**14 and 2**15: as far from float16's smallest numbers as it goes."""
@@ -106,9 +110,10 @@ class Places:
 class States:
     """Whole states of one model on texts; they stay on the disk until they are asked for."""
 
-    def __init__(self, folder: Path, meta: Meta) -> None:
+    def __init__(self, folder: Path, meta: Meta, sums: Sequence[tuple[int, int]]) -> None:
         self.folder, self.meta = folder, meta
         self.places = Places.read(folder)
+        self._sums = dict(enumerate(sums))  # of blocks that were not read yet
 
     @property
     def model(self) -> dict[str, Any]:
@@ -141,7 +146,18 @@ class States:
         Args:
             block: from 0.
             numbers: of rows, in the order wanted (`places` says which are of which text); all where none are named.
+
+        Raises:
+            SteeringError: where somebody else wrote to the files.
         """
+        if block in self._sums:
+            found = tuple(zlib.crc32(of_all[block].data) for of_all in (self._states, self._scales))
+            if found != self._sums[block]:
+                raise SteeringError(
+                    f"the states of {self.name} behind block {block} are not as they were written: remove the folder "
+                    f"{shortened(self.folder)}, and they are read anew"
+                )
+            del self._sums[block]
         return self._states[block, numbers].astype(np.float32) * self._scales[block, numbers, None]
 
     @cached_property
@@ -156,7 +172,10 @@ class States:
 def open_states(folder: Path) -> States | None:
     """The states in a folder; None where they are not whole."""
     meta = _read_meta(folder)
-    return States(folder, meta) if meta is not None and _done(folder, meta) == meta.texts else None
+    if meta is None:
+        return None
+    done, sums = _done(folder, meta)
+    return States(folder, meta, sums) if done == meta.texts else None
 
 
 class Writer:
@@ -178,8 +197,8 @@ class Writer:
         self.folder, self.meta = folder, meta
         if _read_meta(folder) != meta or not places.same(Places.read(folder)):
             _begin(folder, meta, places)
-        self.done = _done(folder, meta)
-        write_whole(folder / "done.txt", lambda path: path.write_text(f"{self.done}\n"))  # without half a line
+        self.done, self._sums = _done(folder, meta)
+        write_whole(folder / "done.txt", lambda path: path.write_text(self._line()))  # without half a line
         self._row = int([*np.sort(places.first), meta.rows][self.done])
 
     def add(self, texts: int, outputs: np.ndarray) -> None:
@@ -194,20 +213,29 @@ class Writer:
         """
         states, scales = to_half(outputs)
         blocks, rows, _ = self.meta.shape
+        sums = []
         try:
-            for name, values in (("states.f16", states), ("scales.f32", scales)):
+            for kind, (name, values) in enumerate((("states.f16", states), ("scales.f32", scales))):
                 with open(self.folder / name, "r+b") as file:
                     each = values[0, 0].nbytes
                     for block in range(blocks):
+                        raw = np.ascontiguousarray(values[:, block]).data
                         file.seek((block * rows + self._row) * each)
-                        file.write(np.ascontiguousarray(values[:, block]).data)
+                        file.write(raw)
+                        sums.append(zlib.crc32(raw, self._sums[block][kind]))
                     _to_disk(file)
+            self.done += texts
+            self._row += len(outputs)
+            self._sums = list(zip(sums[:blocks], sums[blocks:], strict=True))
             with open(self.folder / "done.txt", "ab") as file:
-                file.write(f"{self.done + texts}\n".encode())
+                file.write(self._line().encode())
         except OSError as error:
             raise unwritable(self.folder, error) from None
-        self.done += texts
-        self._row += len(outputs)
+
+    def _line(self) -> str:
+        """What done.txt says now."""
+        sums = (f"{one:08x}" for of_block in self._sums for one in of_block)
+        return f"{' '.join([str(self.done), *sums])}\n"
 
 
 def to_half(outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -247,13 +275,25 @@ def _read_meta(folder: Path) -> Meta | None:
         return None
 
 
-def _done(folder: Path, meta: Meta) -> int:
-    """How many texts are whole; a line that was cut short does not count."""
+def _done(folder: Path, meta: Meta) -> tuple[int, list[tuple[int, int]]]:
+    """How many texts are whole, and of each block the checksums of their states and scales.
+
+    A line that was cut short does not count.
+    """
+    blocks = meta.shape[0]
+    nothing = 0, [(0, 0)] * blocks
     path = folder / "done.txt"
     if not is_file(path):
-        return 0
+        return nothing
     lines = path.read_bytes().split(b"\n")[:-1]
-    return int(lines[-1]) if lines and lines[-1].isdigit() and int(lines[-1]) <= meta.texts else 0
+    count, *sums = lines[-1].split() if lines and lines[-1] else (b"",)
+    try:
+        done, read = int(count), [int(one, 16) for one in sums]
+    except ValueError:
+        return nothing
+    if len(read) != 2 * blocks or not 0 <= done <= meta.texts:
+        return nothing
+    return done, list(zip(read[::2], read[1::2], strict=True))
 
 
 def _to_disk(file: BinaryIO) -> None:

@@ -89,16 +89,18 @@ def _map(
 
 def _fit(
     args: TransferArgs, prepared: Prepared, aligned: Sequence[Aligned], block: int, sources: Sequence[int]
-) -> tuple[list[Fitted], list[float]]:
-    """The map of every vector's parent, and what it explains on texts that were held out; fitted once for each parent
-    and block."""
-    found: dict[tuple[int, int], tuple[Fitted, float]] = {}
+) -> tuple[list[Fitted], list[float] | None]:
+    """The map of every vector's parent, and what it explains on texts that were held out (None where they tell nothing
+    of one); fitted once for each parent and block."""
+    found: dict[tuple[int, int], tuple[Fitted, float | None]] = {}
     keys = [(id(pair), source) for pair, source in zip(aligned, sources, strict=True)]
     for key, pair, source in zip(keys, aligned, sources, strict=True):
         if key not in found:
             fitted = args.width.fit(pair.pairing(source, block, prepared.fit, args.shuffle_texts), args.seed)
             found[key] = fitted, r2(fitted, pair.pairing(source, block, prepared.held_out))
-    return [found[key][0] for key in keys], [found[key][1] for key in keys]
+    explained = [found[key][1] for key in keys]
+    known = [one for one in explained if one is not None]
+    return [found[key][0] for key in keys], known if len(known) == len(keys) else None
 
 
 def _as_they_fall(args: TransferArgs, directions: Sequence[np.ndarray], width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -105,7 +105,7 @@ class Model:
         trust = bool(told.get("trust_remote_code"))
         named = {"revision": "main", "subfolder": "", "gguf_file": None, "cache_dir": None}
         where = {key: told.get(key) or default for key, default in named.items()}
-        with loading(told["pretrained"]):
+        with loading(told["pretrained"], told):
             config = transformers.AutoConfig.from_pretrained(told["pretrained"], trust_remote_code=trust, **where)
             kind = (
                 transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM

@@ -21,7 +21,8 @@ class Mapped:
         direction: float32 [child width], of length 1.
         sources: of each vector, the block of its parent that the direction comes from.
         lengths: of each vector, how long its direction was behind the map.
-        r2: of each vector, what its map explains on texts that were held out; None where none is fitted.
+        r2: of each vector, what its map explains on texts that were held out; None where none is fitted, or they tell
+            nothing.
         cos_cut: the cosine of the direction with what `cut` makes of the same vectors and weights.
     """
 

@@ -35,7 +35,7 @@ def find_vector(name: str) -> Path:
     """Resolve `name`, with or without its suffix, to a file.
 
     Raises:
-        SteeringError: says where it looked and which command would make the file.
+        SteeringError: says where it looked and which command would make the file, or that the file is none.
     """
     folders = [Path(), Path("vectors"), shipped_folder()]
     if Path(name).is_absolute():
@@ -46,6 +46,10 @@ def find_vector(name: str) -> Path:
             candidate = folder / f"{name}{ending}"
             if is_file(candidate):
                 return candidate
+    if is_file(name):
+        raise SteeringError(
+            f"{printable(shortened(name))} is no steering vector: its name does not end in {' or '.join(suffixes())}"
+        )
     name = shortened(name)
     looked = [f"./{name}", f"./vectors/{name}"] if len(folders) > 1 else [name]
     shipped = f" and the shipped vectors ({', '.join(shipped_names()) or 'none'})" if len(folders) > 1 else ""

@@ -149,11 +149,11 @@ def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
     return one is other or (one is not None and other is not None and np.array_equal(one, other))
 
 
-def r2(found: Fitted, held_out: Pairing) -> float:
+def r2(found: Fitted, held_out: Pairing) -> float | None:
     """How much of the spread of a child's states on other texts a map predicts.
 
     1 - |Y - Ŷ|² / |Y - mean_y|², over rows and components together, with the mean of the rows that it was fitted on. It
-    is below 0 where that mean alone comes closer, and 0 where the child's states do not vary.
+    is below 0 where that mean alone comes closer, and None where there is no spread: no rows, or all of them that mean.
 
     Args:
         found: the map.
@@ -163,4 +163,4 @@ def r2(found: Fitted, held_out: Pairing) -> float:
     for x, y in held_out.chunks():
         missed += float(np.square(y - found.predict(x)).sum())
         spread += float(np.square(y - found.mean_y).sum())
-    return 1 - missed / spread if spread > 0 else 0.0
+    return 1 - missed / spread if spread > 0 else None
