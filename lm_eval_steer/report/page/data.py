@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from lm_eval_steer.compare.arms import OTHER
 from lm_eval_steer.compare.responses import Responses, View
 from lm_eval_steer.compare.samples import Document
 from lm_eval_steer.compare.scores import Response
@@ -71,9 +72,12 @@ def question(content: Any, prompt: str) -> str:
 
 def _describe(view: View, responses: Responses) -> dict[str, Any]:
     sampled = kind_of(view.control).draws
+    is_other = OTHER.fullmatch(view.control) is not None
     sign = "dose" if responses.row.unit == "dose" else "α ="
 
     def label(name: str, alpha: float | None) -> str:
+        if is_other:
+            return view.control
         if sampled:
             return f"Sample {int(name) + 1}"
         return "a strength per block" if alpha is None else f"{sign} {name}"
@@ -82,7 +86,7 @@ def _describe(view: View, responses: Responses) -> dict[str, Any]:
         "name": view.control or "the vector",
         "strengths": view.names,
         "labels": list(map(label, view.names, view.alphas)),
-        "prefix": "" if sampled else "Steered, ",
+        "prefix": "" if sampled or is_other else "Steered, ",
         "best": view.best,
         "vote": view.votes,
         "binary": responses.is_binary,
