@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lm_eval.tasks import TaskManager
 import sweeps
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.report.tables import read_leaderboard
 from lm_eval_steer.sweep import run_sweep
 from lm_eval_steer.sweep.harness import HarnessArgs
 from lm_eval_steer.sweep.tasks import find_twins
@@ -68,6 +70,14 @@ def test_every_arm_has_the_scores_of_a_run_of_its_own(swept: Any, task: str, mon
         theirs = {key: value for key, value in alone["results"][task].items() if key in ours}
         assert ours
         assert ours == pytest.approx(theirs, abs=1e-4, rel=1e-4), arm
+
+
+def test_the_leaderboard_has_a_row_for_each_and_says_what_has_no_vote(swept: Any) -> None:
+    board = read_leaderboard([swept[2]])
+    assert {row.group.task for row in board.rows} == set(TASKS)  # what has no score has no row
+    told = " ".join(board.notes)
+    for task, reason in NOT_VOTING.items():
+        assert re.search(rf"{task} has no vote: [^:]*{re.escape(reason)}", told)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -27,6 +27,7 @@ class Part:
         seconds: spent on its vector, on `validation` and on `test`; without controls.
         validation: how α was chosen, as in sweep.json.
         documents: on which documents, and on which it was tested; None in sweeps of older releases.
+        refused: controls, or `vote`, that have no arm for the task, and why.
         complete: whether the sweep is done.
         metric: that the sweep was told to choose and judge by; None for the task's first.
     """
@@ -39,6 +40,7 @@ class Part:
     seconds: dict[str, float]
     validation: dict[str, Any]
     documents: dict[str, Any] | None
+    refused: dict[str, str]
     complete: bool
     metric: str | None
 
@@ -75,6 +77,7 @@ def part_of(path: Path, task: str) -> Part | None:
                 seconds=spent,
                 validation=validation,
                 documents=documents,
+                refused=found["refused"],
                 complete=state["complete"],
                 metric=state["settings"].get("metric"),
             )

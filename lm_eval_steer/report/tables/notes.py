@@ -186,6 +186,13 @@ def _sweeps(rows: list[Row]) -> list[str]:
     }
     open_ones = dict.fromkeys(part.folder for row in rows for part in row.parts.values() if not part.complete)
     found = [f"In the sweep in {folder}, {words} ({task})." for (folder, task), words in told.items()]
+    refused = {
+        (part.folder, row.group.task, arm): reason
+        for row in rows
+        for part in row.parts.values()
+        for arm, reason in part.refused.items()
+    }
+    found += [f"In the sweep in {folder}, {task} has no {arm}: {why}." for (folder, task, arm), why in refused.items()]
     return found + [
         f"The sweep in {folder} is not finished: start its command again, it goes on. Its families will grow."
         for folder in open_ones
