@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lm_eval_steer.axis.record import Line, read_lines
+from lm_eval_steer.compare.lengths import Lengths
 from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.sweeps import Part
@@ -55,24 +56,25 @@ class Records:
 
 
 def count_tokens(row: Row, records: Records) -> None:
-    """Fill in `tokens` and `prompt_tokens`: what a sweep counted of its arms, or what the record of a run says."""
+    """Fill in `tokens`, `prompt_tokens` and `lengths`: what a sweep counted of its arms, or what the record of a run
+    says."""
     for arm, run in row.all_runs.items():
-        row.prompt_tokens[arm] = row.parts[arm].prompt_tokens if arm in row.parts else None
-        row.tokens[arm] = row.parts[arm].tokens if arm in row.parts else _recorded_tokens(run, records)
+        if part := row.parts.get(arm):
+            row.prompt_tokens[arm], row.tokens[arm], row.lengths[arm] = part.prompt_tokens, part.tokens, part.lengths
+        else:
+            lines = _lines_of(run, records)
+            counts = [line.tokens for line in lines]
+            row.prompt_tokens[arm] = None
+            row.tokens[arm] = None if None in counts or not counts else sum(count or 0 for count in counts)
+            row.lengths[arm] = Lengths.of(lines)
 
 
-def _recorded_tokens(run: Run, records: Records) -> int | None:
-    """Generated tokens of all of a run's responses; None without a record, or where it lacks a response or a count."""
-    if not run.logged:
-        return None
+def _lines_of(run: Run, records: Records) -> list[Line]:
+    """All of a run's responses; none without a record, or where it lacks one."""
     prompts = {one.request for one in run.logged}
-    lines = [line for line in records.of(run) if line.prompt in prompts]
+    lines = [line for line in records.of(run) if line.prompt in prompts] if prompts else []
     early_stop = (run.steering.get("vote") or {}).get("early_stop")
-    if any(line.tokens is None for line in lines) or (
-        len(lines) < len(run.logged) * len(run.alphas) and not early_stop
-    ):
-        return None
-    return sum(line.tokens or 0 for line in lines) if lines else None
+    return lines if early_stop or len(lines) >= len(run.logged) * len(run.alphas) else []
 
 
 def _folders(run: Run) -> Iterator[Path]:

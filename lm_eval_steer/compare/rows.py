@@ -15,6 +15,7 @@ from typing import Any
 from lm_eval_steer.compare.arms import BASELINE, ONE, OWN, ROLES, Arm, arm_alone
 from lm_eval_steer.compare.beside import Beside
 from lm_eval_steer.compare.groups import Group
+from lm_eval_steer.compare.lengths import Lengths
 from lm_eval_steer.compare.own import OfOwn
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import RandomComparison, ShuffledComparison, Verdict
@@ -68,6 +69,7 @@ class Row:
         parts: places in a sweep, that of the baseline among them; empty outside of one.
         tokens: generated, by the baseline too; None where unknown.
         prompt_tokens: read, likewise; None outside of a sweep.
+        lengths: of the responses, likewise; None where that is unknown, and where none were written.
         changes: against the baseline.
         random: arm of the vector -> against its random controls.
         shuffled: arm of the vector -> against its map-shuffled controls.
@@ -88,6 +90,7 @@ class Row:
     parts: dict[Arm, Part] = field(default_factory=dict)
     tokens: dict[Arm, int | None] = field(default_factory=dict)
     prompt_tokens: dict[Arm, int | None] = field(default_factory=dict)
+    lengths: dict[Arm, Lengths | None] = field(default_factory=dict)
     changes: dict[Arm, Change] = field(default_factory=dict)
     random: dict[Arm, RandomComparison] = field(default_factory=dict)
     shuffled: dict[Arm, ShuffledComparison[Arm]] = field(default_factory=dict)

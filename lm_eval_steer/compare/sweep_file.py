@@ -74,6 +74,7 @@ _ARM = Parts(
         "score": NUMBER,
         **_ENDS,
         **dict.fromkeys(("prompt_tokens", "tokens"), COUNT),
+        "lengths": Parts({"responses": COUNT, "tokens": COUNT, "cut": COUNT}, {"mean_tokens": NUMBER}),
         "other": Kind("a baseline of another kind", lambda value: OTHER.fullmatch(str(value)) is not None),
         "given": TEXT,
         "votes": OBJECT,

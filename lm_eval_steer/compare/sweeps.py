@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_eval_steer.compare.arms import VECTOR, Arm
+from lm_eval_steer.compare.lengths import Lengths
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.sweep_file import arm_of, read_sweep
 from lm_eval_steer.errors import SteeringError
@@ -23,6 +24,7 @@ class Part:
         arm: which of its arms.
         tokens: generated for the arm; None where unknown.
         prompt_tokens: read for it; None in sweeps of older releases.
+        lengths: of its responses; None where that is unknown, where none were written, and in older sweeps.
         given: the system instruction or the model of a baseline of another kind; None for all others.
         seconds: spent on its vector, on `validation` and on `test`; without controls.
         validation: how α was chosen, as in sweep.json.
@@ -36,6 +38,7 @@ class Part:
     arm: Arm
     tokens: int | None
     prompt_tokens: int | None
+    lengths: Lengths | None
     given: str | None
     seconds: dict[str, float]
     validation: dict[str, Any]
@@ -74,6 +77,7 @@ def part_of(path: Path, task: str) -> Part | None:
                 folder,
                 arm,
                 **told,
+                lengths=Lengths.read(entry.get("lengths")),
                 seconds=spent,
                 validation=validation,
                 documents=documents,

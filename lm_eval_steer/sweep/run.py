@@ -11,6 +11,7 @@ import datasets
 from lm_eval.tasks import TaskManager
 from rich.console import Console
 
+from lm_eval_steer.compare.lengths import add_up
 from lm_eval_steer.compare.outcome import compare_with_own, describe
 from lm_eval_steer.compare.sweep_file import finite, write_sweep
 from lm_eval_steer.compare.validation import tell_validation
@@ -358,6 +359,7 @@ class _Sweep:
             "responses": sum(one.lines for one in answers),
             "tokens": None if None in tokens else sum(token or 0 for token in tokens),
             "prompt_tokens": None if None in read else sum(token or 0 for token in read),
+            "lengths": lengths.to_json() if (lengths := add_up(one.lengths for one in answers)) else None,
             "given": member.given,
         }
         arms = found["test"] | {member.name: entry}

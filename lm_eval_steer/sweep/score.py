@@ -14,6 +14,7 @@ from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask
 
 from lm_eval_steer.axis.record import Line, digest
+from lm_eval_steer.compare.lengths import Lengths, add_up
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.sweep.metric import resolve
 from lm_eval_steer.sweep.requests import CHOICES, ROLLING, TEXT, Requests
@@ -30,12 +31,14 @@ class Answers:
         lines: how many there are.
         tokens: generated for them; None where that is unknown.
         prompt_tokens: read for them; None where nobody counts.
+        lengths: of them; None where that is unknown, and of what is scored and not written.
     """
 
     first: Line
     lines: int = 0
     tokens: int | None = 0
     prompt_tokens: int | None = None
+    lengths: Lengths | None = None
     given: dict[int, Any] = field(default_factory=dict)
     waiting: set[int] = field(default_factory=set)
     metrics: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -101,6 +104,8 @@ class Scorer:
     def add(self, line: Line) -> None:
         """Take a line in; it is scored by the next `settle`."""
         variant = self.variants.setdefault(line.settings, Answers(line))
+        more = Lengths.of([line])
+        variant.lengths = add_up([variant.lengths, more]) if variant.lines else more
         variant.lines += 1
         variant.tokens = None if line.tokens is None or variant.tokens is None else variant.tokens + line.tokens
         key = line.doc_id, line.prompt, line.repeat

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.table import Table
 
+from lm_eval_steer.compare.lengths import Lengths, show_lengths, tell_cuts
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.scale import Scale, show_cost, show_share
 from lm_eval_steer.sweep.board import show
 
-_SHARE = "share of own"
+_SHARE, _LENGTH = "share of own", "length"
 _WHICH = {"split": ", another split of its data", "share": ", a part of its own that is not tested here"}
 
 
@@ -33,13 +34,17 @@ def make_table(name: str, task: Mapping[str, Any], unit: str) -> Table:
     table.add_column("arm", no_wrap=True)
     for column in (unit, "score", "95 % interval", "change", "gained / lost", "McNemar p", "tokens"):
         table.add_column(column, justify="right", no_wrap=column == unit)
-    has_own = any(arm.get("share_of_own") for arm in test.values())
-    if has_own:
-        table.add_column(_SHARE, justify="right")
+    beside: dict[str, Callable[[Mapping[str, Any]], str]] = {}
+    if any(arm.get("lengths") for arm in test.values()):
+        beside[_LENGTH] = lambda found: show_lengths(Lengths.read(found.get("lengths")))
+    if any(arm.get("share_of_own") for arm in test.values()):
+        beside[_SHARE] = lambda found: _share(found, found["metric"])
+    for column in beside:
+        table.add_column(column, justify="right")
     for arm, found in test.items():
-        table.add_row(arm, *_cells(found), *([_share(found, found["metric"])] if has_own else []))
+        table.add_row(arm, *_cells(found), *(tell(found) for tell in beside.values()))
     for control, reason in task["refused"].items():
-        table.add_row(control, "-", reason.split(": ")[0].split(",")[-1].strip(), *["-"] * (5 + has_own))
+        table.add_row(control, "-", reason.split(": ")[0].split(",")[-1].strip(), *["-"] * (5 + len(beside)))
     return table
 
 
@@ -87,6 +92,8 @@ def make_notes(name: str, task: Mapping[str, Any]) -> list[str]:
         for arm, found in task["test"].items()
         if found.get("no_score")
     ]
+    lengths = {arm: Lengths.read(found.get("lengths")) for arm, found in task["test"].items()}
+    notes += tell_cuts(name, lengths, lengths.get("baseline"))
     for control, scores in task["validation"]["scores"].items():
         if control not in task["validation"]["best"]:
             continue  # nothing was chosen

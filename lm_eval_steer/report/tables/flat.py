@@ -8,6 +8,7 @@ from typing import Any
 
 from lm_eval_steer.compare.arms import BASELINE, ONE, Arm
 from lm_eval_steer.compare.groups import Group
+from lm_eval_steer.compare.lengths import add_up, show_lengths
 from lm_eval_steer.compare.own import OfOwn
 from lm_eval_steer.compare.rows import MAP_SHUFFLED, Row
 from lm_eval_steer.compare.runs import Run
@@ -20,8 +21,11 @@ from lm_eval_steer.scale import show_cost, show_share
 SHARE = "share of own"
 """The last column, where a sweep has a vector of that name."""
 
+LENGTH = "length"
+"""The column before it, where it is known how long responses are."""
+
 COLUMNS = ["child", "parent", "vector", "n", "time", "arm", "score", "change", "%", "95 % interval"]
-COLUMNS += ["p", "Holm p", "detectable", "verdict", "tokens", SHARE]
+COLUMNS += ["p", "Holm p", "detectable", "verdict", "tokens", LENGTH, SHARE]
 LEFT = {"child", "parent", "vector", "arm", "verdict"}
 
 
@@ -31,9 +35,12 @@ def flat(rows: list[Row], names: Mapping[str, str]) -> list[Block]:
     for group in dict.fromkeys(row.group for row in rows):
         of_group = [row for row in rows if row.group is group]
         cells = [line for row in of_group for line in _lines(row, entry(row, names))]
-        columns = COLUMNS if any(row.shares for row in of_group) else COLUMNS[:-1]
+        filled = {SHARE: any(row.shares for row in of_group)}
+        filled[LENGTH] = any(one for row in of_group for one in row.lengths.values())
+        places = [place for place, column in enumerate(COLUMNS) if filled.get(column, True)]
+        columns = [COLUMNS[place] for place in places]
         title = f"{group.name}, {group.runs[0].metric.split(',')[0]}"
-        shown = [line[: len(columns)] for line in cells]
+        shown = [[line[place] for place in places] for line in cells]
         blocks.append(Block(title, columns, LEFT, shown, keys=5, heading=apart([group])))
     return blocks
 
@@ -118,6 +125,7 @@ def _line(row: Row, told: Mapping[str, Any], arm: Arm) -> list[str]:
         *tests,
         "" if arm == BASELINE else word(row, arm),
         show_cost(told["prompt_tokens"].get(arm.name), told["tokens"].get(arm.name), row.any_run.n or 1),
+        show_lengths(row.lengths.get(arm)),
         share_cell(row.shares.get(arm, {}).get(row.any_run.metric)),
     ]
 
@@ -129,7 +137,7 @@ def _random_lines(row: Row, told: Mapping[str, Any], arm: Arm, runs: dict[Arm, R
     if "difference" not in found:
         return [seeds]
     against = [f"{arm.name} - random", "", points(found["difference"], row), "-", f"90 %: {_between(row, found)}"]
-    return [seeds, [*against, f"{found['p']:.2g}", "-", _detectable(row, found), found["verdict"], "", ""]]
+    return [seeds, [*against, f"{found['p']:.2g}", "-", _detectable(row, found), found["verdict"], "", "", ""]]
 
 
 def _shuffled_lines(row: Row, told: Mapping[str, Any], arm: Arm, runs: dict[Arm, Run]) -> list[list[str]]:
@@ -142,7 +150,7 @@ def _shuffled_lines(row: Row, told: Mapping[str, Any], arm: Arm, runs: dict[Arm,
         return [head]
     against = [f"{arm.name} - map-shuffled", "", points(found["difference"], row), "-", _between(row, found)]
     tests = [f"{found['p']:.2g}", f"{found['holm_p']:.2g}", _detectable(row, found)]
-    return [head, [*against, *tests, found["verdict"], "", ""]]
+    return [head, [*against, *tests, found["verdict"], "", "", ""]]
 
 
 def _seeds_line(row: Row, told: Mapping[str, Any], kind: str, arm: Arm, runs: Mapping[Arm, Run]) -> list[str]:
@@ -158,6 +166,7 @@ def _seeds_line(row: Row, told: Mapping[str, Any], kind: str, arm: Arm, runs: Ma
         *("-", "-", "-"),
         judged if runs.keys() <= row.runs.keys() else "of the same sweep",
         show_cost(_mean(row.prompt_tokens, runs), _mean(row.tokens, runs), row.any_run.n or 1),
+        show_lengths(add_up(row.lengths.get(one) for one in runs)),
         share_cell(row.mean_shares.get((arm, kind), {}).get(row.any_run.metric)),
     ]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-from lm_eval_steer.compare.arms import ONE
+from lm_eval_steer.compare.arms import BASELINE, ONE
 from lm_eval_steer.compare.judge import Family
+from lm_eval_steer.compare.lengths import tell_cuts
 from lm_eval_steer.compare.pairs import pair_runs
 from lm_eval_steer.compare.rows import BEST, VOTE, Row
 from lm_eval_steer.compare.runs import Run
@@ -59,6 +60,10 @@ _COSTS = (
     "tokens: per document, those of its prompts + those that were written; a vote asks several times, and what stands "
     "before the documents of a task is read once whatever it says here."
 )
+_LENGTHS = (
+    "length: new tokens of a response, on average, and the share of the responses that the limit of new tokens cut; of "
+    "a vote, of all that it asked for."
+)
 _OTHERS = (
     "Baselines of another kind (prompt, shots, model) stand in place of steering, on the same documents: they are "
     "paired by document, whatever their prompts, and belong to the family."
@@ -99,6 +104,7 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
     found += [_SHARES, *_without_effect(rows, names)] if any(row.shares for row in rows) else []
     found += [_ALONE] if any(not change.in_family for change in tested) else []
     found += [_COSTS] if any(count is not None for row in rows for count in row.prompt_tokens.values()) else []
+    found += [_LENGTHS, *_cuts(rows)] if any(one for row in rows for one in row.lengths.values()) else []
     found += [_OTHERS, *_given(rows)] if any(arm.other for row in rows for arm in row.runs) else []
     found += [_BEST] if any(BEST in row.runs for row in rows) else []
     found += [_SINGLE] if any(arm.role == ONE for row in rows for arm in row.runs) else []
@@ -121,6 +127,16 @@ def _other_blocks(rows: list[Row]) -> list[str]:
         if isinstance(own, list) and isinstance(randoms, list) and own != randoms:
             found[_OTHER_BLOCKS.format(vector=row.vector, randoms=len(randoms), own=len(own))] = None
     return list(found)
+
+
+def _cuts(rows: list[Row]) -> list[str]:
+    """The arms whose responses are cut much more often than those of their baseline."""
+    found = []
+    for row in rows:
+        of = row.group.task if row.vector == "-" else f"{row.vector} on {row.group.task}"
+        arms = {arm.name: one for arm, one in row.lengths.items() if arm != BASELINE}
+        found += tell_cuts(of, arms, row.lengths.get(BASELINE))
+    return found
 
 
 def _given(rows: list[Row]) -> list[str]:

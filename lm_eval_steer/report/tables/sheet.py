@@ -9,6 +9,7 @@ _ARMS = ("best", "vote")
 _CHANGE = ("change", "percent", "low", "high", "mcnemar_p", "holm_p", "mde", "verdict")
 _RANDOM = ("seeds", "mean", "least", "most", "difference", "low", "high", "p", "verdict")
 _SHUFFLED = ("seeds", "mean", "least", "most", "difference", "low", "high", "p", "holm_p", "verdict")
+_LENGTHS = ("mean_tokens", "cut")
 _METRIC = ("score", "change", "low", "high", "p")
 _SHARE = {"share": "share_of_own", "low": "share_of_own_low", "high": "share_of_own_high"}
 _KEYS = ("child", "parent", "vector", "task", "group", "metric", "n", "baseline", "best", "best_alpha", "unit", "vote")
@@ -57,6 +58,9 @@ def _line(one: dict[str, Any], others: list[str]) -> dict[str, object]:
         line |= {f"{arm} {name}": changes[arm].get(name) for name in ("change", "holm_p", "verdict")}
     line |= {f"{arm}_tokens": one["tokens"].get(arm) for arm in ("baseline", *_ARMS)}
     line |= {f"{arm}_prompt_tokens": one["prompt_tokens"].get(arm) for arm in ("baseline", *_ARMS)}
+    for arm in ("baseline", *_ARMS):
+        line |= {f"{arm}_{key}": one["lengths"].get(arm, {}).get(key) for key in _LENGTHS}
     for arm in others:
         line |= {f"{arm} {key}": one[key].get(arm) for key in ("tokens", "prompt_tokens")}
+        line |= {f"{arm} {key}": one["lengths"].get(arm, {}).get(key) for key in _LENGTHS}
     return line | {"seconds": round(sum(one["seconds"].values()), 1) if one["seconds"] else None}
