@@ -96,3 +96,19 @@ def smollm2() -> Path:
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Llama as a Hugging Face folder."""
     return models.save_model(tmp_path_factory.mktemp("tiny"), "llama")
+
+
+@pytest.fixture(scope="module")
+def child(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """model_args of a tiny model and a vector, as sweeps take them."""
+    import sweeps  # of tests that need them: it imports what sweeps do
+
+    return sweeps.make_child(tmp_path_factory.mktemp("child"))
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps without what takes seconds and changes nothing."""
+    import sweeps
+
+    sweeps.hurry(monkeypatch)

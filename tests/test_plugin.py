@@ -560,10 +560,10 @@ def test_start_up_line_costs_no_more_than_a_few_small_modules(env: Env) -> None:
     line = open(sys.argv[1]).read()
     sys.path.append(sys.argv[2])
     assert "lm_eval_steer" not in sys.modules and "keyword" not in sys.modules
-    times = [time.perf_counter()]
+    times = [time.process_time()]
     for step in ("import keyword", line):
         exec(step)
-        times.append(time.perf_counter())
+        times.append(time.process_time())
     print((times[2] - times[1]) / (times[1] - times[0]))
     assert "lm_eval_steer.plugin" in sys.modules
     """

@@ -30,15 +30,7 @@ from lm_eval_steer.sweep.score import choose
 from lm_eval_steer.sweep.tasks import build, find_twins
 from sweeps import ALPHAS, CONTROLS, SMALL, make_args, responses, single, sweep, texts
 
-
-@pytest.fixture(scope="module")
-def child(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return sweeps.make_child(tmp_path_factory.mktemp("child"))
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    sweeps.hurry(monkeypatch)
+pytestmark = pytest.mark.usefixtures("hurried")
 
 
 @pytest.fixture(scope="module")

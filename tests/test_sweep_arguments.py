@@ -22,15 +22,7 @@ from lm_eval_steer.sweep.harness import HarnessArgs, read_seeds
 from lm_eval_steer.sweep.tasks import build
 from sweeps import OWN, QUIET, make_args, own_manager, samples, sweep
 
-
-@pytest.fixture(scope="module")
-def child(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return sweeps.make_child(tmp_path_factory.mktemp("child"))
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    sweeps.hurry(monkeypatch)
+pytestmark = pytest.mark.usefixtures("hurried")
 
 
 TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"

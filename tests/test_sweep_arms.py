@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-import sweeps
 from conftest import make_vector
 from lm_eval_steer.compare.result_files import samples_file
 from lm_eval_steer.compare.runs import read_runs
@@ -18,10 +17,7 @@ from lm_eval_steer.sweep import make_table
 from lm_eval_steer.sweep.contenders import read_arms
 from sweeps import SMALL, make_args, responses, single, sweep, texts
 
-
-@pytest.fixture(scope="module")
-def child(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return sweeps.make_child(tmp_path_factory.mktemp("child"))
+pytestmark = pytest.mark.usefixtures("hurried")
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +31,6 @@ def files(child: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> di
     """Two vectors."""
     other = make_vector(seed=1).save(tmp_path_factory.mktemp("other") / "other.pt")
     return {"own": child["vectors"], "mapped": str(other)}
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    sweeps.hurry(monkeypatch)
 
 
 def test_each_vector_has_arms_of_its_own_beside_one_baseline(

@@ -22,14 +22,11 @@ from lm_eval_steer.sweep import make_notes, make_table
 from lm_eval_steer.sweep.others import Other, part_arms
 from sweeps import SMALL, manager, outcome, responses, samples, sweep, texts
 
+pytestmark = pytest.mark.usefixtures("hurried")
+
 TEXTS = ("Count, then answer.", "Say a number, and nothing else.")
 OTHERS = ("prompt", "shots:1", "shots:3", "model:other")
 SIZE: dict[str, Any] = {"alpha": [1, 2], "limit": 6.0, "val_limit": 4.0}
-
-
-@pytest.fixture(scope="module")
-def child(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return sweeps.make_child(tmp_path_factory.mktemp("child"))
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +45,6 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> str:
 def arms(child: dict[str, Any], other: str) -> list[str]:
     """As the command has them."""
     return [f"own={child['vectors']},shots=1,shots=3", *(f"prompt={text}" for text in TEXTS), f"model={other}"]
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    sweeps.hurry(monkeypatch)
 
 
 @pytest.fixture(scope="module")

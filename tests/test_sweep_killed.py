@@ -15,18 +15,9 @@ from typing import Any
 import pytest
 
 import sweep_server
-import sweeps
 from sweeps import differences, outcome
 
-
-@pytest.fixture(scope="module")
-def child(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return sweeps.make_child(tmp_path_factory.mktemp("child"))
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    sweeps.hurry(monkeypatch)
+pytestmark = pytest.mark.usefixtures("hurried")
 
 
 @pytest.fixture(scope="module")

@@ -26,15 +26,7 @@ from lm_eval_steer.sweep.state import without_volatile
 from lm_eval_steer.sweep.tasks import build
 from sweeps import SMALL, sweep
 
-
-@pytest.fixture(scope="module")
-def child(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return sweeps.make_child(tmp_path_factory.mktemp("child"))
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    sweeps.hurry(monkeypatch)
+pytestmark = pytest.mark.usefixtures("hurried")
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,8 @@ from lm_eval_steer.interventions.controls import Control
 from lm_eval_steer.report.tables import read_leaderboard
 from sweeps import differences, outcome, responses, single, texts
 
+pytestmark = pytest.mark.usefixtures("hurried")
+
 CONTENDERS = [
     *("own", "own negated", "ridge", "ridge map-shuffled:1", "ridge negated", "cut", "cut negated", "random:1"),
 ]
@@ -41,7 +43,7 @@ class Command:
         ]  # fmt: skip
         self.server.stdin.write(json.dumps({"argv": argv, "event": event, "after": None}) + "\n")
         self.server.stdin.flush()
-        code, events, _ = json.loads(self.server.stdout.readline())
+        code, events = json.loads(self.server.stdout.readline())
         assert code in (0, 137), self.log.read_text()[-3000:]
         return code, events
 
@@ -75,11 +77,6 @@ def done(command: Command, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     code, events = command(folder)
     assert code == 0
     return folder, events
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    sweeps.hurry(monkeypatch)
 
 
 def test_arms_stand_beside_their_vectors_and_share_one_baseline(done: tuple[Path, int]) -> None:
