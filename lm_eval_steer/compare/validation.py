@@ -69,5 +69,5 @@ def half_of(facts: Mapping[str, Any]) -> str | None:
 
 def _left_out(facts: Mapping[str, Any]) -> str:
     words = {"asked in the test": "ask what the test asks", "shots": "are shots"}
-    found = [f"{n} {words.get(why, why)}" for why, n in facts["left_out"].items() if n]
-    return f", without those that {' or '.join(found)}," if found else ""
+    found = [f"{n} that {words.get(why, why)}" for why, n in facts["left_out"].items() if n]
+    return f", without {' and '.join(found)}," if found else ""

@@ -1,0 +1,152 @@
+"""Tasks of every kind from the harness's own YAML: extract, sweep, leaderboard, and what docs/TASKS.md says of each."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import pytest
+
+import harness_tasks
+import models
+import sweeps
+from lm_eval_steer.cli.main import main
+from lm_eval_steer.vectors.vector import SteeringVector
+
+ALPHAS = [5.0, 20.0]
+SHORT = {"max_gen_toks": 8}
+PLAIN = (
+    *("hellaswag", "arc_easy", "mmlu_anatomy", "truthfulqa_mc1", "truthfulqa_mc2", "winogrande", "boolq", "cola"),
+    *("squad_completion", "squadv2", "drop", "nq_open", "gsm8k", "bbh_cot_fewshot_boolean_expressions", "ifeval"),
+    *("humaneval", "lambada_openai", "wikitext"),
+)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished sweep.
+
+    Attributes:
+        folder: of the sweep.
+        child: its model_args.
+        told: what the command printed.
+    """
+
+    folder: Path
+    child: dict[str, Any]
+    told: str
+
+    @property
+    def tasks(self) -> dict[str, Any]:
+        return json.loads((self.folder / "sweep.json").read_text(encoding="utf-8"))["tasks"]
+
+    def samples(self, task: str, arm: str) -> list[dict[str, Any]]:
+        return sweeps.samples(self.folder, arm, task)
+
+    def results(self, task: str, arm: str) -> dict[str, Any]:
+        (path,) = (self.folder / "arms" / task / arm).rglob("results_*.json")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def hurry(patch: pytest.MonkeyPatch) -> None:
+    """Spare what takes seconds and changes no score: other tasks, standard errors by bootstrap, long texts."""
+    sweeps.hurry(patch)
+    for place in ("sweep.run", "extraction.tasks"):
+        patch.setattr(f"lm_eval_steer.{place}.TaskManager", lambda **_: harness_tasks.manager())
+    patch.setattr("lm_eval.api.metrics.bootstrap_stderr", lambda *_, **__: 0.0)
+    patch.setattr("lm_eval.models.huggingface.HFLM.max_gen_toks", property(lambda _: SHORT["max_gen_toks"]))
+
+
+def command(*words: str) -> str:
+    """What a command prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        assert main(list(words)) in (0, None)
+    return told.getvalue()
+
+
+@pytest.fixture(scope="module")
+def data() -> Any:
+    with harness_tasks.local_data(), pytest.MonkeyPatch.context() as patch:
+        hurry(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def child(data: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A tiny model and a vector of its own, made from hellaswag's training documents."""
+    folder = tmp_path_factory.mktemp("child")
+    model = models.save_model(folder / "m", "llama")
+    out = folder / "hellaswag.safetensors"
+    command("extract", "--model_args", f"pretrained={model}", "--task", "hellaswag", "--n", "8", "--out", str(out))
+    assert SteeringVector.load(out).passport["data"]["task"] == "hellaswag"
+    return {"pretrained": str(model), "vectors": str(out), "max_length": 4096}
+
+
+@pytest.fixture(scope="module")
+def done(child: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Done:
+    folder = tmp_path_factory.mktemp("sweep")
+    told = command(
+        *("sweep", "--model_args", ",".join(f"{key}={value}" for key, value in child.items())),
+        *("--tasks", ",".join(PLAIN), "--alpha", json.dumps(ALPHAS), "--gen_kwargs", "max_gen_toks=8"),
+        *("--output_path", str(folder), "--batch_size", "32", "--device", "cpu", "--confirm_run_unsafe_code"),
+    )
+    return Done(folder, child, told)
+
+
+@pytest.fixture(scope="module")
+def plain(done: Done) -> dict[Any, dict[str, Any]]:
+    """Strength -> a run of the harness over all tasks, on the documents that the sweep tested."""
+    numbers = {task: sorted({one["doc_id"] for one in done.samples(task, "baseline")}) for task in PLAIN}
+    voting = [task for task in PLAIN if "vote" in done.tasks[task]["test"]]
+    found = {}
+    for alpha, tasks in ((0.0, PLAIN), *((one, PLAIN) for one in ALPHAS), (tuple(ALPHAS), voting)):
+        extra = (
+            {"record": str(done.folder / "alone"), "alpha": list(alpha)}
+            if isinstance(alpha, tuple)
+            else {"alpha": alpha}
+        )
+        found[alpha] = lm_eval.simple_evaluate(
+            model="steered-hf", model_args=done.child | extra, tasks=list(tasks), batch_size=32, device="cpu",
+            samples={task: numbers[task] for task in tasks}, task_manager=harness_tasks.manager(), gen_kwargs=SHORT,
+            confirm_run_unsafe_code=True,
+        )  # fmt: skip
+    return found
+
+
+def responses(sample: dict[str, Any]) -> list[Any]:
+    """Texts as they are, numbers within the rounding of another batch."""
+
+    def one(value: Any) -> Any:
+        while isinstance(value, list | tuple):
+            value = value[0]
+        return value if isinstance(value, str) else pytest.approx(float(value), rel=1e-4)
+
+    return [one(response) for response in sample["resps"]]
+
+
+@pytest.mark.parametrize("task", PLAIN)
+def test_every_arm_is_a_run_of_lm_eval_at_its_strength(task: str, done: Done, plain: dict[Any, Any]) -> None:
+    found = done.tasks[task]
+    best = found["validation"]["best"]["vector"]
+    strengths = {"baseline": 0.0, "best": best, "vote": tuple(ALPHAS)}
+    assert set(found["test"]) == set(strengths) - ({"vote"} if "vote" in found["refused"] else set())
+    for arm in found["test"]:
+        alone, content = plain[strengths[arm]], done.results(task, arm)
+        assert content["results"][task] == pytest.approx(alone["results"][task], rel=1e-4)
+        score = found["test"][arm]["score"]
+        assert score == pytest.approx(alone["results"][task][found["test"][arm]["metric"]], rel=1e-4)
+        assert content["n-samples"][task] == alone["n-samples"][task]
+        samples = done.samples(task, arm)
+        assert len(samples) == len(alone["samples"][task]) > 0
+        for one, other in zip(samples, alone["samples"][task], strict=True):
+            keys = ("doc_id", "doc_hash", "prompt_hash", "filter")
+            assert [one[key] for key in keys] == [other[key] for key in keys]
+            assert responses(json.loads(json.dumps(other))) == responses(one)
+    assert [one["resps"] for one in done.samples(task, "best")] != [
+        one["resps"] for one in done.samples(task, "baseline")
+    ]
