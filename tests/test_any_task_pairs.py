@@ -15,6 +15,21 @@ import yaml
 from lm_eval.evaluator import simple_evaluate
 
 import templates
+from harness_tasks import (
+    HARNESS,
+    Row,
+    arc,
+    bbh,
+    boolq,
+    drop,
+    gsm8k,
+    hellaswag,
+    lambada,
+    mmlu,
+    squad,
+    truthful,
+    winogrande,
+)  # fmt: skip
 from lm_eval_steer.cli.main import main
 from lm_eval_steer.engines.hf.blocks import find_blocks
 from lm_eval_steer.errors import SteeringError
@@ -29,87 +44,7 @@ from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.models.leaks import extraction_rows
 from lm_eval_steer.vectors.vector import SteeringVector
 
-HARNESS = Path(lm_eval.tasks.__file__).parent
 N = 6
-Row = dict[str, Any]
-
-
-def hellaswag(i: int) -> Row:
-    return {
-        **{"ind": i, "activity_label": "Baking", "ctx_a": f"Ann takes {i} eggs.", "ctx_b": "then she"},
-        **{"endings": [f"cracks {i} of them.", "flies away.", "sings [title] loudly.", "sleeps."], "label": "0"},
-    }
-
-
-def arc(i: int) -> Row:
-    return {
-        "id": f"r{i}",
-        "question": f"What is {i} + 1?",
-        "choices": {"text": [str(i), str(i + 1), str(i + 2)], "label": ["A", "B", "C"]},
-        "answerKey": "B",
-    }
-
-
-def mmlu(i: int) -> Row:
-    return {
-        "question": f"Bone {i}?",
-        "subject": "anatomy",
-        "choices": ["rib", "ulna", "tibia", "skull"],
-        "answer": i % 4,
-    }
-
-
-def truthful(i: int) -> Row:
-    choices = [f"Yes, {i}.", "Nobody knows.", "No.", "Never."]
-    return {
-        "question": f"Is {i} a number?",
-        "mc1_targets": {"choices": choices, "labels": [1, 0, 0, 0]},
-        "mc2_targets": {"choices": choices, "labels": [1, 1, 0, 0]},
-    }
-
-
-def winogrande(i: int) -> Row:
-    return {
-        **{"sentence": f"The {i} cups fit the box because the _ is {i} cm wide.", "option1": "cup", "option2": "box"},
-        **{"answer": "2"},
-    }
-
-
-def boolq(i: int) -> Row:
-    return {"question": f"is {i} odd", "passage": f"The number {i} is known.", "idx": i, "label": i % 2}
-
-
-def squad(i: int) -> Row:
-    return {
-        "doc_id": str(i),
-        "title": "",
-        "context": "",
-        "question": "",
-        "text": f" In {i} it was ",
-        "value": f"{i} BC",
-    }
-
-
-def drop(i: int) -> Row:
-    answer = {"number": str(i), "date": {"day": "", "month": "", "year": ""}, "spans": []}
-    checked = {"number": [str(i)], "date": [{"day": "", "month": "", "year": ""}], "spans": [[]]}
-    return {
-        **{"section_id": "s", "query_id": f"q{i}", "passage": f"They scored {i} goals.", "question": "How many?"},
-        **{"answer": {**answer, "worker_id": "", "hit_id": ""}},
-        **{"validated_answers": {**checked, "worker_id": [""], "hit_id": [""]}},
-    }
-
-
-def bbh(i: int) -> Row:
-    return {"input": f"not {'not ' * i}True is", "target": str(bool(i % 2))}
-
-
-def lambada(i: int) -> Row:
-    return {"text": f"She called {i} times for her dog{i}", "domain": None}
-
-
-def gsm8k(i: int) -> Row:
-    return {"question": f"Bo has {i} pens and buys 2. How many?", "answer": f"He has {i}+2={i + 2} now.\n#### {i + 2}"}
 
 
 TASKS = {
