@@ -10,17 +10,20 @@ from typing import Any
 
 import lm_eval
 import pytest
+from peft import LoraConfig, get_peft_model
 
 import models
 import sweeps
+import templates
+import test_validation
 from lm_eval_steer.cli.main import main
 from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.report.tables.board import read_leaderboard
-from lm_eval_steer.sweep import make_notes, make_table
+from lm_eval_steer.sweep import make_notes, make_table, run_sweep
 from lm_eval_steer.sweep.others import Other, part_arms
-from sweeps import SMALL, manager, outcome, responses, samples, sweep, texts
+from sweeps import SMALL, make_args, manager, outcome, responses, samples, sweep, texts
 
 pytestmark = pytest.mark.usefixtures("hurried")
 
@@ -61,7 +64,7 @@ def whole(
 def plain(pretrained: str, task: str = "parity_steer", limit: float = 6.0, **changes: Any) -> dict[str, Any]:
     """`lm_eval --model hf`, with its options."""
     return lm_eval.simple_evaluate(  # type: ignore[return-value]
-        model="hf", model_args={"pretrained": pretrained, "max_length": 4096}, tasks=[task], limit=limit, batch_size=1,
+        model="hf", model_args=f"pretrained={pretrained},max_length=2048", tasks=[task], limit=limit, batch_size=1,
         device="cpu", task_manager=manager(), gen_kwargs={}, **changes,
     )  # fmt: skip
 
@@ -160,7 +163,8 @@ def test_tables_and_page_have_them(
     shown = capsys.readouterr().out
     assert all(f"| {name.replace('_', chr(92) + '_')} |" in shown for name in OTHERS)
     assert main(["report", str(folder), "--out", str(tmp_path / "page.html")]) == 0
-    assert (tmp_path / "page.html").stat().st_size > 10_000
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert all(f"In place of steering, {name}: " in page for name in OTHERS)
 
 
 def test_a_finished_sweep_is_shown_without_a_model(
@@ -287,3 +291,68 @@ def test_models_that_cannot_be(
         assert sentence in str(told.value)
     with pytest.raises(SteeringError, match="whose tokenizer has no chat template"):
         sweep(child, tmp_path / "sweep", **SMALL, arms=[f"model={other}"], apply_chat_template=True)
+
+
+def test_choices_behind_a_chat_template(tmp_path: Path) -> None:
+    """The text is a system message there; another model brings a template of its own, and an adapter is put on."""
+    own = models.save_model(tmp_path / "own", "llama", templates.LLAMA3)
+    other = models.save_model(tmp_path / "other", "qwen2", templates.PHI4)
+    adapted = get_peft_model(
+        models.make_model("llama"), LoraConfig(task_type="CAUSAL_LM", r=2, init_lora_weights=False)
+    )
+    adapted.save_pretrained(tmp_path / "lora")
+    arms = [f"prompt={TEXTS[0]}", f"model={other}", f"model={tmp_path / 'lora'}"]
+    given: dict[str, Any] = {"tasks": ["sentiment_steer"], "alpha": None, "limit": 5.0, "val_limit": 4.0}
+    state = sweep({"pretrained": str(own)}, tmp_path / "sweep", **given, arms=arms, apply_chat_template=True)
+    found = state["tasks"]["sentiment_steer"]["test"]
+    assert list(found) == ["baseline", "prompt", "model:other", "model:lora"]
+    chat: dict[str, Any] = {"task": "sentiment_steer", "limit": 5.0, "apply_chat_template": True}
+    alone = {
+        "baseline": plain(str(own), **chat),
+        "prompt": plain(str(own), **chat, system_instruction=TEXTS[0]),
+        "model-other": plain(str(other), **chat),
+        "model-lora": plain(f"{own},peft={tmp_path / 'lora'}", **chat),
+    }
+    for arm, expected in alone.items():
+        ours = [one["resps"] for one in samples(tmp_path / "sweep", arm, "sentiment_steer")]
+        theirs = [one["resps"] for one in expected["samples"]["sentiment_steer"]]
+        for one, same in zip(ours, theirs, strict=True):
+            assert [float(choice[0][0]) for choice in one] == pytest.approx([choice[0][0] for choice in same], abs=1e-4)
+    shown = samples(tmp_path / "sweep", "prompt", "sentiment_steer")[0]["arguments"]["gen_args_0"]["arg_0"]
+    assert f"system<|end_header_id|>\n\n{TEXTS[0]}<|eot_id|>" in shown
+    tokenizer = models.make_tokenizer()
+    asked = [list(one["arguments"].values()) for one in samples(tmp_path / "sweep", "prompt", "sentiment_steer")]
+    ends = "\n\n"  # which the harness moves from the context to each option
+    assert all(one[0]["arg_0"].endswith(ends) and len(one) == 2 for one in asked)
+    read = [one[0]["arg_0"] + ends.join(choice["arg_1"] for choice in one) for one in asked]
+    assert found["prompt"]["prompt_tokens"] == sum(len(tokenizer(text)["input_ids"]) for text in read)
+
+
+def test_a_prompt_that_the_template_leaves_out_is_refused(tmp_path: Path) -> None:
+    own = {"pretrained": str(models.save_model(tmp_path / "own", "llama", templates.GEMMA2)), "max_length": 4096}
+    given: dict[str, Any] = {"alpha": None, "limit": 2.0, "val_limit": 2.0, "apply_chat_template": True}
+    with pytest.raises(SteeringError, match=r"prompt='Be brief\.', and the model's chat template knows no system role"):
+        sweep(own | {"system_role": "drop"}, tmp_path / "dropped", **given, arms=["prompt=Be brief."])
+    sweep(own, tmp_path / "merged", **given, arms=["prompt=Be brief."])
+    shown = samples(tmp_path / "merged", "prompt")[0]["arguments"]["gen_args_0"]["arg_0"]
+    assert shown.startswith("<s><start_of_turn>user\nBe brief.\n\nSolve the problem")
+
+
+def test_shots_that_are_test_documents_are_refused(child: dict[str, Any], tmp_path: Path) -> None:
+    """The harness's hellaswag on small rows, which are parted by a hash; without a split of its own for shots."""
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    shots = "num_fewshot: null\ntraining_split: null\nfewshot_split: null\n"
+    test_validation.write_task(folder, "hellaswag", test_validation.YAML["hellaswag"], "hellaswag", shots)
+    test_validation.write_task(folder, "fixed", test_validation.YAML["hellaswag"], "hellaswag", "num_fewshot: 0\n")
+    for task, sentence in (
+        (
+            "hellaswag",
+            "of the shots of hellaswag are documents of its test or validation, as the task draws",
+        ),
+        ("fixed", "--arms has shots=2, and fixed says num_fewshot: 0 of itself, which the harness keeps"),
+    ):
+        args = make_args(child, tmp_path / "sweep", tasks=[task], arms=["shots=2"], limit=None)
+        with pytest.raises(SteeringError) as told:
+            run_sweep(args, test_validation.manager(folder), sweeps.QUIET)
+        assert sentence in str(told.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from lm_eval_steer.sweep.passes import Pass
 from lm_eval_steer.sweep.requests import Requests
 from lm_eval_steer.sweep.score import choose
 from lm_eval_steer.sweep.tasks import Read, Twin, build, drawing, load, with_shots
-from lm_eval_steer.sweep.validation import tested_among
+from lm_eval_steer.sweep.validation import BY_SHARE, asked_among
 from lm_eval_steer.text import quoted
 
 _OF_HUB = ("revision", "trust_remote_code", "cache_dir", "token")
@@ -47,16 +47,20 @@ def look_at_others(
     Raises:
         SteeringError: for shots that are the task's own number, that it does not take, or that its test asks.
     """
-    for name in twins:
+    for name, twin in twins.items():
+        parts = [name, *([twin.name] if twin.facts["kind"] == BY_SHARE else [])]
         for one in args.others:
             if one.shots is not None:
-                _look_at_shots(args, name, one, manager, known[name])
+                _look_at_shots(args, name, one, manager, known[name], [known[part].task for part in parts])
             for text in one.texts or (None,):
                 if one.model is None:
                     look(f"{name} {one.name}", build_other(args, name, one, text, manager, None, 1, known))
 
 
-def _look_at_shots(args: SweepArgs, name: str, other: Other, manager: TaskManager, read: Read) -> None:
+def _look_at_shots(
+    args: SweepArgs, name: str, other: Other, manager: TaskManager, read: Read, apart: Sequence[Any]
+) -> None:
+    """Refuse shots that the task does not take, has already, or draws from documents of `apart`."""
     shots, own = other.shots, read.task.get_config("num_fewshot")
     if shots == own:
         raise SteeringError(
@@ -72,10 +76,10 @@ def _look_at_shots(args: SweepArgs, name: str, other: Other, manager: TaskManage
     if not shots:
         return
     drawn = drawing(name, read.state, manager, harness, args.limit)(with_shots(read, shots).task)
-    if tested := tested_among(read.task, drawn):
+    if asked := sum(asked_among(task, drawn) for task in apart):
         raise SteeringError(
-            f"--arms has shots={shots}, and {tested} of the shots of {name} are test documents, as the task draws its "
-            "shots from what it is tested on: leave shots= out, or name a task with shots of its own"
+            f"--arms has shots={shots}, and {asked} of the shots of {name} are documents of its test or validation, as "
+            "the task draws shots from what it is tested on: leave shots= out, or name a task with shots of its own"
         )
 
 

@@ -108,8 +108,8 @@ def facts_of(kind: str, validation: Any, test: Any, **more: Any) -> dict[str, An
     return {"kind": kind, **more, "validation": _count(validation), "test": _count(test)}
 
 
-def tested_among(task: Any, shots: Iterable[Any]) -> int:
-    """How many of some shots ask what a test document of a task asks, each question once."""
+def asked_among(task: Any, shots: Iterable[Any]) -> int:
+    """How many of some shots ask what a document of a task asks, each question once."""
     documents = [doc for _, doc in task.doc_iterator(rank=0, limit=None, world_size=1)]
     shots = list(shots)
     ask = _way_to_ask(task, [*documents, *shots])

@@ -36,7 +36,7 @@ class Told:
     """A row in words.
 
     Attributes:
-        word: the verdict: `helps`, `hurts`, `no evidence at this n`, or why there is none; empty for a baseline alone.
+        word: the verdict: `helps`, `hurts`, `no evidence at this n`, or why there is none; empty where nothing steers.
         head: the sentence that matters.
         more: the sentences that hold it up.
     """
@@ -61,13 +61,16 @@ def tell(row: Row, names: Mapping[str, str]) -> Told:
     arm = row.main
     if arm is None:
         return Told("", f"{place} without steering: {_score(row.any_run, row)}.", [])
+    if arm.other is not None:
+        others = [sentence for one in row.runs for sentence in (_arm(row, one), *tell_beside(row, one))]
+        return Told("", f"{place} without steering, by prompts, shots or models: {_score(row.any_run, row)}.", others)
     said = word(row, arm)
     head = {
         HELPS: f"Steering helps {place}.",
         HURTS: f"Steering hurts {place}.",
         NO_EVIDENCE: f"No evidence that steering changes {place}.",
     }.get(said, f"No verdict on {place}: {said}.")
-    told = dict.fromkeys([arm, *(a for a in (VOTE, PER_LAYER) if a in row.runs)])
+    told = dict.fromkeys([arm, *(a for a in (VOTE, PER_LAYER) if a in row.runs), *(a for a in row.runs if a.other)])
     more = [sentence for one in told for sentence in (_arm(row, one), *tell_beside(row, one))]
     for one, found in row.random.items():
         better = "scores better than" if found.word == BETTER else "cannot be told from"
@@ -109,6 +112,8 @@ def _arm(row: Row, arm: Arm) -> str:
         VOTE: f"The vote over {len(run.alphas)} strengths",
         PER_LAYER: "With a strength per block",
     }.get(arm, f"With {strength(run)}" if len(run.alphas) == 1 else arm.name)
+    if arm.other is not None:
+        name = f"In place of steering, {arm.name}"
     score = f"{name}: {_score(run, row)}"
     if row.baseline is None or change is None:
         return f"{score}."
