@@ -6,13 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from lm_eval.tasks import TaskManager
 
 import sweeps
+from lm_eval_steer.compare.stats import read_together, score_interval
+from lm_eval_steer.compare.stats.together import randomisation
 from lm_eval_steer.compare.sweep_file import read_sweep
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.report.tables import read_leaderboard, render
+from lm_eval_steer.sweep import run_sweep
 from lm_eval_steer.sweep.harness import HarnessArgs
 from lm_eval_steer.sweep.metric import resolve
 from lm_eval_steer.sweep.score import find_metric
@@ -20,6 +25,7 @@ from lm_eval_steer.sweep.tasks import build, load
 from runs import write_run, write_sweep
 
 ALPHAS = (2.0, 5.0, 9.0)
+OUTPUTS = Path(__file__).parent / "fixtures" / "outputs"
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +146,33 @@ def test_a_finished_sweep_is_told_again_and_another_metric_is_another_sweep(
     assert sweeps.sweep(child, folder, **args) == read_sweep(folder / "sweep.json")
     with pytest.raises(SteeringError, match="holds a sweep with another metric: it has 'log_odds', this one None"):
         sweeps.sweep(child, folder, **(args | {"metric": None}))
+
+
+def test_a_perplexity_is_searched_tested_and_judged_as_accuracy_is(
+    child: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As lambada has it: its first metric is a score of documents together, of which less is better."""
+    folder = tmp_path / "sweep"
+    manager = TaskManager(include_path=str(OUTPUTS), include_defaults=False)
+    args = sweeps.make_args(child, folder, tasks=["single"], alpha=[3.0, 9.0], limit=None, val_limit=None)
+    found = run_sweep(args, manager, sweeps.QUIET)["tasks"]["single"]
+    validation, best, before = found["validation"], found["test"]["best"], found["test"]["baseline"]
+    assert (validation["metric"], validation["higher_is_better"]) == ("perplexity,none", False)
+    scores = validation["scores"]["vector"]
+    assert validation["best"]["vector"] == min((3.0, 9.0), key=lambda alpha: scores[f"{alpha:g}"])
+    lists = [[one["perplexity"] for one in sweeps.samples(folder, arm, "single")] for arm in ("baseline", "best")]
+    for entry, items in zip((before, best), lists, strict=True):
+        assert entry["score"] == pytest.approx(np.exp(-np.mean(items)))
+        assert entry["interval"] == pytest.approx(score_interval("perplexity", items))
+    assert best["against_baseline"]["p"] == randomisation(read_together("perplexity", lists))
+    assert list(best["metrics"]) == ["acc,none"]
+    (row,) = read_leaderboard([folder]).entries()
+    change = row["changes"]["best"]
+    assert (row["metric"], change["mcnemar_p"]) == ("perplexity,none", best["against_baseline"]["p"])
+    assert change["change"] == pytest.approx(best["score"] - before["score"])
+    assert change["low"] <= change["change"] <= change["high"]
+    monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
+    assert run_sweep(args, manager, sweeps.QUIET) == read_sweep(folder / "sweep.json")
 
 
 # The leaderboard

@@ -79,7 +79,9 @@ def test_a_run_of_lm_eval_itself(real: Path) -> None:
     assert [json.loads(sample.response) for sample in generate.samples] == [[["lol"]]] * 3
     assert [sample.score for sample in generate.samples] == [1.0] * 3
     assert len({sample.key for sample in generate.samples}) == 3
-    assert (rolling.task, rolling.metric, rolling.n, rolling.samples) == ("toy_rolling", "word_perplexity,none", 3, [])
+    assert (rolling.task, rolling.metric, rolling.n) == ("toy_rolling", "word_perplexity,none", 3)
+    assert (rolling.aggregate, len(rolling.samples)) == ("weighted_perplexity", 3)
+    assert sum(one.score for one in rolling.samples) / 3 == pytest.approx(rolling.score)
     assert rolling.score > 1
 
 

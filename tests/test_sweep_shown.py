@@ -185,7 +185,7 @@ def test_the_example_of_the_help_runs(
     assert argv[-2:] == ["--output_path", "sweep"]
     assert main([*argv[:-1], "a sweep", "--batch_size", "64"]) == 0
     out = capsys.readouterr().out
-    for words_of_table in ("baseline", "vote", "random:2 best", "McNemar p", "18 values", " pt"):
+    for words_of_table in ("baseline", "vote", "random:2 best", "gained / lost", "18 values", " pt"):
         assert words_of_table in out
     last = shlex.split(out.strip().split("\n")[-1])
     assert last == ["lm-eval-steer", "leaderboard", "a sweep"]

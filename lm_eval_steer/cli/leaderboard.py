@@ -8,7 +8,7 @@ from typing import Any
 
 from lm_eval_steer.cli.arguments import add_command
 from lm_eval_steer.cli.output import make_console
-from lm_eval_steer.cli.results import add_results, result_folders
+from lm_eval_steer.cli.results import add_metrics, add_results, result_folders
 from lm_eval_steer.text import printable
 
 
@@ -30,6 +30,7 @@ def add(group: Any) -> None:
     )
     option("--sort", default="", metavar="COLUMN", help="sort rows by best, change, holm_p, child, ...")
     add_results(parser)
+    add_metrics(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -37,7 +38,9 @@ def run(args: argparse.Namespace) -> None:
     from lm_eval_steer.report.tables import check_form, next_command, read_leaderboard, render
 
     check_form(args.format, args.layout)
-    board = read_leaderboard(result_folders(args), args.child, args.parent, args.task, args.sort, args.metric)
+    board = read_leaderboard(
+        result_folders(args), args.child, args.parent, args.task, args.sort, args.metric, args.metrics
+    )
     console = make_console(120)
     sys.stdout.write(render(board, args.format, args.layout, console))
     why, command = next_command(board, args.format)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_eval_steer.cli.arguments import add_command, read_path
 from lm_eval_steer.cli.output import quote
-from lm_eval_steer.cli.results import add_results, result_folders
+from lm_eval_steer.cli.results import add_metrics, add_results, result_folders
 from lm_eval_steer.text import printable
 
 
@@ -22,6 +22,7 @@ def add(group: Any) -> None:
     )
     parser.add_argument("--out", required=True, type=read_path, metavar="FILE", help="the page, .html")
     add_results(parser)
+    add_metrics(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -31,7 +32,9 @@ def run(args: argparse.Namespace) -> None:
     from lm_eval_steer.report.tables import read_leaderboard
 
     check_page(args.out)
-    board = read_leaderboard(result_folders(args), args.child, args.parent, args.task, metric=args.metric)
+    board = read_leaderboard(
+        result_folders(args), args.child, args.parent, args.task, metric=args.metric, metrics_asked=args.metrics
+    )
     path = write_page(board, args.out)
     if without := missing_matplotlib():
         print(printable(f"Wrote {path}, without its figures ({without}). Open it in a browser; then, as files:"))

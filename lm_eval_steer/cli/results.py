@@ -25,6 +25,13 @@ def add_results(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_metrics(parser: argparse.ArgumentParser) -> None:
+    """Whether tables of other metrics are shown, however many they are."""
+    parser.add_argument(
+        "--metrics", action="store_true", help="a table of each other metric, too (default: where they are one or two)"
+    )
+
+
 def result_folders(args: argparse.Namespace) -> list[Path]:
     """Where results are.
 

@@ -54,6 +54,9 @@ def add(group: Any) -> None:
         metavar="NAME[,filter]",
         help="what strengths are chosen by and verdicts are about (default: each task's first)",
     )
+    option(
+        "--metrics", action="store_true", help="a table of each other metric, too (default: where they are one or two)"
+    )
     option("--alpha", metavar="SET", help="the strengths: paper, [0.04,0.5] or 0.01:0.09:0.01")
     option("--dose", metavar="SET", help="in place of --alpha, strengths as shares of ‖h‖")
     option(
@@ -129,9 +132,9 @@ def run(args: argparse.Namespace) -> None:
     found = run_sweep(wanted)
     console = make_console()
     for name, task in found["tasks"].items():
-        for table in (make_table(name, task, wanted.unit), *make_metric_tables(name, task, wanted.unit)):
+        for table in (make_table(name, task, wanted.unit), *make_metric_tables(name, task, wanted.unit, args.metrics)):
             console.print(table)
-        for note in make_notes(name, task):
+        for note in make_notes(name, task, args.metrics):
             print(f"- {note}")
     print(f"Wrote {Path(args.output_path) / 'sweep.json'}. All runs in one table:")
     print(f"  lm-eval-steer leaderboard {shlex.quote(args.output_path)}")

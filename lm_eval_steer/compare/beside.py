@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from lm_eval_steer.compare.pairs import interval, pair_runs
 from lm_eval_steer.compare.runs import Run
-from lm_eval_steer.compare.stats import MeanChange, mean_change, mean_interval
+from lm_eval_steer.compare.stats import MeanChange, bootstrap_change, mean_change, pair_p
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,8 @@ class Beside:
 
     Attributes:
         score: as the harness computed it.
-        interval: of the score, at 95 %: Wilson's for right and wrong, else that of a mean; None where it is no mean of
-            a number per document, and without samples.
-        proportion: whether the score, or every document's where that is known, lies between 0 and 1.
+        interval: of the score, at 95 %, as `interval` has it.
+        proportion: whether it is a share, and every document's, too, where it is their mean.
         change: score - the baseline's; None for the baseline and without one.
         paired: the same by document, with interval and p; None where the two cannot be paired.
     """
@@ -36,8 +35,7 @@ def measure(run: Run, baseline: Run | None) -> dict[str, Beside]:
 
 def _measure(run: Run, baseline: Run | None, metric: str) -> Beside:
     one = run.by(metric)
-    values = [sample.score for sample in one.samples] or [one.score]
-    found = Beside(one.score, interval(one) or _of_mean(one), all(0 <= value <= 1 for value in values))
+    found = Beside(one.score, interval(one), one.is_share)
     if baseline is None or baseline is run or metric not in baseline.others:
         return found
     before = baseline.by(metric)
@@ -45,15 +43,11 @@ def _measure(run: Run, baseline: Run | None, metric: str) -> Beside:
 
 
 def change_between(baseline: Run, run: Run) -> MeanChange | None:
-    """The change of a run's first metric, whichever way that points; None where the two cannot be paired."""
+    """The change of a run's score, whichever way that points; None where the two cannot be paired."""
     paired = pair_runs(baseline, run)
     if paired is None:
         return None
     pair = paired.pair(higher_is_better=True)
+    if pair.together:
+        return MeanChange(*bootstrap_change(pair.together), pair_p(pair))
     return mean_change(pair.before, pair.after, pair.clusters)
-
-
-def _of_mean(run: Run) -> tuple[float, float] | None:
-    if not run.samples:
-        return None
-    return mean_interval([one.score for one in run.samples], [one.key[0] for one in run.samples])

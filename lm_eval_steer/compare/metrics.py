@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+MOST_SHOWN = 2
+"""Metrics beside the one that judges which have tables unasked; of more, a sentence says what they are."""
+
 
 def choose_metric(known: Iterable[str], given: str) -> str | None:
     """The one of `known` that is meant: all of its name, or its name before the filter; None where there is none."""
@@ -27,3 +30,8 @@ def aggregations(config: Mapping[str, Any]) -> dict[str, str]:
     listed = config.get("metric_list")
     told = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     return {str(one.get("metric")): str(one["aggregation"]) for one in told if one.get("aggregation")}
+
+
+def tell_hidden(task: str, metrics: Sequence[str]) -> str:
+    """A sentence on metrics that have no table unasked."""
+    return f"{task} has {len(metrics)} more metrics ({show_metrics(metrics)}): --metrics shows a table of each."

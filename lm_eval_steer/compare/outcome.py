@@ -14,7 +14,7 @@ from lm_eval_steer.compare.judge import compare_runs
 from lm_eval_steer.compare.own import shares_of_own
 from lm_eval_steer.compare.pairs import interval
 from lm_eval_steer.compare.runs import Run, read_runs
-from lm_eval_steer.compare.stats import paired_test
+from lm_eval_steer.compare.stats import pair_p
 from lm_eval_steer.compare.sweep_file import arm_of
 from lm_eval_steer.errors import SteeringError
 
@@ -105,15 +105,15 @@ def _read(path: Path, metric: str | None = None) -> tuple[Run | None, str | None
 
 
 def _against(run: Run | None, baseline: Run | None) -> dict[str, Any]:
-    """Change of the score and of the responses; documents gained and lost, and p, where each is right or wrong.
+    """Change of the score and of the responses, and p; documents gained and lost, where each is right or wrong.
 
-    All of it is None where one of the two has no score.
+    All of it is None where one of the two has no score, and all but the change where they cannot be paired.
     """
     found: dict[str, Any] = dict.fromkeys(("change", "texts_changed", "gained", "lost", "p"))
     if run is None or baseline is None:
         return found
     change, pair = compare_runs(baseline, run)
     found |= {key: getattr(change, key) for key in ("change", "texts_changed", "gained", "lost")}
-    if pair and change.gained is not None:
-        found["p"] = paired_test(pair.before, pair.after, pair.clusters)
+    if pair:
+        found["p"] = pair_p(pair)
     return found

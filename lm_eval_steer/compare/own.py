@@ -9,10 +9,10 @@ from typing import Any
 
 from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.compare.beside import change_between
-from lm_eval_steer.compare.pairs import keyed, pair_runs
+from lm_eval_steer.compare.pairs import Paired, keyed, pair_runs
 from lm_eval_steer.compare.runs import Metric, Run
 from lm_eval_steer.compare.samples import is_number
-from lm_eval_steer.compare.stats import share_of_effect
+from lm_eval_steer.compare.stats import Share, read_together, share_of_effect, share_together
 
 NO_EFFECT = "own's own effect may be 0"
 """Why there is no share: the interval of the whole holds 0."""
@@ -59,7 +59,6 @@ def _shares(baseline: Run, own: Run, runs: Mapping[Arm, Run]) -> dict[Arm, OfOwn
     whole, paired = change_between(baseline, own), pair_runs(baseline, own)
     if whole is None or paired is None:
         return {}
-    reference = paired.pair(higher_is_better=True).after
     found = {}
     for arm, run in runs.items():
         beside = pair_runs(baseline, run.by(own.metric))
@@ -68,10 +67,18 @@ def _shares(baseline: Run, own: Run, runs: Mapping[Arm, Run]) -> dict[Arm, OfOwn
         if whole.low is None or whole.high is None or whole.low <= 0 <= whole.high:
             found[arm] = OfOwn(None, None, None, NO_EFFECT)
         else:
-            pair = beside.pair(higher_is_better=True)
-            share = share_of_effect(pair.before, pair.after, reference, pair.clusters)
+            share = _share(beside, paired)
             found[arm] = OfOwn(share.share, share.low, share.high)
     return found
+
+
+def _share(arm: Paired, own: Paired) -> Share:
+    """Of an arm's change; both have the baseline in the same order."""
+    pair, reference = arm.pair(higher_is_better=True), own.pair(higher_is_better=True).after
+    if arm.aggregate is None:
+        return share_of_effect(pair.before, pair.after, reference, pair.clusters)
+    items = [[one.item for one in samples] for samples in (arm.before, arm.after, own.after)]
+    return share_together(read_together(arm.aggregate, items, pair.clusters))
 
 
 def average(runs: Sequence[Run]) -> Run | None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from lm_eval_steer.compare.counts import Count, count_of
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.samples import Document, Logged, Sample
-from lm_eval_steer.compare.stats import Pair
+from lm_eval_steer.compare.stats import Pair, mean_interval, read_together, score_interval
 
 T = TypeVar("T", Sample, Logged, Document)
 Key = tuple[tuple[str, str], int]
@@ -25,16 +25,18 @@ class Paired:
         before: the baseline's.
         after: the arm's.
         repeats: whether a document occurs more than once.
+        aggregate: as that of both runs.
     """
 
     before: list[Sample]
     after: list[Sample]
     repeats: bool
+    aggregate: str | None = None
 
     @property
     def gained_and_lost(self) -> tuple[int, int] | tuple[None, None]:
         """Documents that became right, and those that became wrong; None where scores are not right or wrong."""
-        if not (is_binary(self.before) and is_binary(self.after)):
+        if self.aggregate is not None or not (is_binary(self.before) and is_binary(self.after)):
             return None, None
         changes = [new.score - old.score for old, new in zip(self.before, self.after, strict=True)]
         return changes.count(1), changes.count(-1)
@@ -48,21 +50,28 @@ class Paired:
         """For the statistics, where more is better."""
         sign = 1 if higher_is_better else -1
         clusters = [sample.key[0] for sample in self.before] if self.repeats else None
-        return Pair([sign * s.score for s in self.before], [sign * s.score for s in self.after], clusters)
+        together = None
+        if self.aggregate is not None:
+            items = [[one.item for one in samples] for samples in (self.before, self.after)]
+            together = read_together(self.aggregate, items, clusters, sign)
+        return Pair([sign * s.score for s in self.before], [sign * s.score for s in self.after], clusters, together)
 
 
 def pair_runs(baseline: Run | None, run: Run) -> Paired | None:
     """Paired by what documents and prompts are, not by place; None where they are not the same, or unknown.
 
     Baselines of another kind ask the same documents with prompts of their own, so these are paired by document alone.
+    None, too, where it is not known how documents become a score, or not in the same way.
     """
     if baseline is None or not run.samples or not baseline.samples or baseline.documents != run.documents:
+        return None
+    if baseline.aggregate != run.aggregate:
         return None
     before, after = keyed(baseline.samples), keyed(run.samples)
     repeats = len({key[0] for key, _ in before}) < len(before)
     if baseline.prompts != run.prompts:
         after = dict(zip(as_asked(before, after), after.values(), strict=True))
-    return Paired(list(before.values()), [after[key] for key in before], repeats)
+    return Paired(list(before.values()), [after[key] for key in before], repeats, run.aggregate)
 
 
 def as_asked(asked: Iterable[Key], others: Iterable[Key]) -> list[Key]:
@@ -89,12 +98,18 @@ def count_right(samples: list[Sample]) -> Count | None:
 
 
 def interval(run: Run) -> tuple[float, float] | None:
-    """Wilson's, at 95 %; None where documents are not right or wrong.
+    """Of the score, at 95 %: Wilson's for right and wrong, else t's of a mean, or the bootstrap of documents together.
 
-    A run without samples is taken for one of right and wrong where its score is a number of documents.
+    None where nothing is known of how documents become the score. A run without samples is taken for one of right and
+    wrong where its score is a number of documents.
     """
+    documents = [one.key[0] for one in run.samples]
+    if run.aggregate is not None:
+        return score_interval(run.aggregate, [one.item for one in run.samples], documents)
     count = count_right(run.samples) if run.has_samples_file else count_of(run.score, run.n)
-    return count.interval if count else None
+    if count:
+        return count.interval
+    return mean_interval([one.score for one in run.samples], documents) if documents else None
 
 
 def keyed(samples: Iterable[T]) -> dict[Key, T]:

@@ -15,6 +15,7 @@ from lm_eval_steer.compare.conditions import arguments_of, digest_of, own_condit
 from lm_eval_steer.compare.metrics import aggregations, choose_metric, show_metrics
 from lm_eval_steer.compare.result_files import check_task, find_result_files, read_results, samples_file, stamp
 from lm_eval_steer.compare.samples import Document, Logged, Sample, find_documents, find_logged, is_number
+from lm_eval_steer.compare.stats.aggregates import AGGREGATES, OF_METRICS, fit, influences
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file
 from lm_eval_steer.interventions.controls import Control, control_in, read_control
@@ -52,7 +53,8 @@ class Run:
         metric: the one that it is judged by, the task's first or another, with the filter that it was computed over.
         score: its value.
         n: documents.
-        samples: one per document; empty without --log_samples and for a metric that is no number per document.
+        samples: one per document; empty without --log_samples, and where nothing that is known makes the score of what
+            was logged.
         higher_is_better: which way the metric points.
         vectors: name of the vector file; empty without one.
         record: its record's folder, as the command named it; empty without one.
@@ -62,6 +64,8 @@ class Run:
         others: the task's other metrics that are finite numbers, each with its filter, in the order of the file.
         logged: its documents with what was logged of them by every metric.
         aggregation: of the metric, as that of `Metric`.
+        aggregate: what makes the score of the documents together, a key of `AGGREGATES`; None where it is the mean of a
+            number per document, or where there are no samples.
     """
 
     path: Path
@@ -84,6 +88,7 @@ class Run:
     others: Mapping[str, Metric]
     logged: Sequence[Logged] = ()
     aggregation: str = ""
+    aggregate: str | None = None
     _by: dict[str, Run] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
@@ -92,22 +97,21 @@ class Run:
         return self.metric, *self.others
 
     def by(self, metric: str) -> Run:
-        """The run judged by another of its metrics.
-
-        It has no samples where its score is no mean of a number per document, and tests by document say nothing of it.
-        """
+        """The run judged by another of its metrics."""
         if metric == self.metric:
             return self
         if metric not in self._by:
             other = self.others[metric]
             before = {self.metric: Metric(self.score, self.higher_is_better, self.aggregation)}
+            samples, aggregate = _samples(self.logged, metric, other.score, other.aggregation)
             self._by[metric] = replace(
                 self,
                 metric=metric,
                 score=other.score,
                 higher_is_better=other.higher_is_better,
                 aggregation=other.aggregation,
-                samples=_samples(self.logged, metric, other.score),
+                aggregate=aggregate,
+                samples=samples,
                 others={name: told for name, told in (before | dict(self.others)).items() if name != metric},
                 conditions=self.conditions | {"metric": metric},
             )
@@ -115,7 +119,15 @@ class Run:
 
     def with_documents(self, score: float, logged: Sequence[Logged], others: Mapping[str, Metric]) -> Run:
         """The run with another outcome: its score, its documents and its other metrics."""
-        return replace(self, score=score, samples=_samples(logged, self.metric, score), logged=logged, others=others)
+        samples, aggregate = _samples(logged, self.metric, score, self.aggregation)
+        return replace(self, score=score, samples=samples, aggregate=aggregate, logged=logged, others=others)
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the score, and every document's where it is their mean, lies between 0 and 1, and is a share."""
+        if self.aggregate is not None:
+            return AGGREGATES[self.aggregate].is_share and 0 <= self.score <= 1
+        return all(0 <= value <= 1 for value in [one.score for one in self.samples] or [self.score])
 
     @property
     def alphas(self) -> tuple[float, ...]:
@@ -251,6 +263,8 @@ def _read_task(path: Path, content: dict[str, Any], task: str, chosen: str | Non
     samples = samples_file(path, task)
     has_samples = is_file(samples)
     logged = find_logged(samples, metric, n, others) if has_samples else []
+    aggregation = named.get(metric.split(",")[0], "")
+    of_metric, aggregate = _samples(logged, metric, score, aggregation)
     return Run(
         path=path,
         task=task,
@@ -262,7 +276,7 @@ def _read_task(path: Path, content: dict[str, Any], task: str, chosen: str | Non
         metric=metric,
         score=score,
         n=n,
-        samples=_samples(logged, metric, score),
+        samples=of_metric,
         higher_is_better=bool(higher.get(metric.split(",")[0], True)),
         record=str(given.get("record") or ""),
         vectors=printable(_name_vectors(str(given.get("vectors") or ""))),
@@ -271,18 +285,34 @@ def _read_task(path: Path, content: dict[str, Any], task: str, chosen: str | Non
         has_samples_file=has_samples,
         others=others,
         logged=logged,
-        aggregation=named.get(metric.split(",")[0], ""),
+        aggregation=aggregation,
+        aggregate=aggregate,
     )
 
 
-def _samples(logged: Sequence[Logged], metric: str, score: float) -> list[Sample]:
-    """The documents by one metric; none where the score is no mean of a number per document."""
+def _samples(logged: Sequence[Logged], metric: str, score: float, aggregation: str) -> tuple[list[Sample], str | None]:
+    """The documents by one metric, and what makes its score of them; none where nothing that is known does."""
     items = [one.items[metric] for one in logged]
-    if not items or not all(map(is_number, items)):
-        return []
-    if math.isfinite(score) and not math.isclose(math.fsum(items) / len(items), score, rel_tol=1e-6, abs_tol=1e-9):
-        return []
-    return [Sample(one.key, one.response, float(item), one.request) for one, item in zip(logged, items, strict=True)]
+    if not items:
+        return [], None
+    numbers = [float(item) for item in items if is_number(item)]
+    aggregate = None
+    if len(numbers) < len(items) or (math.isfinite(score) and not _is_mean(numbers, score)):
+        name = metric.split(",")[0]
+        several = len({one.key[0] for one in logged}) > 1
+        aggregate = fit(items, score, aggregation or OF_METRICS.get(name, name)) if several else None
+        if aggregate is None:
+            return [], None
+        numbers = influences(AGGREGATES[aggregate].read(items)).tolist()
+    samples = [
+        Sample(one.key, one.response, number, one.request, item)
+        for one, number, item in zip(logged, numbers, items, strict=True)
+    ]
+    return samples, aggregate
+
+
+def _is_mean(numbers: Sequence[float], score: float) -> bool:
+    return math.isclose(math.fsum(numbers) / len(numbers), score, rel_tol=1e-6, abs_tol=1e-9)
 
 
 def _name_vectors(given: str) -> str:

@@ -40,14 +40,17 @@ class Sample:
     Attributes:
         key: as that of `Logged`, like the next two.
         response: likewise.
-        score: by the metric.
+        score: by the metric; where the run's score is of documents together, a number whose mean that is and which says
+            how the document moves it.
         request: likewise.
+        item: what the harness aggregates, by the metric.
     """
 
     key: tuple[str, str]
     response: str
     score: float
     request: str = ""
+    item: Any = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,10 @@ _ADDED = ("metrics", "share_of_own")
 """What entries of sweeps of older releases lack, and need not have."""
 
 
+_OPEN = ("interval", "p")
+"""What they leave open, of scores that are no mean of right and wrong."""
+
+
 def is_finished(args: SweepArgs, state: Mapping[str, Any]) -> bool:
     """Whether every arm of a sweep is there, whole, of these arguments, and says what sweep.json says of it."""
     tasks = state["tasks"]
@@ -36,6 +40,15 @@ def _is_finished(args: SweepArgs, name: str, task: Mapping[str, Any]) -> bool:
             describe(args.folder, arms, member.name, args.metric) | {"share_of_own": shares.get(member.name)}
         )
         told = {key: entry.get(key) for key in found if key in entry or key not in _ADDED}
-        if told != {key: found[key] for key in told}:
+        if not _agree(told, {key: found[key] for key in told}):
             return False
     return True
+
+
+def _agree(told: Any, found: Any) -> bool:
+    """Whether what an entry says is what its result file says; what older releases left open may be said by now."""
+    if isinstance(told, Mapping) and isinstance(found, Mapping):
+        return told.keys() == found.keys() and all(
+            (told[key] is None and key in _OPEN) or _agree(told[key], found[key]) for key in told
+        )
+    return bool(told == found)

@@ -1,4 +1,4 @@
-"""The tables at the end of a sweep: one of a task's first metric, and one of each other."""
+"""The tables at the end of a sweep: one of the metric that judges, and one of each other."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from lm_eval_steer.compare.lengths import Lengths, show_lengths, tell_cuts
+from lm_eval_steer.compare.metrics import MOST_SHOWN, tell_hidden
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.scale import Scale, show_cost, show_share
 from lm_eval_steer.sweep.board import show
@@ -32,7 +33,7 @@ def make_table(name: str, task: Mapping[str, Any], unit: str) -> Table:
     caption += "document: of its prompts + new ones"
     table = Table(title=f"{name}, {next(iter(test.values()))['n']} documents", caption=caption)
     table.add_column("arm", no_wrap=True)
-    for column in (unit, "score", "95 % interval", "change", "gained / lost", "McNemar p", "tokens"):
+    for column in (unit, "score", "95 % interval", "change", "gained / lost", "p", "tokens"):
         table.add_column(column, justify="right", no_wrap=column == unit)
     beside: dict[str, Callable[[Mapping[str, Any]], str]] = {}
     if any(arm.get("lengths") for arm in test.values()):
@@ -48,11 +49,18 @@ def make_table(name: str, task: Mapping[str, Any], unit: str) -> Table:
     return table
 
 
-def make_metric_tables(name: str, task: Mapping[str, Any], unit: str) -> list[Table]:
-    """A table for each metric beside the first, likewise; none of a sweep of an older release, which had none."""
-    test = task["test"]
-    metrics = dict.fromkeys(metric for arm in test.values() for metric in arm.get("metrics") or ())
-    return [_metric_table(name, metric, test, unit) for metric in metrics]
+def make_metric_tables(name: str, task: Mapping[str, Any], unit: str, asked: bool = False) -> list[Table]:
+    """A table for each metric beside the one that judges, likewise, unless they are many and nobody asked.
+
+    None of a sweep of an older release, which had no such metrics.
+    """
+    metrics = _metrics(task)
+    shown = metrics if asked or len(metrics) <= MOST_SHOWN else []
+    return [_metric_table(name, metric, task["test"], unit) for metric in shown]
+
+
+def _metrics(task: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(metric for arm in task["test"].values() for metric in arm.get("metrics") or ()))
 
 
 def _metric_table(name: str, metric: str, test: Mapping[str, Any], unit: str) -> Table:
@@ -80,8 +88,8 @@ def _metric_table(name: str, metric: str, test: Mapping[str, Any], unit: str) ->
     return table
 
 
-def make_notes(name: str, task: Mapping[str, Any]) -> list[str]:
-    """What a table cannot say: a sentence for every arm and every choice that has no number."""
+def make_notes(name: str, task: Mapping[str, Any], asked: bool = False) -> list[str]:
+    """What a table cannot say: a sentence for every arm and every choice that has no number, and on hidden metrics."""
     notes = [
         f"{arm} of {name} is {found['given']!r}{_chosen_among(task, arm)}"
         for arm, found in task["test"].items()
@@ -104,6 +112,8 @@ def make_notes(name: str, task: Mapping[str, Any]) -> list[str]:
                 f"on {task['validation']['task']}, {control} has no score at {', '.join(missing)}: "
                 + (f"{chosen} stands for the best" if chosen in missing else f"{chosen} is the best of the others")
             )
+    if not asked and len(metrics := _metrics(task)) > MOST_SHOWN:
+        notes.append(tell_hidden(name, metrics))
     return notes
 
 
@@ -126,16 +136,15 @@ def _cells(found: Mapping[str, Any]) -> list[str]:
     cells = [
         _strength(found["alpha"]),
         show(found["score"]),
-        f"{interval[0]:.1%} - {interval[1]:.1%}" if interval else "-",
+        f"{show(interval[0])} - {show(interval[1])}" if interval else "-",
     ]
     if against is None or against["change"] is None:
         cells += ["-", "-", "-"]
     else:
         is_share = 0 <= found["score"] <= 1
         cells.append(f"{100 * against['change']:+.1f} pt" if is_share else f"{against['change']:+.4g}")
-        has_pairs = against["p"] is not None
-        cells.append(f"+{against['gained']} / -{against['lost']}" if has_pairs else "-")
-        cells.append(f"{against['p']:.2g}" if has_pairs else "-")
+        cells.append("-" if against["gained"] is None else f"+{against['gained']} / -{against['lost']}")
+        cells.append("-" if against["p"] is None else f"{against['p']:.2g}")
     return [*cells, show_cost(found.get("prompt_tokens"), found["tokens"], found["n"] or 1)]
 
 

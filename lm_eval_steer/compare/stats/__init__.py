@@ -7,6 +7,8 @@
     power.py          the smallest change that a test would have found
     random_arms.py    the vector against random vectors
     shuffled_maps.py  the vector against maps of shuffled texts
+    aggregates.py     scores that are of documents together, as F1 and perplexity are
+    together.py       their intervals and tests
     verdict.py        all of it for one row, in words
 
 Scores are one number per item in any unit (1 right, 0 wrong; a share; a length), and a change is after - before in
@@ -37,7 +39,14 @@ from lm_eval_steer.compare.stats.shuffled_maps import (
     WORSE_THAN_SHUFFLED,
     ShuffledComparison,
 )
-from lm_eval_steer.compare.stats.verdict import HELPS, HURTS, NO_EVIDENCE, Pair, Verdict, verdict, verdicts
+from lm_eval_steer.compare.stats.together import (
+    RESAMPLES,
+    bootstrap_change,
+    read_together,
+    score_interval,
+    share_together,
+)
+from lm_eval_steer.compare.stats.verdict import HELPS, HURTS, NO_EVIDENCE, Pair, Verdict, pair_p, verdict, verdicts
 
 __all__ = [
     "BETTER",
@@ -47,6 +56,7 @@ __all__ = [
     "NOT_DISTINGUISHABLE",
     "NOT_FROM_SHUFFLED",
     "NO_EVIDENCE",
+    "RESAMPLES",
     "WORSE_THAN_SHUFFLED",
     "MeanChange",
     "Pair",
@@ -54,6 +64,7 @@ __all__ = [
     "Share",
     "ShuffledComparison",
     "Verdict",
+    "bootstrap_change",
     "compare_with_random",
     "detectable_by_sign_flips",
     "detectable_mean",
@@ -62,9 +73,13 @@ __all__ = [
     "mcnemar_power",
     "mean_change",
     "mean_interval",
+    "pair_p",
     "paired_bootstrap",
     "paired_test",
+    "read_together",
+    "score_interval",
     "share_of_effect",
+    "share_together",
     "smallest_detectable",
     "verdict",
     "verdicts",

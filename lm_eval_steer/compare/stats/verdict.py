@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 from typing import TypeVar
 
@@ -13,6 +14,13 @@ from lm_eval_steer.compare.stats.changes import Changes, mean_variance, read_cha
 from lm_eval_steer.compare.stats.intervals import check_level, paired_bootstrap
 from lm_eval_steer.compare.stats.paired import holm, paired_test
 from lm_eval_steer.compare.stats.power import detectable_by_sign_flips, smallest_detectable
+from lm_eval_steer.compare.stats.together import (
+    RESAMPLES,
+    Together,
+    bootstrap_change,
+    randomisation,
+    standard_error,
+)
 
 K = TypeVar("K", bound=Hashable)
 
@@ -29,11 +37,14 @@ class Pair:
         before: [items], the baseline's.
         after: [items], the arm's, in the same order.
         clusters: [items], which document an item belongs to; None where each occurs once.
+        together: both arms, where their scores are no means of the items' but of documents together. `before` and
+            `after` are then what moves these (`influences`).
     """
 
     before: Sequence[float]
     after: Sequence[float]
     clusters: Sequence[Hashable] | None = None
+    together: Together | None = None
 
     def __post_init__(self) -> None:
         read_changes(self.before, self.after, self.clusters)
@@ -44,11 +55,11 @@ class Verdict:
     """What the paired scores of an arm and its baseline say.
 
     Attributes:
-        change: mean of after - before, in the unit of the scores.
+        change: mean of after - before, in the unit of the scores; of documents together, the change of their score.
         low: lower end of its interval, which is not adjusted for the family.
         high: upper end.
         mcnemar_p: p of `paired_test`, not adjusted: exact McNemar, or sign flips of documents where those repeat or
-            scores are not binary.
+            scores are not binary; of documents together that of `change_together`.
         holm_p: the same, adjusted by Holm over the family.
         mde: smallest change that would have been found at the power asked for and at alpha / (tests of the family),
             the level that Holm's first step uses; from the observed discordance. None where none would have been.
@@ -94,16 +105,49 @@ def verdicts(
         In the order of the family, whose names are what to print as Holm's family.
     """
     check_level(alpha, "alpha")
-    raw = {name: paired_test(pair.before, pair.after, pair.clusters, seed) for name, pair in family.items()}
-    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
+    raw = {name: _measure(pair, level, seed) for name, pair in family.items()}
+    adjusted = dict(zip(raw, holm([one.p for one in raw.values()]), strict=True))
     found = {}
-    for name, pair in family.items():
-        changes = read_changes(pair.before, pair.after, pair.clusters)
-        low, high = paired_bootstrap(pair.before, pair.after, pair.clusters, seed, level)
-        mde = _detectable(changes, alpha / len(family), power)
-        word = NO_EVIDENCE if adjusted[name] > alpha else HELPS if changes.mean > 0 else HURTS
-        found[name] = Verdict(changes.mean, low, high, raw[name], adjusted[name], mde, word)
+    for name, one in raw.items():
+        mde = one.detectable(alpha / len(family), power)
+        word = NO_EVIDENCE if adjusted[name] > alpha else HELPS if one.change > 0 else HURTS
+        found[name] = Verdict(one.change, one.low, one.high, one.p, adjusted[name], mde, word)
     return found
+
+
+def pair_p(pair: Pair, seed: int = 0) -> float:
+    """p of a pair, alone: that of a verdict, before Holm."""
+    if pair.together:
+        return randomisation(pair.together, seed)
+    return paired_test(pair.before, pair.after, pair.clusters, seed)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A pair's change with its interval and p; and level and power -> the smallest detectable change."""
+
+    change: float
+    low: float
+    high: float
+    p: float
+    detectable: Callable[[float, float], float | None]
+
+
+def _measure(pair: Pair, level: float, seed: int) -> _Measured:
+    p = pair_p(pair, seed)
+    if pair.together:
+        return _Measured(*bootstrap_change(pair.together, level, seed), p, partial(_detectable_together, pair.together))
+    changes = read_changes(pair.before, pair.after, pair.clusters)
+    ends = paired_bootstrap(pair.before, pair.after, pair.clusters, seed, level)
+    return _Measured(changes.mean, *ends, p, partial(_detectable, changes))
+
+
+def _detectable_together(arms: Together, alpha: float, power: float) -> float | None:
+    """Smallest detectable change of the randomisation, which behaves as sign flips of the documents' influences."""
+    changed = int(np.count_nonzero(arms.differ))
+    if max(2.0 ** (1 - changed), 2 / (RESAMPLES + 1)) > alpha:
+        return None
+    return detectable_by_sign_flips(standard_error(arms), arms.documents, 0.0, alpha, power)
 
 
 def _detectable(changes: Changes, alpha: float, power: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Metrics beside the first: a table for each, behind that of the first, and a sentence."""
+"""Metrics beside the one that judges: a table for each, behind that of the one, and a sentence."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from statistics import fmean
 
 from lm_eval_steer.compare.arms import BASELINE, Arm
 from lm_eval_steer.compare.groups import Group
+from lm_eval_steer.compare.metrics import MOST_SHOWN, tell_hidden
 from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.report.tables.blocks import Block
 from lm_eval_steer.report.tables.flat import SHARE, flat, name_arm, share_cell
@@ -16,14 +17,34 @@ _COLUMNS = ["child", "parent", "vector", "n", "arm", "score", "change", "95 % in
 _LEFT = {"child", "parent", "vector", "arm"}
 
 
-def every_metric(rows: list[Row], names: Mapping[str, str]) -> list[Block]:
-    """Per group a table of the first metric with its verdicts, then one of each other metric."""
+def every_metric(rows: list[Row], names: Mapping[str, str], metrics_asked: bool = False) -> list[Block]:
+    """Per group a table of the metric that judges with its verdicts, then one of each other, unless they are many.
+
+    Args:
+        rows: of the board.
+        names: model -> what tables call it.
+        metrics_asked: show them however many they are.
+    """
     blocks = []
     for group, block in zip(dict.fromkeys(row.group for row in rows), flat(rows, names), strict=True):
         of_group = [row for row in rows if row.group is group]
-        metrics = dict.fromkeys(metric for row in of_group for metric in row.metrics)
-        blocks += [block, *(_block(group, of_group, names, metric) for metric in metrics)]
+        metrics = _beside(of_group)
+        shown = metrics if metrics_asked or len(metrics) <= MOST_SHOWN else []
+        blocks += [block, *(_block(group, of_group, names, metric) for metric in shown)]
     return blocks
+
+
+def hidden_metrics(rows: list[Row]) -> list[str]:
+    """A sentence for every group whose other metrics are too many to be shown unasked."""
+    of_groups: dict[str, list[Row]] = {}
+    for row in rows:
+        of_groups.setdefault(row.group.name, []).append(row)
+    told = {name: _beside(of_group) for name, of_group in of_groups.items()}
+    return [tell_hidden(name, metrics) for name, metrics in told.items() if len(metrics) > MOST_SHOWN]
+
+
+def _beside(rows: list[Row]) -> list[str]:
+    return list(dict.fromkeys(metric for row in rows for metric in row.metrics))
 
 
 def label(metric: str, metrics: Iterable[str]) -> str:

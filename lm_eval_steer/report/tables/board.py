@@ -21,7 +21,7 @@ from lm_eval_steer.compare.runs import find_runs, refuse_nothing
 from lm_eval_steer.compare.sweep_file import finite
 from lm_eval_steer.compare.sweeps import by_their_sweeps, leave_out_broken, metric_of_sweep
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.report.tables.beside import every_metric
+from lm_eval_steer.report.tables.beside import every_metric, hidden_metrics
 from lm_eval_steer.report.tables.blocks import Block
 from lm_eval_steer.report.tables.entries import UNPAIRED, entry, short_names, word
 from lm_eval_steer.report.tables.formats import to_csv, to_latex, to_markdown
@@ -53,6 +53,7 @@ class Leaderboard:
         names: model -> what tables call it.
         notes: what a reader must know.
         records: that were read so far.
+        metrics_asked: whether the tables of other metrics are shown, however many they are.
     """
 
     folders: list[Path]
@@ -61,6 +62,7 @@ class Leaderboard:
     names: dict[str, str]
     notes: list[str]
     records: Records
+    metrics_asked: bool = False
 
     @property
     def groups(self) -> list[Group]:
@@ -73,7 +75,8 @@ class Leaderboard:
 
     def blocks(self, layout: str = "flat") -> list[Block]:
         """The rows in a layout."""
-        found = LAYOUTS[layout](self.rows, self.names)
+        asked = [self.metrics_asked] if layout == "flat" else []
+        found = LAYOUTS[layout](self.rows, self.names, *asked)
         if layout != "flat" and not any(block.rows for block in found):
             raise SteeringError(
                 f"--layout {layout} shows strengths that a sweep chose on validation rows, and there is no sweep in "
@@ -89,6 +92,7 @@ def read_leaderboard(
     task: str | None = None,
     sort: str = "",
     metric: str | None = None,
+    metrics_asked: bool = False,
 ) -> Leaderboard:
     """Read results, judge them, then choose and sort rows.
 
@@ -99,6 +103,7 @@ def read_leaderboard(
         task: likewise.
         sort: one of `SORTS`, within groups; texts and p upwards, the rest downwards.
         metric: that runs are judged by, with a filter or without; by default that of their sweep, or the task's first.
+        metrics_asked: show a table of each other metric, however many they are.
 
     Raises:
         SteeringError: where nothing can be read, for filters that leave nothing, and for an unknown column. What else
@@ -138,7 +143,8 @@ def read_leaderboard(
         rows = sorted(rows, key=lambda row: (order.index(row.group), *_sort_key(row, sort, names)))
     told = [f"Left out: {sentence}" for sentence in dict.fromkeys((*left_out, *records.left_out))]
     told += notes(rows, families, runs, names)
-    return Leaderboard(folders, rows, families, names, [printable(one) for one in told], records)
+    told += [] if metrics_asked else hidden_metrics(rows)
+    return Leaderboard(folders, rows, families, names, [printable(one) for one in told], records, metrics_asked)
 
 
 def check_form(form: str, layout: str) -> None:

@@ -78,9 +78,8 @@ def share_cell(found: OfOwn | None) -> str:
 
 
 def is_share(row: Row) -> bool:
-    """Whether all scores of a row lie between 0 and 1."""
-    runs = row.all_runs.values()
-    return all(0 <= value <= 1 for run in runs for value in ([s.score for s in run.samples] or [run.score]))
+    """Whether all scores of a row are shares, between 0 and 1."""
+    return all(run.is_share for run in row.all_runs.values())
 
 
 def _lines(row: Row, told: Mapping[str, Any]) -> list[list[str]]:

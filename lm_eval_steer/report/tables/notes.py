@@ -11,6 +11,7 @@ from lm_eval_steer.compare.lengths import tell_cuts
 from lm_eval_steer.compare.pairs import pair_runs
 from lm_eval_steer.compare.rows import BEST, VOTE, Row
 from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.stats import RESAMPLES
 from lm_eval_steer.compare.validation import tell_validation
 from lm_eval_steer.report.tables.beside import label
 from lm_eval_steer.report.tables.entries import UNPAIRED, word
@@ -18,11 +19,19 @@ from lm_eval_steer.report.tables.entries import UNPAIRED, word
 _CHANGES = (
     "change: points where the score is a share; %: of the baseline. Its 95 % interval is a bootstrap of the paired "
     "documents and is not adjusted for the family, so it may exclude 0 where the verdict sees no evidence. Without a "
-    "sign, it is the Wilson interval of the score itself."
+    "sign, it is the interval of the score itself: Wilson's for right and wrong, else that of a mean or a bootstrap."
 )
 _TESTS = (
     "p: exact McNemar where every document occurs once and is right or wrong, else sign flips of the documents' "
     "changes. Verdicts are from Holm p at 5 %."
+)
+_TOGETHER = (
+    "{metric} is a score of documents together, no mean of a number per document: intervals are a bootstrap of the "
+    "score itself over documents, and p is that of swapping the two arms of documents at random, {resamples:,} times."
+)
+_OTHER_CHOICE = (
+    "The sweep in {folder} chose its strengths by {chosen}, and is judged by {metric} here: "
+    "best is the best by {chosen}."
 )
 _DETECTABLE = (
     "detectable: the smallest change found with 80 % power at 5 % divided by the tests of the family, from the share "
@@ -44,9 +53,10 @@ _OTHER_BLOCKS = (
     "of its sweep."
 )
 _METRICS = (
-    "Metrics beside the first are in no family and have no verdict. Their changes are paired by document: the 95 % "
-    "interval and p are those of the paired t test, of right and wrong those of the first table, and neither is "
-    "adjusted. Without a sign, it is the interval of the score itself."
+    "Other metrics are in no family and have no verdict. Their changes are paired by document: the 95 % interval and p "
+    "are those of the paired t test, of right and wrong those of a verdict, of documents together (F1, perplexity) the "
+    "bootstrap and the random swaps of the score itself; none is adjusted. Without a sign, it is the interval of the "
+    "score itself."
 )
 _SHARES = (
     "share of own: effect of the arm divided by that of own in the same role, on the same documents, with a 95 % "
@@ -98,6 +108,8 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
         if (one.child, one.task) in shown
     ]
     found += [_CHANGES, _TESTS, _DETECTABLE] if tested else []
+    together = {run.metric: run.aggregate for row in rows for run in row.all_runs.values() if run.aggregate}
+    found += [_TOGETHER.format(metric=metric.split(",")[0], resamples=RESAMPLES) for metric in together]
     found += [_RANDOM] if any(row.random for row in rows) else []
     found += [_SHUFFLED] if any(row.shuffled for row in rows) else []
     found += [_METRICS] if any(row.metrics for row in rows) else []
@@ -200,6 +212,12 @@ def _sweeps(rows: list[Row]) -> list[str]:
         for part in row.parts.values()
         if part.documents
     }
+    others = dict.fromkeys(
+        (part.folder, *(one.split(",")[0] for one in (part.validation["metric"], row.any_run.metric)))
+        for row in rows
+        for part in row.parts.values()
+        if part.validation.get("metric") not in (None, row.any_run.metric)
+    )
     open_ones = dict.fromkeys(part.folder for row in rows for part in row.parts.values() if not part.complete)
     found = [f"In the sweep in {folder}, {words} ({task})." for (folder, task), words in told.items()]
     refused = {
@@ -209,6 +227,7 @@ def _sweeps(rows: list[Row]) -> list[str]:
         for arm, reason in part.refused.items()
     }
     found += [f"In the sweep in {folder}, {task} has no {arm}: {why}." for (folder, task, arm), why in refused.items()]
+    found += [_OTHER_CHOICE.format(folder=folder, chosen=chosen, metric=metric) for folder, chosen, metric in others]
     return found + [
         f"The sweep in {folder} is not finished: start its command again, it goes on. Its families will grow."
         for folder in open_ones
