@@ -23,6 +23,7 @@ from lm_eval_steer.sweep.state import without_volatile
 
 PARITY = Path(__file__).parent / "fixtures" / "parity"
 OWN = Path(__file__).parent / "fixtures" / "own"
+OUTPUTS = Path(__file__).parent / "fixtures" / "outputs"
 ALPHAS = (0.5, 1.0, 2.0)
 CONTROLS = "random:1,negated,identity,self-consistency"
 SMALL: dict[str, Any] = {"alpha": [1, 2], "limit": 2.0, "val_limit": 2.0}

@@ -20,7 +20,6 @@ from lm_eval_steer.sweep import run_sweep
 from lm_eval_steer.sweep.harness import HarnessArgs
 from lm_eval_steer.sweep.tasks import find_twins
 
-FOLDER = Path(__file__).parent / "fixtures" / "outputs"
 VOTING = ("several_true", "repeated", "chosen")
 NOT_VOTING = {
     "single": "a single continuation has none",
@@ -34,7 +33,7 @@ TASKS = (*VOTING, *NOT_VOTING)
 
 @functools.cache
 def manager() -> TaskManager:
-    return TaskManager(include_path=str(FOLDER), include_defaults=False)
+    return TaskManager(include_path=str(sweeps.OUTPUTS), include_defaults=False)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from lm_eval.tasks import TaskManager
 from rich.console import Console
 from test_vllm import ALPHAS, CONTEXTS, SHARED, TOKENS, WIDTH, compare, plan, requests, save, start, start_hf, stop
 from torch import nn
@@ -125,18 +126,28 @@ def test_a_sweep_on_vllm_ends_as_one_on_hf(tmp_path: Path, monkeypatch: pytest.M
     vector = make_vector(width=WIDTH).save(tmp_path / "v.pt")
     states: list[dict[str, Any]] = []
     both = {"pretrained": folder, "vectors": str(vector), "dtype": "float32", "max_length": 2048}
+    scored = ["rolling", "single", "several_true"]  # log-likelihoods of whole texts, of one continuation, of several
+    manager = TaskManager(
+        include_path=[*sweeps.manager().include_path, str(sweeps.OUTPUTS)], include_defaults=False, metadata={}
+    )
     for engine, more in (("steered-vllm", {"data_parallel_size": 2}), ("steered-hf", {})):
         args = SweepArgs(
             model=engine,
             model_args=both | more,
-            tasks=["parity_steer"],
+            tasks=["parity_steer", *scored],
             output_path=str(tmp_path / engine),
             alpha=[0.5, 2.0],
             limit=8,
             val_limit=8,
             controls="random:1",
         )
-        states.append(run_sweep(args, sweeps.manager(), Console(quiet=True)))
+        states.append(run_sweep(args, manager, Console(quiet=True)))
+    for task in scored:
+        on_vllm, on_hf = (state["tasks"][task] for state in states)
+        for contender, scores in on_hf["validation"]["scores"].items():
+            assert on_vllm["validation"]["scores"][contender] == pytest.approx(scores, rel=1e-3)
+        assert on_vllm["test"].keys() == on_hf["test"].keys()
+        assert on_vllm["refused"] == on_hf["refused"]
     ours, theirs = (state["tasks"]["parity_steer"] for state in states)
     assert states[0]["complete"]
     assert ours["validation"]["scores"].keys() == theirs["validation"]["scores"].keys()
