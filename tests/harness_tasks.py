@@ -6,7 +6,6 @@ of `evaluate.load` is answered by stand-ins that keep the interface of the publi
 
 from __future__ import annotations
 
-import ast
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -194,19 +193,12 @@ def manager(*more: str) -> TaskManager:
 
 
 class _CodeEval:
-    """`code_eval` of the package evaluate, with a program that can be read taken for one that passes: none is run."""
+    """`code_eval` of evaluate: a program of an even number of characters passes, and none is run."""
 
     def compute(
         self, references: list[str], predictions: list[list[str]], k: list[int]
     ) -> tuple[dict[str, float], Any]:
-        def reads(program: str) -> bool:
-            try:
-                ast.parse(program)
-            except (SyntaxError, ValueError):
-                return False
-            return True
-
-        passed = [any(map(reads, programs)) for programs in predictions]
+        passed = [any(len(program) % 2 == 0 for program in programs) for programs in predictions]
         return {f"pass@{one}": sum(passed) / len(passed) for one in k}, None
 
 

@@ -16,10 +16,12 @@ import harness_tasks
 import models
 import sweeps
 from lm_eval_steer.cli.main import main
+from lm_eval_steer.compare.runs import read_runs
 from lm_eval_steer.vectors.vector import SteeringVector
 
 ALPHAS = [5.0, 20.0]
 SHORT = {"max_gen_toks": 8}
+TABLE = Path(__file__).parent.parent / "docs" / "TASKS.md"
 PLAIN = (
     *("hellaswag", "arc_easy", "mmlu_anatomy", "truthfulqa_mc1", "truthfulqa_mc2", "winogrande", "boolq", "cola"),
     *("squad_completion", "squadv2", "drop", "nq_open", "gsm8k", "bbh_cot_fewshot_boolean_expressions", "ifeval"),
@@ -156,3 +158,90 @@ def test_every_arm_is_a_run_of_lm_eval_at_its_strength(task: str, done: Done, pl
     assert [one["resps"] for one in done.samples(task, "best")] != [
         one["resps"] for one in done.samples(task, "baseline")
     ]
+
+
+# What docs/TASKS.md says of each
+
+
+def table() -> dict[str, list[str]]:
+    """Task -> the other cells of its row."""
+    text = TABLE.read_text(encoding="utf-8").split("## Kinds of tasks")[1]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")
+    ]
+    return {name.strip("`"): cells for name, *cells in rows}
+
+
+def test_the_table_is_about_the_tasks_that_are_run() -> None:
+    assert list(table()) == list(PLAIN)
+
+
+def test_the_table_says_what_a_sweep_does(done: Done) -> None:
+    settings = json.loads((done.folder / "sweep.json").read_text(encoding="utf-8"))["settings"]["validation"]
+    told = {}
+    for task, found in done.tasks.items():
+        (run,) = read_runs([done.folder / "arms" / task / "baseline"])
+        config = done.results(task, "baseline")["configs"][task]
+        kinds = {"squadv2": "generate_until, loglikelihood"}.get(task, config["output_type"])
+        chosen = settings[task].get("split") or settings[task]["kind"]
+        vote = {"vote"} <= set(found["test"])
+        assert vote == ("vote" not in found["refused"])
+        together = {"squadv2"} if run.aggregate is None and not run.samples else set()
+        values = {one.score for one in run.samples}
+        interval = "bootstrap" if run.aggregate else "none" if together else "Wilson" if values <= {0, 1} else "t"
+        told[task] = [kinds, chosen, "yes" if vote else "no", found["validation"]["metric"], interval]
+        assert found["test"]["baseline"]["metric"] == found["validation"]["metric"]
+    assert {task: [cells[0], *cells[2:]] for task, cells in table().items()} == told
+
+
+def test_every_task_has_a_row_in_the_leaderboard(done: Done) -> None:
+    board = json.loads(command("leaderboard", str(done.folder), "--format", "json"))
+    rows = {row["task"]: row for row in board["rows"]}
+    assert set(rows) == set(PLAIN)
+    for task, row in rows.items():
+        test = done.tasks[task]["test"]
+        assert (row["baseline"], row["metric"]) == (test["baseline"]["score"], test["baseline"]["metric"])
+        assert {arm: row["scores"][arm]["score"] for arm in test} == {arm: one["score"] for arm, one in test.items()}
+        low, high = row["changes"]["best"]["low"], row["changes"]["best"]["high"]
+        change = test["best"]["score"] - test["baseline"]["score"]
+        assert row["changes"]["best"]["change"] == pytest.approx(change)
+        assert (low is None) == (table()[task][-1] == "none")
+        assert low is None or low <= change <= high
+
+
+@pytest.mark.parametrize("task", PLAIN)
+def test_vectors_are_made_of_what_the_table_says(
+    task: str, child: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "extract",
+        "--model_args",
+        f"pretrained={child['pretrained']}",
+        "--task",
+        task,
+        "--n",
+        "4",
+        "--method",
+        "mean",
+    ]
+    words += ["--out", str(tmp_path / "v.safetensors")]
+    reads = table()[task][1]
+    options = next(iter(reads.split("`")[1::2]), "").split()
+    if "training split" not in reads:
+        assert main(words) == 2
+        (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lm-eval-steer extract: ")]
+        named = {
+            "drop": "have the target",
+            "wikitext": "neither prompt nor target",
+            "mmlu_anatomy": "no training split",
+        }
+        assert named.get(task, "are those that it is evaluated on") in told
+        if "--pairs" in options:
+            return
+        assert task in ("drop",) or f"--split {options[1]}" in told.replace("(dev, validation;", "validation")
+    if "system" in options:
+        options += ["--positive", "Be kind.", "--negative", "Be rude."]
+    assert main([*words, *options]) == 0
+    data = SteeringVector.load(tmp_path / "v.safetensors").passport["data"]
+    assert (data["task"], data["n_pairs"], len(data["rows"])) == (task, 4, 4)
+    assert data["split"] == (options[1] if "--split" in options else "train")
