@@ -104,6 +104,7 @@ def test_rows_that_a_class_of_its_own_may_take_for_shots_are_no_validation_docum
     [
         ("twice", {}, r"twice asks document 0 for loglikelihood of one prompt twice"),
         ("rolling", {"tokens": "last"}, r"tokens='last' has no meaning for loglikelihood_rolling"),
+        ("rolling", {"arms": ["prompt=Be brief."]}, r"prompt='Be brief.', and rolling asks the same with it as with"),
         ("listed", {"vote_filter": "answer"}, r"vote_filter='answer' is no filter of listed"),
     ],
 )
@@ -111,7 +112,9 @@ def test_what_cannot_be_asked_is_told_before_the_model(
     task: str, more: dict[str, Any], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
-    args = sweeps.make_args(sweeps.make_child(tmp_path) | more, tmp_path / "out", tasks=[task])
+    arms = more.get("arms")
+    told = {key: value for key, value in more.items() if key != "arms"}
+    args = sweeps.make_args(sweeps.make_child(tmp_path) | told, tmp_path / "out", tasks=[task], arms=arms)
     with pytest.raises(SteeringError, match=sentence):
         run_sweep(args, manager(), sweeps.QUIET)
 

@@ -45,16 +45,26 @@ def look_at_others(
         look: is called with a name, as in `gsm8k shots:8`, and the requests of the first document of each.
 
     Raises:
-        SteeringError: for shots that are the task's own number, that it does not take, or that its test asks.
+        SteeringError: for shots that are the task's own number, that it does not take, or that its test asks, and for
+            prompts and shots that change nothing in what it asks.
     """
     for name, twin in twins.items():
         parts = [name, *([twin.name] if twin.facts["kind"] == BY_SHARE else [])]
+        plain = build(name, manager, None, 1, False, args.harness, {name: known[name]})
+        own = [request.args for request in plain.instances]
         for one in args.others:
             if one.shots is not None:
                 _look_at_shots(args, name, one, manager, known[name], [known[part].task for part in parts])
             for text in one.texts or (None,):
                 if one.model is None:
-                    look(f"{name} {one.name}", build_other(args, name, one, text, manager, None, 1, known))
+                    requests = build_other(args, name, one, text, manager, None, 1, known)
+                    if [request.args for request in requests.instances] == own:
+                        given = f"shots={one.shots}" if text is None else f"prompt={quoted(text)}"
+                        raise SteeringError(
+                            f"--arms has {given}, and {name} asks the same with it as without, as texts that are "
+                            "scored whole do: leave it or the task out"
+                        )
+                    look(f"{name} {one.name}", requests)
 
 
 def _look_at_shots(

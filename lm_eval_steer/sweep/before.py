@@ -52,7 +52,7 @@ def examine(args: SweepArgs, plans: Mapping[str, SteeringPlan], requests: Reques
         check_generation(text.args[1])
     plan = next(iter(plans.values()))
     why_no_vote(requests, plan)
-    if ROLLING in requests.by_method:
+    if plan.steers and ROLLING in requests.by_method:
         refuse_rule(plan.tokens)
     limit = sample_size(requests.task, args.limit if requests.name in args.tasks else args.val_limit)
     documents = [doc for _, doc in requests.task.doc_iterator(rank=0, limit=limit, world_size=1)]
