@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -12,13 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from lm_eval_steer.report.tables.blocks import Block
-from lm_eval_steer.report.tables.flat import SHARE
 
 _LEFT_OUT = {"p"}
 """Columns of the flat layout for which a terminal has no room; JSON, CSV and the other formats have them."""
 
-_ROOM_FOR_SHARES = {"%"}
-"""What makes room for shares of own's effect, too."""
+_GIVE_WAY = ("%", "length", "tokens")
+"""Those that are left out, one after the other, where a table would be wider than `_WIDTH` characters."""
+
+_WIDTH = 120
 
 _WIDEST = {"arm": 25, "verdict": 21}
 """Columns are as wide in all tables of a block, up to here, or up to 20 characters."""
@@ -51,8 +52,10 @@ def print_blocks(console: Console, blocks: list[Block], notes: list[str]) -> Non
 
 def _parts(block: Block) -> Iterator[Block]:
     """A table per child, parent and vector, whose keys are its title; a baseline of several of its rows is one line."""
-    left_out = _LEFT_OUT | (_ROOM_FOR_SHARES if SHARE in block.columns else set())
-    shown = [place for place, name in enumerate(block.columns) if place >= block.keys and name not in left_out]
+    shown = [place for place, name in enumerate(block.columns) if place >= block.keys and name not in _LEFT_OUT]
+    for name in _GIVE_WAY:
+        if _width(block, shown) > _WIDTH:
+            shown = [place for place in shown if block.columns[place] != name]
     parts: dict[tuple[str, ...], list[list[str]]] = {}
     for cells in block.rows:
         parts.setdefault(tuple(cells[:_TIME]), []).append(cells)
@@ -67,6 +70,12 @@ def _parts(block: Block) -> Iterator[Block]:
                 rows.append(line)
         title = f"{child}{source}, n = {n}{spent}"
         yield replace(block, title=title, columns=[block.columns[place] for place in shown], rows=rows)
+
+
+def _width(block: Block, places: Sequence[int]) -> int:
+    """Characters of a line of some columns, which stand one apart."""
+    cells = [[block.columns[place], *(line[place] for line in block.rows)] for place in places]
+    return sum(1 + max(map(len, column)) for column in cells) - 1
 
 
 def _table(block: Block, widths: Mapping[str, int]) -> Table:
