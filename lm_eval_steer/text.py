@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _LONGEST = 300
@@ -35,6 +36,12 @@ def quoted(value: object) -> str:
     except Exception:  # of somebody's own class, or of a whole number with thousands of digits
         text = f"a value of the type {type(value).__name__}"
     return shortened(printable(" ".join(text.split()) if "\n" in text else text), _LONGEST_VALUE)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What a sentence about an unknown name goes on with: the known one that it may be; nothing where none is near."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.8)
+    return f" (the nearest name is {found[0]})" if found else ""
 
 
 def span(blocks: Sequence[int]) -> str:

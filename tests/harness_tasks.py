@@ -153,7 +153,7 @@ DATASETS: dict[str, tuple[Callable[[int], Row], Splits]] = {
     "cais/mmlu": (mmlu, {"dev": range(110, 115), "validation": range(210, 214), "test": range(10, 24)}),
     "truthfulqa/truthful_qa": (truthful, {"validation": range(10, 26)}),
     "allenai/winogrande": (winogrande, {"train": range(110, 122), "validation": range(10, 26)}),
-    "aps/super_glue": (boolq, {"train": range(110, 122), "validation": range(10, 26)}),
+    "aps/super_glue": (boolq, {"train": range(110, 122), "validation": range(10, 26), "three": range(3)}),
     "nyu-mll/glue": (cola, {"train": range(110, 122), "validation": range(10, 30)}),
     "hazyresearch/based-squad": (squad, {"validation": range(10, 26)}),
     "lighteval/squad_v2": (squadv2, {"train": range(110, 122), "validation": range(10, 22)}),

@@ -242,6 +242,7 @@ def test_a_template_of_ones_own_reads_the_fields_of_any_task(folder: Path, tmp_p
 
 REFUSED: dict[str, tuple[Row, str]] = {
     "unknown": ({"task": "no_such_task"}, "--task no_such_task is no task: see lm_eval ls tasks"),
+    "typo": ({"task": "hellaswagg"}, r"hellaswagg is no task \(the nearest name is hellaswag\): see lm_eval ls tasks"),
     "group": ({"task": "both"}, r"--task both is a group of 2 tasks: name one of them \(gsm8k, drop\)"),
     "tag": ({"task": "ai2_arc"}, r"--task ai2_arc is a group of 1 task: name it \(arc_easy\)"),
     "only test": (

@@ -17,6 +17,7 @@ import models
 import sweeps
 from lm_eval_steer.cli.main import main
 from lm_eval_steer.compare.runs import read_runs
+from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.vectors.vector import SteeringVector
 
 ALPHAS = [5.0, 20.0]
@@ -93,9 +94,8 @@ def child(data: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
 def done(child: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Done:
     folder = tmp_path_factory.mktemp("sweep")
     told = command(
-        *("sweep", "--model_args", ",".join(f"{key}={value}" for key, value in child.items())),
-        *("--tasks", ",".join(PLAIN), "--alpha", json.dumps(ALPHAS), "--gen_kwargs", "max_gen_toks=8"),
-        *("--output_path", str(folder), "--batch_size", "32", "--device", "cpu", "--confirm_run_unsafe_code"),
+        *sweeping(child, folder, ",".join(PLAIN), "--gen_kwargs", "max_gen_toks=8", "--batch_size", "32"),
+        "--confirm_run_unsafe_code",
     )
     return Done(folder, child, told)
 
@@ -158,6 +158,68 @@ def test_every_arm_is_a_run_of_lm_eval_at_its_strength(task: str, done: Done, pl
     assert [one["resps"] for one in done.samples(task, "best")] != [
         one["resps"] for one in done.samples(task, "baseline")
     ]
+
+
+# What a new user gets wrong
+
+OWN = {
+    "three": "include: {harness}/super_glue/boolq/default.yaml\ntraining_split: null\nvalidation_split: three\n",
+    "odd_metric": "include: {harness}/gsm8k/gsm8k.yaml\nmetric_list: [{{metric: no_such_metric}}]\n",
+    "no_data": "include: {harness}/gsm8k/gsm8k.yaml\ndataset_path: nobody/has_this\n",
+    "leave": "include: {harness}/gsm8k/gsm8k.yaml\nprocess_docs: !function leave.ask\n",
+    "half": "output_type: [\n",
+}
+LEAVE = 'def ask(_):\n    raise ValueError("\\n####\\n  !!! WARNING !!!\\n####\\nSet HF_ALLOW_CODE_EVAL=1.")\n'
+"""As `code_eval` does where nobody allowed it to run code."""
+REFUSED = {
+    "a typo": ("hellaswagg", "--tasks hellaswagg is no task (the nearest name is hellaswag): see lm_eval ls tasks"),
+    "nothing like it": ("zzz", "--tasks zzz is no task: see lm_eval ls tasks"),
+    "a twin": (
+        "hellaswag --val_task hellaswaq",
+        "--val_task hellaswaq is no task (the nearest name is hellaswag): see",
+    ),
+    "a metric": ("hellaswag --metric f1", "--metric f1 is no metric of hellaswag: it has acc, acc_norm"),
+    "all of it": ("hellaswag --val_share 1", "--val_share 1 leaves no document to test it on: give a share between"),
+    "a split": (
+        "hellaswag --val_split trian",
+        "--val_split trian is no split of hellaswag, which has train, validation",
+    ),
+    "three documents": ("three", "its 3 test documents (3 different questions) are too few to be parted"),
+    "an odd metric": ("odd_metric", "odd_metric cannot be loaded (KeyError: None): see that its data is in reach, and"),
+    "half a file": ("half", "the harness passes over a file there that is no whole YAML with task: half"),
+    "no data": ("no_data", "no_data cannot be loaded (ConnectionError: Couldn't reach 'nobody/has_this' on the Hub"),
+    "leave": ("leave", "leave cannot be loaded (ValueError: !!! WARNING !!!): set HF_ALLOW_CODE_EVAL=1 in the"),
+    "code": ("humaneval", "--tasks humaneval executes what the model writes: add --confirm_run_unsafe_code"),
+    "read before": ("hellaswag --val_split train", "documents of hellaswag:train are among the 8 rows"),
+}
+
+
+def sweeping(child: dict[str, Any], folder: Path, *words: str) -> list[str]:
+    """A sweep's command."""
+    return [
+        *("sweep", "--model_args", ",".join(f"{key}={value}" for key, value in child.items())),
+        *("--alpha", json.dumps(ALPHAS), "--output_path", str(folder), "--device", "cpu", "--tasks", *words),
+    ]
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_swept_is_one_sentence_before_a_model_is_loaded(
+    case: str,
+    child: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words, sentence = REFUSED[case]
+    monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
+    for name, text in OWN.items():
+        (tmp_path / f"{name}.yaml").write_text(f"task: {name}\n" + text.format(harness=harness_tasks.HARNESS))
+    (tmp_path / "leave.py").write_text(LEAVE)
+    found = harness_tasks.manager(str(tmp_path))
+    monkeypatch.setattr("lm_eval_steer.sweep.run.TaskManager", lambda **_: found)
+    assert main(sweeping(child, tmp_path / "sweep", *words.split())) == 2
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lm-eval-steer sweep: ")]
+    assert sentence in told
 
 
 # What docs/TASKS.md says of each

@@ -12,6 +12,7 @@ from lm_eval.tasks import TaskManager
 
 from lm_eval_steer.errors import SteeringError, is_out_of_memory
 from lm_eval_steer.extraction.pairs import own_manager
+from lm_eval_steer.text import nearest
 
 logger = logging.getLogger(f"lm_eval.{__name__}")
 
@@ -45,7 +46,8 @@ def find_task(name: str, include_path: str | None = None) -> Any:
     if name not in manager.all_subtasks:
         if name not in manager.all_tasks:
             raise SteeringError(
-                f"--task {name} is no task: see lm_eval ls tasks, or name the folder of your own with --include_path"
+                f"--task {name} is no task{nearest(name, manager.all_tasks)}: see lm_eval ls tasks, or name the folder "
+                "of your own with --include_path"
             )
         members = list(dict.fromkeys(_members(name, manager)))
         more = f" and {len(members) - _NAMED} more" if len(members) > _NAMED else ""

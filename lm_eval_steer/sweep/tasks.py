@@ -16,6 +16,7 @@ from lm_eval_steer.plugin.known_tasks import remember
 from lm_eval_steer.sweep.harness import HarnessArgs, RandomState, random_state, restore
 from lm_eval_steer.sweep.requests import Requests, check_requests, why_no_vote
 from lm_eval_steer.sweep.validation import Choice, Draw, facts_of, find_halves, shot_rows
+from lm_eval_steer.text import nearest
 
 _TWINS = {"math500_steer": "math_steer_val"}
 _PLAIN = HarnessArgs()
@@ -108,8 +109,8 @@ def _read(name: str, option: str, manager: TaskManager, harness: HarnessArgs, kn
         kind = (
             "is a group of tasks: name its tasks"
             if name in manager.all_tasks
-            else "is no task: see lm_eval ls tasks, or name the folder of your own with --include_path (the harness "
-            f"passes over a file there that is no whole YAML with task: {name})"
+            else f"is no task{nearest(name, manager.all_tasks)}: see lm_eval ls tasks, or name the folder of your own "
+            f"with --include_path (the harness passes over a file there that is no whole YAML with task: {name})"
         )
         raise SteeringError(f"{option} {name} {kind}")
     if name not in known:
@@ -183,9 +184,12 @@ def load(name: str, manager: TaskManager, harness: HarnessArgs = _PLAIN) -> Any:
                 f"the task {name} has no documents to be tested on ({first_line(error)}): see its test_split and its "
                 "data, or name another task"
             ) from None
-        raise SteeringError(
-            f"the task {name} cannot be loaded ({first_line(error)}): see that its data is in reach"
-        ) from None
+        advice = (
+            "set HF_ALLOW_CODE_EVAL=1 in the environment if what the model writes may be run"
+            if "HF_ALLOW_CODE_EVAL" in str(error)  # of the metric code_eval, which tries itself where it is loaded
+            else "see that its data is in reach, and that the harness knows its metrics"
+        )
+        raise SteeringError(f"the task {name} cannot be loaded ({first_line(error)}): {advice}") from None
 
 
 def build(
@@ -261,6 +265,6 @@ def unanswered(requests: Requests, metadata: Mapping[str, Any]) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, in one line."""
-    text = str(error).strip().split("\n")[0]
+    """What went wrong, in one line: the first that has a word."""
+    text = next((line.strip() for line in str(error).splitlines() if any(map(str.isalnum, line))), "")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
