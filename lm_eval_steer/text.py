@@ -1,4 +1,4 @@
-"""Text of others, made fit to be shown, and numbers of blocks as people write them."""
+"""Text of others, made fit to be shown, and numbers of blocks and seeds as people write them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+LAST_SEED = 999_999_999
+"""The largest seed in the name of a control, as in `random:3`."""
 _LONGEST = 300
 """Characters of a name in a sentence."""
 _LONGEST_VALUE = 6000

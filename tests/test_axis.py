@@ -386,7 +386,7 @@ class Told:
 
     # What it is told, and reads
 
-    def prepare(self, told: Any, intervention: Any) -> Prepared:
+    def prepare(self, told: Any, intervention: Any, answers: bool) -> Prepared:
         return Prepared(Generation((), 1), [], draws=False)
 
     def read(self, done: Done, stop: list[str]) -> str:

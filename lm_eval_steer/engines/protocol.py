@@ -14,6 +14,23 @@ Scores = list[tuple[float, bool]]
 
 
 @dataclass(frozen=True)
+class Visible:
+    """Limit of the visible part of a text: of what stands behind the last end of a thought.
+
+    A text in which no thought ends has no visible part, and this limit does not hold for it.
+
+    Attributes:
+        new_tokens: the most tokens of that part; with the last of them the text ends.
+        behind: the token, or the string in the text without special tokens, that ends a thought.
+        begun: whether the prompt has ended the thought, so that the part begins with the first new token.
+    """
+
+    new_tokens: int
+    behind: str | int
+    begun: bool
+
+
+@dataclass(frozen=True)
 class Generation:
     """How a text is written.
 
@@ -21,11 +38,13 @@ class Generation:
         stop: strings that end it.
         new_tokens: the most tokens that are written.
         arguments: further ones, as the engine's own library takes them.
+        visible: limit of the visible part; None for none.
     """
 
     stop: tuple[str, ...]
     new_tokens: int
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    visible: Visible | None = None
 
 
 @dataclass(frozen=True, eq=False)

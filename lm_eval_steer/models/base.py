@@ -21,6 +21,7 @@ from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.arms import Arm
 from lm_eval_steer.models.dates import asks_for_date, date_among, today
+from lm_eval_steer.models.generation import limits_answer
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
 from lm_eval_steer.models.options import choice_of, group_documents
 from lm_eval_steer.models.plain import Collector, PlainEngine, Tell
@@ -47,6 +48,7 @@ class Steered(Results):
 
     engine: Engine
     model_identity: Identity
+    enable_thinking: bool | None
     cache_hook: Any  # the harness sets it and says no type
     watch: Callable[[Line, bool], None] | None = None
     _record: Record | None = None
@@ -204,6 +206,9 @@ class Steered(Results):
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         self._check(requests)
         keys = vote_keys(requests, self.plan, self._axis.votes)  # what was named must be there, voted on or not
+        if self.runs_plainly and any(limits_answer(request.args[1]) for request in requests):
+            with self._by_engine():
+                return self.generate_until(requests, disable_tqdm=disable_tqdm)
         if self._goes_by_itself:
             with self._identity():
                 return super().generate_until(requests, disable_tqdm=disable_tqdm)
@@ -219,8 +224,20 @@ class Steered(Results):
             )
         return [line.response or "" for line in lines]
 
+    @contextmanager
+    def _by_engine(self) -> Iterator[None]:
+        """Have the engine answer where nothing is done to the model, too: the harness knows no limit of an answer."""
+        self.runs_plainly = False
+        try:
+            with self._identity():
+                yield
+        finally:
+            self.runs_plainly = True
+
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         self._check(requests)
+        if self.enable_thinking:
+            raise SteeringError("enable_thinking=True has no meaning for multiple choice: leave it out here")
         if self._draws_samples:
             raise SteeringError("control=self-consistency draws texts, and multiple choice has none: leave it out here")
         if self._goes_by_itself:

@@ -11,6 +11,10 @@ _LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_token
 """What the harness takes for the limit of new tokens, the first of them that is given."""
 
 
+ANSWER = "max_answer_toks"
+"""Limit of the visible part of a response, behind `think_end_token`; the harness has none."""
+
+
 def check_generation(told: Mapping[str, Any]) -> None:
     """Refuse values that the harness cannot read, and a limit below 1.
 
@@ -20,6 +24,9 @@ def check_generation(told: Mapping[str, Any]) -> None:
     Raises:
         SteeringError: names the argument.
     """
+    answer = told.get(ANSWER)
+    if answer is not None and (isinstance(answer, bool) or not isinstance(answer, int) or answer < 1):
+        raise SteeringError(f"{ANSWER}={answer!r} in the generation arguments is no number of 1 or more")
     name = next((name for name in _LIMITS if told.get(name) is not None), "")
     if name and _read(told, name, int, "a whole number") < 1:
         raise SteeringError(f"{name}={told[name]} lets nothing be written: give 1 or more")
@@ -31,6 +38,35 @@ def check_generation(told: Mapping[str, Any]) -> None:
             f"until={until!r} in the generation arguments is not understood: give a text or a list of texts, as in "
             'until=["Question:"]'
         )
+
+
+def check_thinking(model_args: Mapping[str, Any], told: Mapping[str, Any] | None = None) -> None:
+    """Refuse thoughts of which nobody says where they end.
+
+    Args:
+        model_args: of a model class.
+        told: arguments of a request, or those of --gen_kwargs; None for none.
+
+    Raises:
+        SteeringError: where `enable_thinking=True` or a limit of the visible part lacks `think_end_token`.
+    """
+    if model_args.get("think_end_token") not in (None, ""):
+        return
+    if model_args.get("enable_thinking"):
+        raise SteeringError(
+            "enable_thinking=True needs to know where a thought ends: add think_end_token to --model_args, as in "
+            "think_end_token=</think>"
+        )
+    if (told or {}).get(ANSWER) is not None:
+        raise SteeringError(
+            f"{ANSWER} limits what stands behind a thought, and nothing says where that ends: add think_end_token to "
+            "--model_args, as in think_end_token=</think>, or use max_gen_toks, the limit of the whole response"
+        )
+
+
+def limits_answer(told: Mapping[str, Any]) -> bool:
+    """Whether generation arguments have a limit of the visible part."""
+    return told.get(ANSWER) is not None
 
 
 def draws_tokens(told: Mapping[str, Any]) -> bool:

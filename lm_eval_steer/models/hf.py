@@ -25,6 +25,7 @@ from lm_eval_steer.models.base import Steered
 from lm_eval_steer.models.batches import chosen_batch_size
 from lm_eval_steer.models.chat import Messages
 from lm_eval_steer.models.checkpoint import checkpoint_digest, weights_digest
+from lm_eval_steer.models.generation import check_thinking
 from lm_eval_steer.models.load import loading
 from lm_eval_steer.models.loaded import model_digest, tokenizer_digest
 from lm_eval_steer.models.neutral import NEUTRAL
@@ -54,6 +55,7 @@ class SteeredHF(Steered, HFLM):
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         plan = take_plan(kwargs)
+        check_thinking(kwargs)
         length = kwargs.get("max_length")
         if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
             raise SteeringError(f"max_length={length!r} is no number of tokens: use one, as in max_length=2048")

@@ -16,7 +16,7 @@ from lm_eval_steer.engines.protocol import Done, Job
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.plan import SteeringPlan
-from lm_eval_steer.models.generation import draws_tokens
+from lm_eval_steer.models.generation import draws_tokens, limits_answer
 from lm_eval_steer.models.options import Options
 from lm_eval_steer.models.requests import Prepared, Requests
 from lm_eval_steer.models.vote_key import VoteKey
@@ -194,16 +194,17 @@ def make_texts(
         keys: how the answers of each task are read (`vote_keys`).
         interventions: under which they are asked; none where the harness does it all.
     """
-    known: dict[tuple[str, Any], Prepared] = {}
+    known: dict[tuple[str, Any, bool], Prepared] = {}
 
     def prepared_for(request: Instance) -> Callable[[int], Prepared]:
-        shown = repr(request.args[1])
+        prompt, told = request.args
+        shown, answers = repr(told), limits_answer(told) and lm.ends_thought(prompt)
 
         def prepared(number: int) -> Prepared:
             one = interventions[number]
-            kind = (shown, one.temperature)
+            kind = (shown, one.temperature, answers)
             if kind not in known:
-                known[kind] = lm.prepare(request.args[1], one)
+                known[kind] = lm.prepare(told, one, answers)
             return known[kind]
 
         return prepared

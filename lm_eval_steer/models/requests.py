@@ -9,10 +9,10 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.models.utils import postprocess_generated_text
 
-from lm_eval_steer.engines.protocol import Done, Generation
+from lm_eval_steer.engines.protocol import Done, Generation, Visible
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
-from lm_eval_steer.models.generation import check_generation
+from lm_eval_steer.models.generation import ANSWER, check_generation, check_thinking
 from lm_eval_steer.models.prompts import Prompts
 from lm_eval_steer.models.windows import Window, cut
 
@@ -65,25 +65,40 @@ class Requests(Prompts):
 
     # What is common
 
-    def prepare(self, told: Mapping[str, Any], intervention: Intervention) -> Prepared:
+    def prepare(self, told: Mapping[str, Any], intervention: Intervention, answers: bool = False) -> Prepared:
         """How the text of a request is written under an intervention.
 
         Args:
             told: the request's generation arguments.
             intervention: a control may draw the text.
+            answers: whether the prompt ends a thought (`ends_thought`).
 
         Raises:
             SteeringError: for what cannot be understood, and a limit that leaves no room for a prompt.
         """
         check_generation(told)
-        arguments, stop, new_tokens = self._read_arguments(dict(told))
+        check_thinking({"think_end_token": self.think_end_token}, told)
+        arguments, stop, new_tokens = self._read_arguments({key: told[key] for key in told if key != ANSWER})
         if new_tokens >= self.max_length:
             raise SteeringError(
                 f"max_gen_toks={new_tokens} leaves no room for a prompt in the {self.max_length} tokens of the model: "
                 "lower it with --gen_kwargs, or set max_length"
             )
         arguments, draws = self._for_engine(arguments, intervention)
-        return Prepared(Generation(tuple(self._looked_for(stop)), new_tokens, arguments), stop, draws)
+        visible = None
+        if told.get(ANSWER) is not None and self.think_end_token is not None:
+            end = self.think_end_token
+            special = dict(zip(self.tokenizer.all_special_tokens, self.tokenizer.all_special_ids, strict=True))
+            visible = Visible(told[ANSWER], special.get(end, end) if isinstance(end, str) else end, answers)
+        return Prepared(Generation(tuple(self._looked_for(stop)), new_tokens, arguments, visible), stop, draws)
+
+    def ends_thought(self, prompt: str) -> bool:
+        """Whether a prompt ends with the end of a thought, as a chat template's may with enable_thinking=False."""
+        end = self.think_end_token
+        if end is None:
+            return False
+        shown = end if isinstance(end, str) else str(self.tokenizer.decode([end]))
+        return bool(shown.strip()) and prompt.rstrip().endswith(shown.strip())
 
     def count_prompt(self, requests: Sequence[Instance]) -> int:
         """Tokens that are read for a response: of its prompt; of choices, of the context, once, and of each option.
@@ -93,7 +108,8 @@ class Requests(Prompts):
         """
         first = requests[0]
         if first.request_type == "generate_until":
-            _, _, new_tokens = self._read_arguments(dict(first.args[1]))
+            told = {key: value for key, value in first.args[1].items() if key != ANSWER}
+            _, _, new_tokens = self._read_arguments(told)
             return len(self._encode(first.args[0], new_tokens))
         if first.request_type == "loglikelihood":
             pairs = [self._encode_choice(*one.args[:2]) for one in requests]

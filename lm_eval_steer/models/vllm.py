@@ -35,7 +35,7 @@ from lm_eval_steer.models.base import Steered  # noqa: E402
 from lm_eval_steer.models.batches import bounded, chosen_batch_size  # noqa: E402
 from lm_eval_steer.models.chat import Messages  # noqa: E402
 from lm_eval_steer.models.checkpoint import checkpoint_digest, weights_digest  # noqa: E402
-from lm_eval_steer.models.generation import check_generation  # noqa: E402
+from lm_eval_steer.models.generation import check_generation, check_thinking  # noqa: E402
 from lm_eval_steer.models.neutral import NEUTRAL  # noqa: E402
 from lm_eval_steer.models.vllm_batches import InBatches  # noqa: E402
 from lm_eval_steer.vectors.identity import Identity  # noqa: E402
@@ -73,6 +73,7 @@ class SteeredVLLM(Steered, VLLM):
         kwargs["batch_size"] = chosen_batch_size(kwargs) or "auto"
         if not isinstance(pretrained, str):
             raise SteeringError("steered-vllm loads models by name or folder: give pretrained as text")
+        check_thinking(kwargs)
         if kwargs.get("distributed_executor_backend") == "external_launcher":
             raise SteeringError(
                 "steered-vllm does not run inside an external launcher's processes: leave out "
@@ -264,8 +265,6 @@ class SteeredVLLM(Steered, VLLM):
         return int(self.max_length) - 2  # a token of the context before it, and one that vLLM runs behind it
 
     def _encode_choice(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        if self.enable_thinking:
-            raise SteeringError("enable_thinking=True has no meaning for multiple choice: leave it out here")
         return self._truncate(*super()._encode_choice(context, continuation))
 
     def _truncate(self, context: list[int], continuation: list[int]) -> tuple[list[int], list[int]]:

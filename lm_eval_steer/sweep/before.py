@@ -11,7 +11,7 @@ from typing import Any
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models import load
-from lm_eval_steer.models.generation import check_generation
+from lm_eval_steer.models.generation import check_generation, check_thinking
 from lm_eval_steer.models.leaks import extraction_rows, refuse_leaks
 from lm_eval_steer.models.windows import refuse_rule
 from lm_eval_steer.sweep.args import SweepArgs
@@ -50,6 +50,7 @@ def examine(args: SweepArgs, plans: Mapping[str, SteeringPlan], requests: Reques
     """
     for text in requests.by_method.get(TEXT, [])[:1]:
         check_generation(text.args[1])
+        check_thinking(args.model_args, text.args[1])
     plan = next(iter(plans.values()))
     why_no_vote(requests, plan)
     if plan.steers and ROLLING in requests.by_method:

@@ -10,10 +10,9 @@ from typing import Any
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.layer_maps import LayerMapChoice, read_layer_map
 from lm_eval_steer.interventions.width_maps import FittedMap, WidthMapChoice, read_width_map
+from lm_eval_steer.text import LAST_SEED
 from lm_eval_steer.transfer import defaults
 
-MOST = 999_999_999
-"""The largest seed of texts paired at random, as of other controls."""
 _OF_TEXTS = ("parent_args", "task", "texts", "n", "apply_chat_template", "allow_leak")
 """What is said of texts and of who reads them, beside the child."""
 
@@ -83,8 +82,10 @@ class TransferArgs:
             raise SteeringError(f"--seed {self.seed} is negative: use a whole number from 0 on")
         if self.n is not None and self.n < 1:
             raise SteeringError(f"--n {self.n} is no number of texts: use 1 or more")
-        if self.shuffle_texts is not None and not 1 <= self.shuffle_texts <= MOST:
-            raise SteeringError(f"--shuffle_texts {self.shuffle_texts} is no seed: use a whole number from 1 to {MOST}")
+        if self.shuffle_texts is not None and not 1 <= self.shuffle_texts <= LAST_SEED:
+            raise SteeringError(
+                f"--shuffle_texts {self.shuffle_texts} is no seed: use a whole number from 1 to {LAST_SEED}"
+            )
         if not (self.batch_size == "auto" or (isinstance(self.batch_size, int) and self.batch_size > 0)):
             raise SteeringError(f"--batch_size {self.batch_size} is not understood: give a number from 1 on, or auto")
         if self.width.name == "cut-raw" and len(self.vectors) > 1:

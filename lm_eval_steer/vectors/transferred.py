@@ -24,6 +24,7 @@ from lm_eval_steer.shapes import (
     check,
     is_number,
 )
+from lm_eval_steer.text import LAST_SEED
 
 KEEPS_LENGTH = "cut-raw"
 """The width map whose lengths count: directions are added as long as it left them, which `blocks[].length` says."""
@@ -32,7 +33,7 @@ TOGETHER = " + "
 """Between the names of parents whose vectors became one."""
 
 _MODEL = {"name": TEXT, "num_blocks": COUNT, "hidden_size": COUNT}
-_SEED = Kind("a seed from 1 to 999,999,999", lambda value: COUNT.test(value) and 1 <= value <= 999_999_999)
+_SEED = Kind(f"a seed from 1 to {LAST_SEED:,}", lambda value: COUNT.test(value) and 1 <= value <= LAST_SEED)
 
 
 def _by_parent(shape: Shape) -> Shape:

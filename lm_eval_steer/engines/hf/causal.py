@@ -68,9 +68,9 @@ class CausalEngine(HFEngine):
             those = [jobs[number] for number in batch]
             if reason:
                 application.not_compared = application.not_compared or "the loop of transformers runs finished rows on"
-                came = leave_to_transformers(child, self._loaded.steerer, those, stops, asked)
+                came = leave_to_transformers(child, self._loaded.steerer, those, stops, asked, generation.visible)
             else:
-                came = write(traits, self._loaded.steerer, self._beginnings, those, stops, asked)
+                came = write(traits, self._loaded.steerer, self._beginnings, those, stops, asked, generation.visible)
             for place, generated in came:
                 job = those[place]
                 positions = application.positions(job.intervention, len(job.prompt), len(generated.tokens))

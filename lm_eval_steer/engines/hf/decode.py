@@ -64,6 +64,7 @@ class DecodeLoop:
         step: called before every pass with the rows still there, as numbers and as a tensor, their mask of unfinished
             ones [rows], the position that the pass begins with and how many it runs.
         is_stopped: whether a row, by its number, is stopped by its new tokens.
+        is_full: whether a row's new tokens reach the limit of their visible part; asked after each of them.
         alone: the logits processors of a row by itself.
 
     Attributes:
@@ -78,6 +79,7 @@ class DecodeLoop:
         seeds: Sequence[int] | None,
         step: Callable[[list[int], Tensor, Tensor, int, int], None],
         is_stopped: Callable[[int, list[int]], bool],
+        is_full: Callable[[int, list[int]], bool],
         alone: Callable[[int], LogitsProcessorList],
     ) -> None:
         self._model, self._processors, self._cache = prepared.model, prepared.processors, prepared.cache
@@ -92,7 +94,7 @@ class DecodeLoop:
         self._draws = None
         if seeds is not None:
             self._draws = [np.random.default_rng(s).random(n) for s, n in zip(seeds, limits, strict=True)]
-        self._step, self._is_stopped = step, is_stopped
+        self._step, self._is_stopped, self._is_full = step, is_stopped, is_full
         forward = inspect.signature(self._model.forward).parameters
         self._keywords: dict[str, Any] = {"use_cache": True} | cache_argument(self._model, prepared.cache)
         self._keywords |= {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
@@ -167,11 +169,12 @@ class DecodeLoop:
             written.seconds = (written.seconds or 0.0) + share
             written.tokens.append(token)
             written.logprob = (written.logprob or 0.0) + logprob
+            full = self._is_full(row, written.tokens)
             if token in self._ends:
                 written.stop = "eos"
             elif self._is_stopped(row, written.tokens):
                 written.stop = "stop"
-            elif late or len(written.tokens) >= self._limits[row]:
+            elif full or late or len(written.tokens) >= self._limits[row]:
                 written.stop = "length"
             if written.stop:
                 finished.append((row, written))

@@ -19,6 +19,7 @@ from lm_eval_steer.engines.hf.decode import Generated, drawing
 from lm_eval_steer.engines.hf.engine import HFEngine, Loaded
 from lm_eval_steer.engines.hf.stops import StopBest, Stops
 from lm_eval_steer.engines.protocol import Done, Generation, Job
+from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.tokens import scoring_mask
 
 logger = logging.getLogger(f"lm_eval.{__name__}")
@@ -37,6 +38,11 @@ class EncoderDecoderEngine(HFEngine):
             logger.info("Requests and interventions are run one at a time: %s has an encoder", self.child.name)
 
     def _write(self, jobs: Sequence[Job], generation: Generation) -> Iterator[Done]:
+        if generation.visible is not None:
+            raise SteeringError(
+                f"max_answer_toks limits what follows a thought, and {self.child.name} has an encoder and no thoughts "
+                "known here: give max_gen_toks"
+            )
         asked = understand(self.child, generation.arguments, generation.new_tokens, self._loaded.steerer.acts)
         stops = Stops(self.child.tokenizer, generation.stop, None)
         for job in jobs:

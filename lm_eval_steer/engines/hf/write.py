@@ -19,7 +19,8 @@ from lm_eval_steer.engines.hf.hooks import Steerer
 from lm_eval_steer.engines.hf.prefix import cache_argument, move_padding
 from lm_eval_steer.engines.hf.stops import StopBest, StopRows, Stops
 from lm_eval_steer.engines.hf.traits import Traits
-from lm_eval_steer.engines.protocol import Job
+from lm_eval_steer.engines.protocol import Job, Visible
+from lm_eval_steer.engines.visible import Cut
 from lm_eval_steer.interventions.tokens import generation_mask
 
 
@@ -30,6 +31,7 @@ def write(
     jobs: Sequence[Job],
     stops: Stops,
     asked: GenerationArguments,
+    visible: Visible | None,
 ) -> Iterator[tuple[int, Generated]]:
     """Run a batch through our own loop.
 
@@ -40,6 +42,7 @@ def write(
         jobs: the rows.
         stops: what ends a text.
         asked: generation arguments.
+        visible: limit of the visible part of each; None for none.
 
     Yields:
         number of a row that is done, and what it wrote.
@@ -65,13 +68,18 @@ def write(
     def is_stopped(row: int, tokens: list[int]) -> bool:
         return stops(prompts[row], tokens)
 
+    cuts = [Cut(child.tokenizer, visible) for _ in jobs]
+
+    def is_full(row: int, tokens: list[int]) -> bool:
+        return cuts[row](tokens) is not None
+
     def alone(row: int) -> LogitsProcessorList:
         one = torch.tensor([prompts[row]], device=child.device)
         told = {"max_length": len(prompts[row]) + limits[row]} | asked.told
         return prepare(child, one, torch.ones_like(one), told).processors
 
     prepared = prepare(child, ids, mask, common | cache)
-    loop = DecodeLoop(prepared, mask, limits, seeds, step, is_stopped, alone)
+    loop = DecodeLoop(prepared, mask, limits, seeds, step, is_stopped, is_full, alone)
     while not loop.is_over:
         with torch.no_grad(), steerer.attached(), child.autocast():
             finished = loop.run_on()
@@ -79,7 +87,12 @@ def write(
 
 
 def leave_to_transformers(
-    child: Child, steerer: Steerer, jobs: Sequence[Job], stops: Stops, asked: GenerationArguments
+    child: Child,
+    steerer: Steerer,
+    jobs: Sequence[Job],
+    stops: Stops,
+    asked: GenerationArguments,
+    visible: Visible | None,
 ) -> Iterator[tuple[int, Generated]]:
     """Run a batch through the loop of transformers, as `write`; its rows run on until the last has finished."""
     ids, mask, common = _prepare(child, jobs, asked)
@@ -94,7 +107,8 @@ def leave_to_transformers(
     for row, tokens in enumerate(texts[:, ids.shape[1] :].tolist()):
         written = tokens[: ended.written.get(row)]
         end = next((place for place, token in enumerate(written) if token in asked.ends), len(written))
-        yield row, Generated(written[: end + 1])  # behind it is padding
+        written = written[: end + 1]  # behind it is padding
+        yield row, Generated(written[: Cut(child.tokenizer, visible)(written)])
 
 
 def _prepare(child: Child, jobs: Sequence[Job], asked: GenerationArguments) -> tuple[Tensor, Tensor, dict[str, Any]]:

@@ -94,7 +94,7 @@ class VllmEngine:
             params = sampling(
                 max_tokens=told.new_tokens, stop=list(told.stop), logprobs=0, **(dict(told.arguments) | drawn)
             )
-            rows.append(VllmRow(job.prompt, len(job.prompt), job.intervention, params))
+            rows.append(VllmRow(job.prompt, len(job.prompt), job.intervention, params, told.visible))
         for number, came in self._share([runner.generate for runner in self.runners], rows):
             yield Done(jobs[number], tokens=came.tokens, text=came.text, logprob=came.logprob, stop=came.stop)
 

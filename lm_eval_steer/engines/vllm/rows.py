@@ -17,6 +17,8 @@ from vllm import LLM, RequestOutput, SamplingParams, TokensPrompt
 
 from lm_eval_steer.engines.doses import Sums, by_fingerprint
 from lm_eval_steer.engines.measured import Measured
+from lm_eval_steer.engines.protocol import Visible
+from lm_eval_steer.engines.visible import Cut
 from lm_eval_steer.engines.vllm.spans import FOREVER
 from lm_eval_steer.engines.vllm.versions import EngineDeadError, Requests, VLLMClientError, config_of
 from lm_eval_steer.engines.vllm.worker import ARGUMENT, pack
@@ -36,12 +38,14 @@ class VllmRow:
         prompt: how many of them are the prompt, or the context.
         intervention: its number.
         params: of the generation; None for a row that is scored.
+        visible: limit of the visible part of its text; None for none.
     """
 
     tokens: list[int]
     prompt: int
     intervention: int
     params: SamplingParams | None = None
+    visible: Visible | None = None
 
 
 @dataclass(frozen=True)
@@ -173,8 +177,24 @@ class RowRunner:
                     if isinstance(came.stop_reason, str)
                     else "eos"
                 )
-                finished.append((number, Finished(tokens, came.cumulative_logprob, stop, came.text)))
+                written = Finished(tokens, came.cumulative_logprob, stop, came.text)
+                finished.append((number, self._cut(written, came.logprobs, row.visible)))
             yield finished
+
+    def _cut(self, written: Finished, logprobs: Any, limit: Visible | None) -> Finished:
+        """A text as far as the limit of its visible part lets it be; vLLM has run it to its end.
+
+        Args:
+            written: the text.
+            logprobs: vLLM's, of each token.
+            limit: None for none.
+        """
+        place = Cut(self.llm.get_tokenizer(), limit)(written.tokens) if limit else None
+        if place is None or (place == len(written.tokens) and written.stop != "length"):
+            return written
+        tokens = written.tokens[:place]
+        logprob = sum(found[token].logprob for token, found in zip(tokens, logprobs or (), strict=False))
+        return Finished(tokens, logprob if logprobs else None, "length", written.text)
 
     def run_plainly(self, rows: Sequence[VllmRow]) -> Steps[RequestOutput]:
         """Hand on what vLLM makes of every row, while nothing is steered."""

@@ -12,9 +12,7 @@ import numpy as np
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.controls.kind import Directions, Files
 from lm_eval_steer.interventions.controls.kinds import KINDS
-from lm_eval_steer.text import quoted
-
-LAST_SEED = 999_999_999
+from lm_eval_steer.text import LAST_SEED, quoted
 
 
 @dataclass(frozen=True)
