@@ -74,7 +74,7 @@ def find(folder: Path, name: str, **changes: Any) -> tuple[Twin, dict[str, Read]
     known: dict[str, Read] = {}
     harness = changes.pop("harness", HarnessArgs())
     limit = changes.pop("limit", None)
-    found = find_twins([name], [], manager(folder), harness, id, known, Choice(**changes), limit)
+    found = find_twins([name], [], manager(folder), harness, None, known, Choice(**changes), limit)
     return found[name], known
 
 

@@ -32,7 +32,9 @@ def run(args: argparse.Namespace) -> None:
     from lm_eval_steer.report.tables import read_leaderboard
 
     check_folder(args.out)
-    board = read_leaderboard(result_folders(args), args.child, args.parent, args.task, metric=args.metric)
+    board = read_leaderboard(
+        result_folders(args), args.child, args.parent, args.task, metric=args.metric, members=args.members
+    )
     written, missing = write_figures(board, args.out)
     for path in written:
         print(printable(f"Wrote {path}"))

@@ -33,7 +33,13 @@ def run(args: argparse.Namespace) -> None:
 
     check_page(args.out)
     board = read_leaderboard(
-        result_folders(args), args.child, args.parent, args.task, metric=args.metric, metrics_asked=args.metrics
+        result_folders(args),
+        args.child,
+        args.parent,
+        args.task,
+        metric=args.metric,
+        metrics_asked=args.metrics,
+        members=args.members,
     )
     path = write_page(board, args.out)
     if without := missing_matplotlib():

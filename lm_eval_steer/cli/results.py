@@ -10,7 +10,7 @@ from lm_eval_steer.errors import SteeringError
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
-    """The folders, a filter for each of child, parent and task, and the metric."""
+    """The folders, a filter for each of child, parent and task, the metric, and whether members of groups are shown."""
     parser.add_argument(
         "folders", nargs="+", type=read_path, metavar="DIR", help="what lm_eval or sweep wrote with --output_path"
     )
@@ -22,6 +22,13 @@ def add_results(parser: argparse.ArgumentParser) -> None:
         "--metric",
         metavar="NAME[,filter]",
         help="what runs are judged by (default: the metric of their sweep, else each task's first)",
+    )
+    parser.add_argument(
+        "--members",
+        nargs="?",
+        const="shown",
+        choices=("shown", "tested"),
+        help="tasks of groups, too: with intervals (shown, the default), or tested in a family of their own (tested)",
     )
 
 

@@ -57,6 +57,8 @@ def add(group: Any) -> None:
     option(
         "--metrics", action="store_true", help="a table of each other metric, too (default: where they are one or two)"
     )
+    option("--per_task", action="store_true", help="a strength for every task of a group (default: one for the group)")
+    option("--members", action="store_true", help="show the tasks of groups, too")
     option("--alpha", metavar="SET", help="the strengths: paper, [0.04,0.5] or 0.01:0.09:0.01")
     option("--dose", metavar="SET", help="in place of --alpha, strengths as shares of ‖h‖")
     option(
@@ -126,14 +128,26 @@ def run(args: argparse.Namespace) -> None:
     """Run Algorithms 2 and 3 of the paper and print a table per task."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # a table shows the progress, and the replays of the arms have none
     plugin.install(force=True)
-    from lm_eval_steer.sweep import SweepArgs, make_metric_tables, make_notes, make_table, run_sweep
+    from lm_eval_steer.compare.per_task import describe_groups
+    from lm_eval_steer.sweep import (
+        SweepArgs,
+        make_members_table,
+        make_metric_tables,
+        make_notes,
+        make_table,
+        run_sweep,
+    )
 
     wanted = pick(SweepArgs, args)
     found = run_sweep(wanted)
     console = make_console()
-    for name, task in found["tasks"].items():
+    groups = describe_groups(wanted.folder, found)
+    hidden = {task for name in groups if not args.members for task in found["settings"]["groups"][name]["members"]}
+    for name, task in [*groups.items(), *((name, task) for name, task in found["tasks"].items() if name not in hidden)]:
         for table in (make_table(name, task, wanted.unit), *make_metric_tables(name, task, wanted.unit, args.metrics)):
             console.print(table)
+        if args.members and task["validation"].get("kind") == "group":
+            console.print(make_members_table(wanted.folder, name, task))
         for note in make_notes(name, task, args.metrics):
             print(f"- {note}")
     print(f"Wrote {Path(args.output_path) / 'sweep.json'}. All runs in one table:")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,23 +36,28 @@ class Records:
             run: of a result file.
             part: its place in a sweep.
         """
+        if run.by_task:
+            return []
         folders = [part.folder / "record"] if part else list(_folders(run))
         found = [self._lines(folder, run) for folder in folders if is_folder(folder)]
         return max(found, key=len, default=[])
 
     def _lines(self, folder: Path, run: Run) -> list[Line]:
-        key = (folder.resolve(), run.task)
+        return [line for task in run.members or (run.task,) for line in self._of_task(folder, task, run.settings)]
+
+    def _of_task(self, folder: Path, task: str, settings: Sequence[str]) -> list[Line]:
+        key = (folder.resolve(), task)
         if key not in self._found:
             groups: dict[str, list[Line]] = {}
             try:
-                for line in read_lines(folder, task=run.task):
+                for line in read_lines(folder, task=task):
                     groups.setdefault(line.settings, []).append(line)
             except SteeringError as error:
                 groups = {}
                 if str(error) not in self.left_out:
                     self.left_out.append(str(error))
             self._found[key] = groups
-        return [line for settings in run.settings for line in self._found[key].get(settings, ())]
+        return [line for one in settings for line in self._found[key].get(one, ())]
 
 
 def count_tokens(row: Row, records: Records) -> None:

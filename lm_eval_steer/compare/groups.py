@@ -93,25 +93,25 @@ def group_runs(runs: list[Run]) -> list[Group]:
                 parts.append((conditions, own, [run for _, of_part in here.values() for run in of_part]))
         for place, (conditions, own, members) in enumerate(parts):
             letter = "" if len(parts) == 1 else _letters(place)
-            members = [one for run in members for one in (run, *beside.get(run.path, ()))]
+            members = [one for run in members for one in (run, *beside.get((run.path, run.task), ()))]
             groups.append(Group(task, letter, _differences(conditions, own, parts), members))
     return groups
 
 
-def _part_others(runs: list[Run]) -> tuple[list[Run], dict[Path, list[Run]]]:
+def _part_others(runs: list[Run]) -> tuple[list[Run], dict[tuple[Path, str], list[Run]]]:
     """Runs without the baselines of another kind in sweeps, and these by result file of the baseline that they stand
     beside: whatever their prompts and their model, they are of its group and its child."""
     places = {id(run): part_of(run.path, run.task) for run in runs}
     baselines = {(part.folder, run.task): run for run in runs if (part := places[id(run)]) and part.arm == BASELINE}
     kept: list[Run] = []
-    beside: dict[Path, list[Run]] = {}
+    beside: dict[tuple[Path, str], list[Run]] = {}
     for run in runs:
         part = places[id(run)]
         first = baselines.get((part.folder, run.task)) if part and part.arm.other else None
         if first is None:
             kept.append(run)
         else:
-            beside.setdefault(first.path, []).append(replace(run, child=first.child))
+            beside.setdefault((first.path, first.task), []).append(replace(run, child=first.child))
     return kept, beside
 
 

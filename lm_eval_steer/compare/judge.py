@@ -33,7 +33,7 @@ class Family:
 
     Attributes:
         child: name or path.
-        task: its name.
+        task: its name; `members of GROUP` for all that lies in one.
         tests: their names.
     """
 
@@ -42,16 +42,23 @@ class Family:
     tests: list[str]
 
 
-def judge(rows: list[Row]) -> list[Family]:
-    """Fill in `changes`, `random`, `shuffled`, `beside` and shares of own of all rows; returns the families."""
+def judge(rows: list[Row], test_members: bool = False) -> list[Family]:
+    """Fill in `changes`, `random`, `shuffled`, `beside` and shares of own of all rows; returns the families.
+
+    Args:
+        rows: of the leaderboard.
+        test_members: whether members of groups are tested, all of a group in a family of their own, beside the group's
+            score; else they have intervals and no verdict.
+    """
     pairs: dict[tuple[str, str], dict[tuple[int, Arm], Pair]] = defaultdict(dict)
     for number, row in enumerate(rows):
         for arm, run in row.runs.items() if row.baseline else ():
             assert row.baseline
             change, pair = compare_runs(row.baseline, run)
             change = replace(change, in_family=change.in_family or (pair is not None and arm.other is not None))
-            if pair and change.in_family:
-                pairs[row.child, row.group.task][number, arm] = pair
+            change = replace(change, judged=test_members or row.of_group is None)
+            if pair and change.in_family and change.judged:
+                pairs[row.child, _family(row)][number, arm] = pair
             elif pair:
                 change = replace(change, verdict=verdict(pair.before, pair.after, pair.clusters, ALPHA))
             row.changes[arm] = change
@@ -64,11 +71,17 @@ def judge(rows: list[Row]) -> list[Family]:
             rows[number].changes[arm] = replace(rows[number].changes[arm], verdict=found[name])
         families.append(Family(child, task, list(found)))
     for row in rows:
-        row.random = {arm: random for arm in row.of_vector if (random := _against_random(row, arm))}
+        if test_members or row.of_group is None:
+            row.random = {arm: random for arm in row.of_vector if (random := _against_random(row, arm))}
         row.beside = {arm: measure(run, row.baseline) for arm, run in row.all_runs.items()}
         row.shares = shares_of_own(row.baseline, row.runs, row.own)
         row.mean_shares = _of_means(row)
-    return families + _against_shuffled(rows)
+    return families + _against_shuffled([row for row in rows if test_members or row.of_group is None])
+
+
+def _family(row: Row) -> str:
+    """What tests of a row are a family of: its task or group, or all that lies in one group."""
+    return row.group.task if row.of_group is None else f"members of {row.of_group}"
 
 
 def compare_runs(baseline: Run, run: Run) -> tuple[Change, Pair | None]:
@@ -85,6 +98,7 @@ def _names(rows: list[Row], members: Iterable[tuple[int, Arm]]) -> dict[tuple[in
     """The arm's name, with as much of vector, group and number as tells it from the others."""
     names = {(n, arm): f"alpha {arm.name}" if arm.role == ONE and not arm.control else arm.name for n, arm in members}
     for more in (
+        lambda row: row.group.task,
         lambda row: row.vector,
         lambda row: row.parent,
         lambda row: row.group.letter,
@@ -127,7 +141,7 @@ def _against_shuffled(rows: list[Row]) -> list[Family]:
             run = row.runs[arm]
             for control, other in row.shuffled_maps(arm).items():
                 if paired := pair_runs(other, run):
-                    pairs[row.child, row.group.task][number, arm, control] = paired.pair(run.higher_is_better)
+                    pairs[row.child, _family(row)][number, arm, control] = paired.pair(run.higher_is_better)
     families = []
     for (child, task), members in sorted(pairs.items()):
         found: dict[tuple[int, Arm], dict[Arm, Verdict]] = defaultdict(dict)

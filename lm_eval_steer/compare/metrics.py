@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 MOST_SHOWN = 2
 """Metrics beside the one that judges which have tables unasked; of more, a sentence says what they are."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a run reached by one metric.
+
+    Attributes:
+        score: its value.
+        higher_is_better: which way it points.
+        aggregation: what the task's configuration says of how documents become the score; empty where it says nothing.
+    """
+
+    score: float
+    higher_is_better: bool
+    aggregation: str = ""
 
 
 def choose_metric(known: Iterable[str], given: str) -> str | None:

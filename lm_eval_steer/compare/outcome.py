@@ -31,8 +31,23 @@ def describe(
         metric: by which arms are judged; None for the task's first.
     """
     run, no_score = _read(folder / arms[name]["result"], metric)
-    scored = None if no_score else run
     baseline, unscored = _read(folder / arms["baseline"]["result"], metric)
+    return describe_run(run, no_score, baseline, unscored, name == "baseline")
+
+
+def describe_run(
+    run: Run | None, no_score: str | None, baseline: Run | None, unscored: str | None, is_baseline: bool
+) -> dict[str, Any]:
+    """That part of an entry.
+
+    Args:
+        run: of the arm; None where its file holds none.
+        no_score: why it has no score; None where it has one.
+        baseline: that of the same documents.
+        unscored: why it has no score.
+        is_baseline: whether the two are one.
+    """
+    scored = None if no_score else run
     steering = run.steering if run else {}
     votes = steering.get("votes")
     around = interval(scored) if scored else None
@@ -44,10 +59,10 @@ def describe(
         "interval": None if around is None else list(around),
         "skipped": votes["skipped"] if votes else 0,
         "votes": votes,
-        "against_baseline": None if name == "baseline" else _against(scored, None if unscored else baseline),
+        "against_baseline": None if is_baseline else _against(scored, None if unscored else baseline),
         "metrics": {
             metric: _beside(found)
-            for metric, found in (measure(run, None if name == "baseline" else baseline) if run else {}).items()
+            for metric, found in (measure(run, None if is_baseline else baseline) if run else {}).items()
         },
         "doses": {alpha: sum_up_doses(blocks) for alpha, blocks in (steering.get("doses") or {}).items()},
     }
@@ -98,7 +113,7 @@ def _beside(found: Beside) -> dict[str, Any]:
 def _read(path: Path, metric: str | None = None) -> tuple[Run | None, str | None]:
     """The run of a result file, None where it holds none; and why it has no score, None where it has one."""
     try:
-        (run,) = read_runs([path], lambda *_: metric)
+        run = next(run for run in read_runs([path], lambda *_: metric) if run.group is None)
     except SteeringError as error:
         return None, str(error)
     return run, None if math.isfinite(run.score) else f"{run.metric.split(',')[0]} is {run.score}"

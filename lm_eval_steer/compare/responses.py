@@ -140,10 +140,10 @@ def _voters(run: Run, control: str, labels: list[str]) -> list[int]:
 
 def _by_document(lines: Iterable[Line], documents: dict[Key, Document]) -> list[tuple[Key, str, Line]]:
     """Lines with the document that they answer and the name of their strength; a task's repeats count once."""
-    places = {(one.request, one.number): key for key, one in documents.items()}
+    places = {(one.task, one.request, one.doc_id): key for key, one in documents.items()}
     found = []
     for line in lines:
-        key = places.get((line.prompt, line.doc_id))
+        key = places.get((line.task, line.prompt, line.doc_id))
         if key is not None and not line.repeat:
             kind, _, number = line.variant.partition(" ")
             found.append((key, number if kind_of(kind).draws else alpha_name(line.alpha), line))

@@ -43,6 +43,7 @@ class Change:
         verdict: what the statistics say; None where unpaired.
         in_family: whether it belongs to Holm's family; arms that steer nothing are tested alone.
         repeats: whether documents repeat, so that the test is by document.
+        judged: whether the verdict is one; of a member of a group it has an interval only, unless it was asked for.
     """
 
     change: float
@@ -52,6 +53,7 @@ class Change:
     verdict: Verdict | None = None
     in_family: bool = False
     repeats: bool = False
+    judged: bool = True
 
 
 @dataclass
@@ -111,6 +113,11 @@ class Row:
         return next(iter(self.all_runs.values()))
 
     @property
+    def of_group(self) -> str | None:
+        """The group of which the row's task is a member, or lies in; None for others."""
+        return self.any_run.group
+
+    @property
     def is_sweep(self) -> bool:
         """Whether strengths were chosen on validation rows."""
         return bool(self.parts)
@@ -123,7 +130,8 @@ class Row:
     @property
     def best_alpha(self) -> float | None:
         """The strength that a sweep chose."""
-        return self.runs[BEST].alphas[0] if BEST in self.runs else None
+        best = self.runs.get(BEST)
+        return None if best is None or best.by_task else best.alphas[0]
 
     @property
     def unit(self) -> str:

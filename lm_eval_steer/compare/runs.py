@@ -12,30 +12,24 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from lm_eval_steer.compare.conditions import arguments_of, digest_of, own_conditions, shared_conditions
-from lm_eval_steer.compare.metrics import aggregations, choose_metric, show_metrics
+from lm_eval_steer.compare.metrics import Metric, aggregations, choose_metric, show_metrics
+from lm_eval_steer.compare.pool import read_group, roots
 from lm_eval_steer.compare.result_files import check_task, find_result_files, read_results, samples_file, stamp
-from lm_eval_steer.compare.samples import Document, Logged, Sample, find_documents, find_logged, is_number
+from lm_eval_steer.compare.samples import (
+    Document,
+    Logged,
+    Sample,
+    as_member,
+    find_documents,
+    find_logged,
+    is_number,
+)
 from lm_eval_steer.compare.stats.aggregates import AGGREGATES, OF_METRICS, fit, influences
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file
 from lm_eval_steer.interventions.controls import Control, control_in, read_control
 from lm_eval_steer.text import printable
 from lm_eval_steer.vectors.formats import suffixes
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a run reached by one metric.
-
-    Attributes:
-        score: its value.
-        higher_is_better: which way it points.
-        aggregation: what the task's configuration says of how documents become the score; empty where it says nothing.
-    """
-
-    score: float
-    higher_is_better: bool
-    aggregation: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +60,10 @@ class Run:
         aggregation: of the metric, as that of `Metric`.
         aggregate: what makes the score of the documents together, a key of `AGGREGATES`; None where it is the mean of a
             number per document, or where there are no samples.
+        members: of a group, its tasks; empty for a task.
+        group: in which it lies, in its result file: the outermost one that has a score; None for that one, and for a
+            task by itself.
+        by_task: whether it is pooled from several result files, of tasks that may have strengths of their own.
     """
 
     path: Path
@@ -89,6 +87,9 @@ class Run:
     logged: Sequence[Logged] = ()
     aggregation: str = ""
     aggregate: str | None = None
+    members: tuple[str, ...] = ()
+    group: str | None = None
+    by_task: bool = False
     _by: dict[str, Run] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
@@ -127,6 +128,8 @@ class Run:
         """Whether the score, and every document's where it is their mean, lies between 0 and 1, and is a share."""
         if self.aggregate is not None:
             return AGGREGATES[self.aggregate].is_share and 0 <= self.score <= 1
+        if self.members:  # whose documents may count for more than one
+            return 0 <= self.score <= 1 and all(one.score >= 0 for one in self.samples)
         return all(0 <= value <= 1 for value in [one.score for one in self.samples] or [self.score])
 
     @property
@@ -227,6 +230,16 @@ def _read(path: Path, chosen: Chosen | None) -> tuple[list[Run], list[str]]:
             runs.append(_read_task(path, content, task, chosen(path, task) if chosen else None))
         except _BROKEN as error:
             sentences.append(_broken(path, error))
+    tasks = {run.task: run for run in runs}
+    for group in content.get("groups") or {}:
+        try:
+            results = content["results"][group]
+            metric, score = _choose(path, group, results, chosen(path, group) if chosen else None)
+            runs.append(read_group(content, group, tasks, metric, _metrics(results) | {metric: score}))
+        except _BROKEN as error:
+            sentences.append(_broken(path, error))
+    within = roots(content)
+    runs = [replace(run, group=root if (root := within.get(run.task)) != run.task else None) for run in runs]
     if not content["configs"]:
         sentences.append(_broken(path, ValueError("it names no task")))
     return runs, sentences
@@ -355,13 +368,22 @@ def read_documents(run: Run) -> list[Document]:
     Raises:
         SteeringError: where the file of samples was cut or changed since the run was read.
     """
-    if not run.logged:
+    if not run.logged or run.by_task:
         return []
-    file = samples_file(run.path, run.task)
-    try:
-        return find_documents(file, run.metric)
-    except _BROKEN as error:
-        raise SteeringError(f"{file} holds no whole samples of lm_eval ({error!r}): remove it or run again") from None
+    found: list[Document] = []
+    for task in run.members or (run.task,):
+        file = samples_file(run.path, task)
+        try:
+            documents = find_documents(file, run.metric)
+        except _BROKEN as error:
+            raise SteeringError(
+                f"{file} holds no whole samples of lm_eval ({error!r}): remove it or run again"
+            ) from None
+        if run.members:
+            before = len(found)
+            documents = [replace(one, key=as_member(task, one.key), number=before + one.number) for one in documents]
+        found += [replace(one, task=task) for one in documents]
+    return found
 
 
 def _steering(config: dict[str, Any]) -> dict[str, Any]:

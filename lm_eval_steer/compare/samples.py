@@ -59,12 +59,14 @@ class Document:
 
     Attributes:
         key: as that of its sample.
-        number: the harness's.
+        number: the harness's; in a group it goes on from member to member.
+        doc_id: the harness's.
         content: as the task has it.
         target: the right answer.
         prompt: what the model saw; of several choices, what stands before the first.
         choices: what multiple choice scored; empty for a generation.
         request: as that of its sample, for multiple choice too.
+        task: that asks it.
         response: of choices, their log-likelihoods as text, and the number of the likeliest as the answer.
     """
 
@@ -76,6 +78,13 @@ class Document:
     choices: tuple[str, ...]
     request: str
     response: Response
+    doc_id: int = 0
+    task: str = ""
+
+
+def as_member(task: str, key: tuple[str, str]) -> tuple[str, str]:
+    """The key of a document among those of a group."""
+    return f"{task} {key[0]}", key[1]
 
 
 def find_logged(file: Path, metric: str, n: int, others: Iterable[str] = ()) -> list[Logged]:
@@ -160,6 +169,7 @@ def _document(row: dict[str, Any], metric: str) -> Document:
     return Document(
         key=(row["doc_hash"], row["prompt_hash"]),
         number=int(row["doc_id"]),
+        doc_id=int(row["doc_id"]),
         content=row.get("doc"),
         target=as_text(row.get("target")),
         prompt=texts[0] if texts else "",

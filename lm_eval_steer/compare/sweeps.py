@@ -62,28 +62,32 @@ def part_of(path: Path, task: str) -> Part | None:
     if not os.path.lexists(file):
         return None
     state = read_sweep(file)
-    found = state["tasks"].get(task)
+    unit = path.parents[2].name  # the task, or the group in which it lies
+    found = state["tasks"].get(unit)
     for entry in found["test"].values() if found else ():
         if folder / entry["result"] == path:
             arm, validation = arm_of(entry), found["validation"]
+            documents = (state["settings"].get("validation") or {}).get(unit)
+            members = (documents or {}).get("members")
+            metric = state["settings"].get("metric") if members is None else validation.get("metric")
             vector = arm.vector or next(iter(state["settings"].get("vectors") or ()), VECTOR)
             spent = {
                 "validation": _seconds(found["passes"], validation["task"], vector),
                 "test": _seconds(found["passes"], task, vector),
             }
-            documents = (state["settings"].get("validation") or {}).get(task)
-            told = {key: entry.get(key) for key in ("tokens", "prompt_tokens", "given")}
+            costs = {key: entry.get(key) if task == unit else None for key in ("tokens", "prompt_tokens")}
             return Part(
                 folder,
                 arm,
-                **told,
-                lengths=Lengths.read(entry.get("lengths")),
-                seconds=spent,
+                **costs,
+                given=entry.get("given"),
+                lengths=Lengths.read(entry.get("lengths")) if task == unit else None,
+                seconds=spent if task == unit else {},
                 validation=validation,
-                documents=documents,
+                documents=documents if task == unit else (members or {}).get(task),
                 refused=found["refused"],
                 complete=state["complete"],
-                metric=state["settings"].get("metric"),
+                metric=metric,
             )
     return None
 

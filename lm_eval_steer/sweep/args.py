@@ -63,6 +63,7 @@ class SweepArgs:
         val_share: how large a part; 0.3 where it is not said.
         metric: that strengths are chosen by and verdicts are about, with a filter or without; each task's first where
             it is not said.
+        per_task: a strength for every member of a group, in place of one for the group.
         per_layer: how strengths by block are searched (search.py); None for not at all.
         budget: the most profiles that this search tries.
 
@@ -96,6 +97,7 @@ class SweepArgs:
     val_split: str | None = None
     val_share: float | None = None
     metric: str | None = None
+    per_task: bool = False
     per_layer: str | None = None
     budget: int = 20
 
@@ -312,7 +314,11 @@ class SweepArgs:
         return as_settings(self.others, weights)
 
     def settings(
-        self, plans: Mapping[str, SteeringPlan], twins: Mapping[str, Twin], asked: Mapping[str, str]
+        self,
+        plans: Mapping[str, SteeringPlan],
+        twins: Mapping[str, Twin],
+        asked: Mapping[str, str],
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
         """All that the outcome depends on, JSON-ready; sizes and places are free to change between two starts.
 
@@ -320,6 +326,7 @@ class SweepArgs:
             plans: of the whole set, of each contender.
             twins: test task -> what it is searched on.
             asked: task -> digest of what it asks.
+            groups: of which every task has a strength of its own, with members and rule.
         """
         vectors = {
             one.name: vector.fingerprint if (vector := plans[one.name].vector) else None
@@ -341,6 +348,7 @@ class SweepArgs:
             "tasks": {name: twin.name for name, twin in twins.items()},
             "validation": {name: twin.facts for name, twin in twins.items()},
             "asked": dict(asked),
+            "groups": dict(groups or {}),
             "baselines": self.baselines(),
             "controls": [one.name for one in self.contenders if not one.is_read],
             "per_layer": None if self.per_layer is None else {"method": self.per_layer, "budget": self.budget},

@@ -67,14 +67,14 @@ def holds(
         args: of the sweep.
         member: the arm.
         known: the digest of its files, where sweep.json says it.
-        asked: where a model was asked, the `settings` that it has for the arm, and the task's `num_fewshot`.
+        asked: where a model was asked, the `settings` that it has for the arm, and task -> its `num_fewshot`.
     """
     try:
         if known is not None and digest_of(folder) != known:
             return False
         content = read_back(folder)
         check_results(content)
-        config, (task,) = content["config"], content["configs"].values()
+        config = content["config"]
         found = {
             "limit": config["limit"],
             "gen_kwargs": config["gen_kwargs"],
@@ -84,7 +84,10 @@ def holds(
             "model_args": _telling(config["model_args"]),
             "chat": bool(content["chat_template_sha"]),
         }
-        of_arm = {"settings": config["steering"]["settings"], "num_fewshot": task["num_fewshot"]}
+        of_arm = {
+            "settings": config["steering"]["settings"],
+            "num_fewshot": {name: task["num_fewshot"] for name, task in content["configs"].items()},
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
     harness = member.harness(args).settings()

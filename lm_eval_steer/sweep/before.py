@@ -33,13 +33,14 @@ def model_class(name: str) -> Any:
     return model
 
 
-def examine(args: SweepArgs, plans: Mapping[str, SteeringPlan], requests: Requests) -> str:
+def examine(args: SweepArgs, plans: Mapping[str, SteeringPlan], requests: Requests, limit: float | None) -> str:
     """Refuse a task on which the sweep would end after responses were asked for.
 
     Args:
         args: of the sweep.
         plans: of the whole set, of each contender.
         requests: of the first document of the task.
+        limit: documents of it that are asked.
 
     Returns:
         a digest of what is asked and how it is scored, by which a later start notices a changed task.
@@ -55,8 +56,8 @@ def examine(args: SweepArgs, plans: Mapping[str, SteeringPlan], requests: Reques
     why_no_vote(requests, plan)
     if plan.steers and ROLLING in requests.by_method:
         refuse_rule(plan.tokens)
-    limit = sample_size(requests.task, args.limit if requests.name in args.tasks else args.val_limit)
-    documents = [doc for _, doc in requests.task.doc_iterator(rank=0, limit=limit, world_size=1)]
+    size = sample_size(requests.task, limit)
+    documents = [doc for _, doc in requests.task.doc_iterator(rank=0, limit=size, world_size=1)]
     vectors = {id(plan.vector): plan.vector for plan in plans.values() if plan.steers and not plan.allow_leak}
     for known in map(extraction_rows, vectors.values()):
         if known:

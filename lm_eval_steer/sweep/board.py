@@ -17,7 +17,7 @@ from lm_eval_steer.axis.record import Line
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order
 from lm_eval_steer.interventions.controls import kind_of
-from lm_eval_steer.sweep.score import Answers, Score, Scorer, choose
+from lm_eval_steer.sweep.score import AnyScorer, Given, Score, choose
 
 _REFRESH = 0.5
 """Seconds between two updates of a terminal."""
@@ -49,7 +49,7 @@ class Board:
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: AnyScorer,
         title: str,
         total: int,
         contenders: Sequence[str],
@@ -138,7 +138,7 @@ class Board:
 
     def _rows(self) -> list[tuple[str, int, str]]:
         """Name, scored documents and score: of a single contender by strength, of several the best of each."""
-        found: dict[str, list[Answers]] = {name: [] for name in self._names}
+        found: dict[str, list[Given]] = {name: [] for name in self._names}
         for one in self.scorer.variants.values():
             found[self._whose(one.first)].append(one)
         if len(found) == 1:
@@ -150,14 +150,14 @@ class Board:
             rows.append(self._best(name, [one for one in answers if one not in unsteered]))
         return rows
 
-    def _strengths(self, answers: list[Answers]) -> list[tuple[str, int, str]]:
+    def _strengths(self, answers: list[Given]) -> list[tuple[str, int, str]]:
         variants = sorted(answers, key=lambda one: (alpha_order(one.first.alpha), _name(one.first)))
         names = [_name(one.first) for one in variants]
         if len(set(names)) < len(names):  # profiles of one strength
             names = [f"{name}, profile {place}" for place, name in enumerate(names, start=1)]
         return [(name, one.n, show(self._value(one))) for name, one in zip(names, variants, strict=True)]
 
-    def _best(self, name: str, answers: list[Answers]) -> tuple[str, int, str]:
+    def _best(self, name: str, answers: list[Given]) -> tuple[str, int, str]:
         """The strength of a contender that is ahead, and its score so far."""
         ordered = sorted(answers, key=lambda one: alpha_order(one.first.alpha))
         scored = [(one, score) for one in ordered if (score := self._score(one)) is not None]
@@ -168,11 +168,11 @@ class Board:
         best, score = scored[int(choose(values, self.scorer.higher_is_better(scored[0][1])))]
         return f"{name} {_name(best.first)}", n, show(score.value)
 
-    def _value(self, one: Answers) -> float | None:
+    def _value(self, one: Given) -> float | None:
         score = self._score(one)
         return score.value if score else None
 
-    def _score(self, one: Answers) -> Score | None:
+    def _score(self, one: Given) -> Score | None:
         """The score so far; None where a task cannot sum up so few documents."""
         with suppress(SteeringError):
             return self.scorer.score(one)

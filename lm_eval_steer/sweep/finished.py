@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lm_eval_steer.compare.outcome import compare_with_own, describe
@@ -19,10 +19,10 @@ _OPEN = ("interval", "p")
 """What they leave open, of scores that are no mean of right and wrong."""
 
 
-def is_finished(args: SweepArgs, state: Mapping[str, Any]) -> bool:
-    """Whether every arm of a sweep is there, whole, of these arguments, and says what sweep.json says of it."""
+def is_finished(args: SweepArgs, state: Mapping[str, Any], units: Iterable[str]) -> bool:
+    """Whether every arm of these units is there, whole, of these arguments, and says what sweep.json says of it."""
     tasks = state["tasks"]
-    return state["complete"] and all(name in tasks and _is_finished(args, name, tasks[name]) for name in args.tasks)
+    return state["complete"] and all(name in tasks and _is_finished(args, name, tasks[name]) for name in units)
 
 
 def _is_finished(args: SweepArgs, name: str, task: Mapping[str, Any]) -> bool:

@@ -50,6 +50,10 @@ class HarnessArgs:
 
     def load(self, name: str, manager: Any) -> Any:
         """A fresh task, prepared as `simple_evaluate` does."""
+        return self.load_all(name, manager)["tasks"][name]
+
+    def load_all(self, name: str, manager: Any) -> Any:
+        """What the harness's `TaskManager.load` gives for a task or group, its tasks prepared likewise."""
         import numpy as np
         import torch
 
@@ -57,14 +61,15 @@ class HarnessArgs:
         for seed, plant in zip(self.seeds, plants, strict=False):
             if seed is not None:
                 plant(seed)
-        task = manager.load([name])["tasks"][name]
-        if task.get_config("output_type") == "generate_until":
-            task.set_config(key="generation_kwargs", value=copy.deepcopy(dict(self.gen_kwargs)), update=True)
-        own = task.get_config("num_fewshot")
-        if own is None or (self.num_fewshot is not None and own != 0):
-            task.set_config(key="num_fewshot", value=self.num_fewshot or 0)
-        task.set_fewshot_seed(seed=self.seeds[3])
-        return task
+        loaded = manager.load([name])
+        for task in loaded["tasks"].values():
+            if task.get_config("output_type") == "generate_until":
+                task.set_config(key="generation_kwargs", value=copy.deepcopy(dict(self.gen_kwargs)), update=True)
+            own = task.get_config("num_fewshot")
+            if own is None or (self.num_fewshot is not None and own != 0):
+                task.set_config(key="num_fewshot", value=self.num_fewshot or 0)
+            task.set_fewshot_seed(seed=self.seeds[3])
+        return loaded
 
     def building(self, lm: Any | None) -> dict[str, Any]:
         """Arguments of a task's `build_all_requests`.
@@ -142,3 +147,16 @@ def restore(state: RandomState) -> None:
     random.setstate(state[0])
     np.random.set_state(state[1])
     torch.set_rng_state(state[2])
+
+
+def same_state(state: RandomState) -> bool:
+    """Whether no generator was drawn from since that state."""
+    import numpy as np
+    import torch
+
+    own, of_numpy, of_torch = random_state()
+    return (
+        own == state[0]
+        and all(np.array_equal(one, other) for one, other in zip(of_numpy, state[1], strict=True))
+        and torch.equal(of_torch, state[2])
+    )

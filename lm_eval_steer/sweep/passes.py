@@ -12,7 +12,8 @@ from lm_eval_steer.axis.record import Line
 from lm_eval_steer.interventions.plan import SteeringPlan, Variant
 from lm_eval_steer.plugin.known_tasks import remember
 from lm_eval_steer.sweep.board import Board
-from lm_eval_steer.sweep.score import Answers, Scorer
+from lm_eval_steer.sweep.score import AnyScorer, Given
+from lm_eval_steer.sweep.score_groups import make_scorer
 from lm_eval_steer.sweep.tasks import Requests
 
 Asked = tuple[str, SteeringPlan]
@@ -29,11 +30,11 @@ class Pass:
         log: JSON-ready: strengths, seconds, new responses, doses and application; all of it volatile.
     """
 
-    scorer: Scorer
+    scorer: AnyScorer
     settings: Mapping[tuple[str, Variant], Sequence[str]]
     log: dict[str, Any]
 
-    def answers(self, contender: str, plan: SteeringPlan) -> Iterator[Answers]:
+    def answers(self, contender: str, plan: SteeringPlan) -> Iterator[Given]:
         """The responses of the variants of a plan, in their order; none of one that an early stop left out."""
         for variant in plan.variants:
             yield from (
@@ -53,7 +54,8 @@ def run_pass(
 
     Where there is nothing to vote on, each variant is an arm of its own.
     """
-    remember(requests.name, requests.task)
+    for part in requests.parts:
+        remember(part.name, part.task)
     if not requests.votes:
         asked = [(name, one) for name, plan in asked for one in plan.alone()]
     plans = [plan for _, plan in asked]
@@ -69,7 +71,7 @@ def run_pass(
             whose[line.settings] = next(name for (name, _), ballot in holders if ballot.holds(line))
         return whose[line.settings]
 
-    scorer = Scorer(requests, metric, lm.count_prompt)
+    scorer = make_scorer(requests, metric, lm.count_prompt)
     total = requests.answers * len({number for ballot in lm.ballots for number in ballot.numbers})
     board = Board(scorer, title, total, [name for name, _ in asked], find, console)
     lm.watch = board.hear

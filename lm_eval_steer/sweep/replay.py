@@ -22,7 +22,9 @@ from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.arm_files import read_back, remove
 from lm_eval_steer.sweep.arms import Member
-from lm_eval_steer.sweep.tasks import Requests, unanswered
+from lm_eval_steer.sweep.requests import GroupRequests, Requests
+from lm_eval_steer.sweep.tasks import unanswered
+from lm_eval_steer.sweep.units import regroup
 
 
 def write_arm(
@@ -43,7 +45,7 @@ def write_arm(
         plan: of the arm.
         folder: the arm's own.
         args: of the sweep.
-        test: the test task with its requests.
+        test: the test task, or all members of a group, with the requests.
         manager: of the tasks.
         measured: log of the pass that asked for the responses; a replay measures no doses.
 
@@ -60,7 +62,7 @@ def write_arm(
     results: Any = simple_evaluate(
         model=lm,
         model_args=model_args,
-        tasks=[unanswered(test, metadata)],
+        tasks=[_unanswered(test, metadata)],
         batch_size=args.batch_size,
         device=args.device,
         limit=args.limit,
@@ -75,7 +77,8 @@ def write_arm(
     samples = results.pop("samples")
     with _hearing() as errors:
         tracker.save_results_aggregated(results=results, samples=samples)
-        tracker.save_results_samples(task_name=test.name, samples=samples[test.name])
+        for one in test.parts:
+            tracker.save_results_samples(task_name=one.name, samples=samples[one.name])
     try:
         try:
             read_back(part)
@@ -91,6 +94,13 @@ def write_arm(
         if isinstance(error, Exception) and not isinstance(error, SteeringError):
             raise unwritable(folder, error) from None
         raise
+
+
+def _unanswered(test: Requests, metadata: Mapping[str, Any]) -> Any:
+    """The task, or the harness's group, for one more evaluation."""
+    if isinstance(test, GroupRequests):
+        return regroup(test.task, {one.name: unanswered(one, metadata) for one in test.parts})
+    return unanswered(test, metadata)
 
 
 def _measured(member: Member, plan: SteeringPlan, log: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,11 @@ class Requests:
     no_vote: str | None = None
 
     @property
+    def parts(self) -> tuple[Requests, ...]:
+        """Those of each task: of a group its members', else these alone."""
+        return (self,)
+
+    @property
     def votes(self) -> bool:
         """Whether a vote can count the responses of several strengths."""
         return self.no_vote is None
@@ -73,6 +78,23 @@ class Requests:
     def answers(self) -> int:
         """How many responses one variant gives."""
         return sum(1 for _ in self.questions())
+
+
+@dataclass(frozen=True)
+class GroupRequests(Requests):
+    """What a model is asked for all members of a group, in one.
+
+    Attributes:
+        task: the harness's Group, with the members' tasks.
+        members: the requests of each.
+    """
+
+    members: tuple[Requests, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Requests, ...]:
+        """As those of a task."""
+        return self.members
 
 
 def check_requests(name: str, instances: Sequence[Instance]) -> None:

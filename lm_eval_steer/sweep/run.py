@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -42,6 +44,7 @@ from lm_eval_steer.sweep.requests import Requests
 from lm_eval_steer.sweep.score import choose, find_metric
 from lm_eval_steer.sweep.state import read_state
 from lm_eval_steer.sweep.tasks import Read, Twin, build, find_twins, first_line
+from lm_eval_steer.sweep.units import Unit, find_units, refuse_twins
 from lm_eval_steer.sweep.validation import BY_SHARE
 
 
@@ -75,31 +78,43 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
     known: dict[str, Read] = {}
     metrics: dict[str, str | None] = {}
 
-    def look(requests: Requests) -> None:
-        asked[requests.name] = examine(args, plans, requests)
-        metrics[requests.name] = find_metric(requests, args.metric)
+    def tell(sentence: str) -> None:
+        console.print(sentence, highlight=False, markup=False)
+
+    def look(requests: Requests, name: str) -> None:
+        asked[requests.name] = examine(args, plans, requests, args.limit if requests.name == name else args.val_limit)
+        metrics[requests.name] = find_metric(requests, metrics.get(name, args.metric))
 
     def look_at(name: str, requests: Requests) -> None:
-        asked[name] = examine(args, plans, requests)
+        asked[name] = examine(args, plans, requests, args.limit)
 
-    twins = find_twins(args.tasks, args.val_task, manager, args.harness, look, known, args.choice, args.limit)
+    units = find_units(args.tasks, manager, args.harness, known, args.limit, args.metric, args.per_task, tell)
+    refuse_twins(args.tasks, args.val_task, units)
+    metrics |= {member: unit.metric for unit in units if unit.group for member in unit.members}
+    members = [member for unit in units for member in unit.members]
+    twins = find_twins(members, args.val_task, manager, args.harness, look, known, args.choice, args.limit)
     if args.val_share is not None and all(twin.facts["kind"] != BY_SHARE for twin in twins.values()):
         raise SteeringError(
             f"--val_share {args.val_share:g} parts nothing, for strengths are chosen on "
             f"{', '.join(twin.name for twin in twins.values())}: add --val_split share, or leave it out"
         )
-    for name, twin in twins.items():
-        told = tell_validation(twin.name, twin.facts, (args.val_limit, args.limit))
-        console.print(f"{name}: {told}", highlight=False, markup=False)
+    pooled = {unit.name: unit.pool(twins) for unit in units}
+    for unit in units:
+        twin = pooled[unit.name]
+        tell(f"{unit.name}: {tell_validation(twin.name, twin.facts, (args.val_limit, args.limit))}")
+        if unit.group:
+            asked[unit.name] = unit.rule
+            metrics |= {unit.name: unit.metric, twin.name: unit.metric}
     look_at_others(args, twins, manager, known, look_at)
-    settings = args.settings(plans, twins, asked)
+    groups = {unit.of["name"]: unit.of["rule"] for unit in units if unit.of}
+    settings = args.settings(plans, pooled, asked, groups)
     state = read_state(args.folder, settings)
-    if is_finished(args, state):
+    if is_finished(args, state, pooled):
         return state
     what = f"the sweep {args.folder}"
     with held(args.folder / ".sweep.lock", what, "wait for its end, or name another --output_path"):
         state = read_state(args.folder, settings)  # another start may have gone on in the meantime
-        if is_finished(args, state):
+        if is_finished(args, state, pooled):
             return state
         if args.model == "steered-hf" and find_spec("vllm") is not None:
             console.print(
@@ -115,14 +130,15 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
         own = args.arguments | args.contenders[0].arguments | args.strengths()
         with looked_up_once():
             lm = model.create_from_arg_obj(own, place)
-            _Sweep(args, manager, console, plans, lm, state, metrics).run(twins, known)
+            work = Work(units, twins, known)
+            _Sweep(args, manager, console, plans, lm, state, metrics).run(work)
             for other in args.models:
                 del lm
                 let_go()
                 arguments = other.arguments(args.arguments, args.model) | args.strengths() | {args.unit: 0}
                 plans = {args.contenders[0].name: args.plan_of_model()}
                 lm = model.create_from_arg_obj(arguments, place)
-                _Sweep(args, manager, console, plans, lm, state, metrics).run_model(other, twins, known)
+                _Sweep(args, manager, console, plans, lm, state, metrics).run_model(other, work)
         _finish(args, state)
     return state
 
@@ -157,6 +173,26 @@ def _finish(args: SweepArgs, state: dict[str, Any]) -> None:
     write_sweep(args.folder / "sweep.json", state)
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a sweep is about.
+
+    Attributes:
+        units: in their order.
+        twins: task or member of a group -> what it is searched on.
+        known: all of these, read.
+    """
+
+    units: Sequence[Unit]
+    twins: Mapping[str, Twin]
+    known: dict[str, Read]
+
+    def gather(self, unit: Unit, validation: bool, ask: Callable[[str], Requests]) -> Requests:
+        """The requests of a unit, of its validation or its test documents; `ask` has those of a task."""
+        names = [self.twins[name].name if validation else name for name in unit.members]
+        return unit.gather([ask(name) for name in names], unit.pool(self.twins).name if validation else unit.name)
+
+
 class _Sweep:
     """One start of a sweep, with its model loaded, or another model of its baselines."""
 
@@ -173,7 +209,7 @@ class _Sweep:
         self.args, self.manager, self.console, self.lm, self.state = args, manager, console, lm, state
         self.plans, self.metrics = plans, metrics
 
-    def run(self, twins: dict[str, Twin], known: dict[str, Read]) -> None:
+    def run(self, work: Work) -> None:
         """All tasks; first of all, whatever could be refused."""
         args = self.args
         if self.lm.world_size > 1:
@@ -184,43 +220,42 @@ class _Sweep:
         self._choose_template()
         refuse_lost_prompts(args, self.lm, next(iter(self.plans.values())).system_role)
         self.lm.steer(*self.plans.values())
-        asked, plan = {}, next(iter(self.plans.values()))
-        for name, twin in twins.items():
-            asked[name] = tuple(
-                build(one, self.manager, self.lm, limit, args.apply_chat_template, args.harness, known, plan)
-                for one, limit in ((twin.name, args.val_limit), (name, args.limit))
-            )
-        for name, (validation, test) in asked.items():
+        asked, plan = [], next(iter(self.plans.values()))
+        template, harness = args.apply_chat_template, args.harness
+        for unit in work.units:  # all of them before the first response
+
+            def ask(name: str, limit: float | None) -> Requests:
+                return build(name, self.manager, self.lm, limit, template, harness, work.known, plan)
+
+            validation = work.gather(unit, True, partial(ask, limit=args.val_limit))
+            asked.append((unit, validation, work.gather(unit, False, partial(ask, limit=args.limit))))
+        for unit, validation, test in asked:
+            kind = unit.pool(work.twins).facts["kind"]
             found = self.state["tasks"].setdefault(
-                name,
+                unit.name,
                 {
-                    "validation": {
-                        "task": validation.name,
-                        "kind": twins[name].facts["kind"],
-                        "scores": {},
-                        "best": {},
-                    },
+                    "validation": {"task": validation.name, "kind": kind, "scores": {}, "best": {}},
                     "test": {},
                     "refused": {},
                     "passes": {},
                 },
             )
             self._search(found, validation)
-            self._search_texts(found, twins[name].name, known)
+            self._search_texts(found, unit, work)
             self._test(found, test)
             self._test_others(
-                found, [one for one in members(args, found) if one.other and not one.other.model], name, known
+                found, [one for one in members(args, found) if one.other and not one.other.model], unit, work
             )
             if args.per_layer is not None:
                 for contender in args.searched:
                     self._search_layers(found, contender, validation, test)
 
-    def run_model(self, other: Other, twins: dict[str, Twin], known: dict[str, Read]) -> None:
+    def run_model(self, other: Other, work: Work) -> None:
         """All tasks by another model, which is loaded in place of the sweep's."""
         self._choose_template()
-        for name in twins:
-            found = self.state["tasks"][name]
-            self._test_others(found, [one for one in members(self.args, found) if one.other == other], name, known)
+        for unit in work.units:
+            found = self.state["tasks"][unit.name]
+            self._test_others(found, [one for one in members(self.args, found) if one.other == other], unit, work)
         self.state["settings"]["baselines"] = self.args.baselines()  # a hub's model may have come only now
 
     def _choose_template(self) -> None:
@@ -248,25 +283,31 @@ class _Sweep:
                 part["best"][name] = choose({alpha: scores[alpha].value for alpha in alphas}, higher)
         self._save()
 
-    def _search_texts(self, found: dict[str, Any], name: str, known: dict[str, Read]) -> None:
+    def _search_texts(self, found: dict[str, Any], unit: Unit, work: Work) -> None:
         """The best of the system instructions, likewise."""
         for other in self.args.others:
 
             def ask(text: str, part: str, other: Other = other) -> Pass:
-                requests = build_other(self.args, name, other, text, self.manager, self.lm, self.args.val_limit, known)
+                requests = self._build_other(unit, work, True, other, text)
                 return self._pass(found, requests, [(other.name, self._unsteered)], f", {part}")
 
             if other.texts:
                 choose_text(found, other, ask)
                 self._save()
 
-    def _test_others(self, found: dict[str, Any], wanted: list[Member], name: str, known: dict[str, Read]) -> None:
+    def _build_other(self, unit: Unit, work: Work, validation: bool, other: Other, text: str | None) -> Requests:
+        limit = self.args.val_limit if validation else self.args.limit
+
+        def ask(name: str) -> Requests:
+            return build_other(self.args, name, other, text, self.manager, self.lm, limit, work.known)
+
+        return work.gather(unit, validation, ask)
+
+    def _test_others(self, found: dict[str, Any], wanted: list[Member], unit: Unit, work: Work) -> None:
         """Baselines of another kind on the test rows, a pass each."""
         for member in wanted:
             assert member.other
-            test = build_other(
-                self.args, name, member.other, member.text, self.manager, self.lm, self.args.limit, known
-            )
+            test = self._build_other(unit, work, False, member.other, member.text)
             done = self._pass(found, test, [(member.whose, self._unsteered)], f", {member.whose}")
             self._arm(found, test, member, done)
 
@@ -343,7 +384,8 @@ class _Sweep:
     def _arm(self, found: dict[str, Any], test: Requests, member: Member, done: Pass) -> None:
         """Write an arm where that is not done, and enter it into the state."""
         name, plan, folder = member.whose, self._plan(member), arm_folder(self.args, test.name, member.arm)
-        asked = {"settings": done.digests(name, plan), "num_fewshot": test.task.get_config("num_fewshot")}
+        shots = {one.name: one.task.get_config("num_fewshot") for one in test.parts}
+        asked = {"settings": done.digests(name, plan), "num_fewshot": shots}
         known = found["test"].get(member.name, {}).get("digest")
         if not holds(folder, self.args, member, known, asked):
             write_arm(self.lm, member, plan, folder, self.args, test, self.manager, done.log)

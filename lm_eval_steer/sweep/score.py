@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
@@ -62,6 +62,35 @@ class Score:
     metric: str
     value: float
     n: int
+
+
+class Given(Protocol):
+    """What a variant gave, to a task or to all members of a group; attributes as those of `Answers`."""
+
+    @property
+    def first(self) -> Line: ...
+    @property
+    def lines(self) -> int: ...
+    @property
+    def tokens(self) -> int | None: ...
+    @property
+    def prompt_tokens(self) -> int | None: ...
+    @property
+    def lengths(self) -> Lengths | None: ...
+    @property
+    def n(self) -> int: ...
+
+
+class AnyScorer(Protocol):
+    """What scores a pass: a `Scorer`, or a `GroupScorer`."""
+
+    @property
+    def variants(self) -> Mapping[str, Given]: ...
+    def add(self, line: Line) -> None: ...
+    def settle(self) -> None: ...
+    def score(self, variant: Any) -> Score | None: ...
+    def value(self, variant: Any) -> Score: ...
+    def higher_is_better(self, score: Score) -> bool: ...
 
 
 class Scorer:

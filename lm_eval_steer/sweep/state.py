@@ -23,7 +23,7 @@ _GROWS = ("controls",)
 """Lists to which a later start may add; it may add tasks and vectors, too."""
 
 
-_ADDED: Mapping[str, Any] = {"metric": None, "baselines": {}}
+_ADDED: Mapping[str, Any] = {"metric": None, "baselines": {}, "groups": {}}
 """What older releases do not say, and did."""
 
 
@@ -106,6 +106,10 @@ def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
             for name in before:
                 if before[name] != now.get(name):
                     _refuse(folder, f"validation task of {name}", before[name], now.get(name))
+        elif key == "groups":
+            for name in before or ():
+                if name in now and before[name] != now[name]:
+                    _refuse(folder, f"group {name}", before[name], now[name])
         elif key == "asked":
             for name in before:
                 if name in now and before[name] != now[name]:

@@ -148,5 +148,7 @@ def _cells(found: Mapping[str, Any]) -> list[str]:
     return [*cells, show_cost(found.get("prompt_tokens"), found["tokens"], found["n"] or 1)]
 
 
-def _strength(alpha: float | list[float]) -> str:
+def _strength(alpha: float | list[float] | str) -> str:
+    if isinstance(alpha, str):
+        return alpha
     return f"{len(alpha)} values" if isinstance(alpha, list) else alpha_name(alpha)

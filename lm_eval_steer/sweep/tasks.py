@@ -53,7 +53,7 @@ def find_twins(
     val_tasks: Sequence[str],
     manager: TaskManager,
     harness: HarnessArgs = _PLAIN,
-    examine: Callable[[Requests], object] = id,
+    examine: Callable[[Requests, str], object] | None = None,
     known: dict[str, Read] | None = None,
     choice: Choice | None = None,
     limit: float | None = None,
@@ -61,18 +61,18 @@ def find_twins(
     """Test task -> validation task: the one that is named, else a twin by its name, else as `find_halves` has it.
 
     Args:
-        tasks: names of the test tasks.
+        tasks: names of the test tasks, members of groups among them, which `known` has already.
         val_tasks: names of their validation tasks, where they are given.
         manager: of the tasks.
         harness: how they are asked.
-        examine: is called with every task and the requests of its first document, which have no chat template.
+        examine: is called with the requests of the first document of every task, which have no chat template, and with
+            the name of the test task that they are for.
         known: takes the tasks that are read, by name.
         choice: what is said of other validation documents than those of a twin.
         limit: documents of a test task, as `build` takes it.
 
     Raises:
-        SteeringError: for a task that is missing, is a group, has no validation documents, or that cannot be
-            prepared.
+        SteeringError: for a task that is missing, has no validation documents, or that cannot be prepared.
     """
     known, choice = {} if known is None else known, choice or Choice()
     twins = {}
@@ -93,8 +93,9 @@ def find_twins(
             twin = halves.validation.config.task
             known |= {name: Read(halves.test, read.state), twin: Read(halves.validation, read.state)}
             twins[name] = Twin(twin, halves.facts)
-        for one in (name, twin):
-            examine(build(one, manager, None, 1, False, harness, known))
+        if examine is not None:
+            for one in (name, twin):
+                examine(build(one, manager, None, 1, False, harness, known), name)
     for name, found in twins.items():
         if found.name in twins:
             raise SteeringError(
@@ -105,7 +106,7 @@ def find_twins(
 
 def _read(name: str, option: str, manager: TaskManager, harness: HarnessArgs, known: dict[str, Read]) -> Read:
     """A task that may be run, with its data."""
-    if name not in manager.all_subtasks:
+    if name not in known and name not in manager.all_subtasks:
         kind = (
             "is a group of tasks: name its tasks"
             if name in manager.all_tasks

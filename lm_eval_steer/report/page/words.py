@@ -123,10 +123,11 @@ def _arm(row: Row, arm: Arm) -> str:
         return f"{score} (not paired by document)."
     low, high = (points(end, row) for end in bounds(row, found))
     ends = f"95 % interval {low} to {high}"
-    score += f": {points(change.change, row)} ({ends}; Holm p {found.holm_p:.2g})"
+    holm = f"; Holm p {found.holm_p:.2g}" if change.judged else ""
+    score += f": {points(change.change, row)} ({ends}{holm})"
     if change.gained is not None:
         score += f"; {change.gained} gained, {change.lost} lost"
-    if found.word != NO_EVIDENCE:
+    if found.word != NO_EVIDENCE or not change.judged:
         return f"{score}."
     if found.mde is None:
         return f"{score}. So few documents changed that no change could have been detected."

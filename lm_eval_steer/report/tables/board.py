@@ -16,6 +16,7 @@ from rich.console import Console
 from lm_eval_steer.compare.costs import Records, count_tokens
 from lm_eval_steer.compare.groups import Group, group_runs, name_models
 from lm_eval_steer.compare.judge import Family, judge
+from lm_eval_steer.compare.per_task import pool_sweeps
 from lm_eval_steer.compare.rows import Row, find_rows
 from lm_eval_steer.compare.runs import find_runs, refuse_nothing
 from lm_eval_steer.compare.sweep_file import finite
@@ -35,6 +36,9 @@ VERSION = 1
 FORMATS = ("rich", "markdown", "csv", "json", "latex")
 DATA = ("csv", "json")
 """Formats for programs, which have all columns and no layout."""
+
+SHOWN, TESTED = "shown", "tested"
+"""How members of groups may stand in the table."""
 
 LAYOUTS: dict[str, Callable[..., list[Block]]] = {"flat": every_metric, "table1": table1, "best_alpha": best_alpha}
 SORTS = ("child", "parent", "task", "n", "baseline", "best", "best_alpha", "vote", "change", "holm_p", "mde", "verdict")
@@ -93,6 +97,7 @@ def read_leaderboard(
     sort: str = "",
     metric: str | None = None,
     metrics_asked: bool = False,
+    members: str | None = None,
 ) -> Leaderboard:
     """Read results, judge them, then choose and sort rows.
 
@@ -102,6 +107,7 @@ def read_leaderboard(
         parent: likewise.
         task: likewise.
         sort: one of `SORTS`, within groups; texts and p upwards, the rest downwards.
+        members: of groups, whether they have rows, too: `shown` without verdict, or `tested`.
         metric: that runs are judged by, with a filter or without; by default that of their sweep, or the task's first.
         metrics_asked: show a table of each other metric, however many they are.
 
@@ -115,13 +121,14 @@ def read_leaderboard(
     runs, broken = leave_out_broken(runs)
     left_out += broken
     runs = by_their_sweeps(runs) if metric is None else runs
+    runs = pool_sweeps(runs)
     left_out += [f"{run.path}: the score of {run.task} is NaN, no number" for run in runs if math.isnan(run.score)]
     runs = [run for run in runs if not math.isnan(run.score)]
     if not runs:
         refuse_nothing(left_out)
-    runs = name_models(runs)
+    runs = name_models(runs if members else [run for run in runs if run.group is None])
     rows = find_rows(group_runs(runs))
-    families = judge(rows)
+    families = judge(rows, members == TESTED)
     records = Records()
     for row in rows:
         count_tokens(row, records)

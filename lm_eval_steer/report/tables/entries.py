@@ -17,6 +17,7 @@ from lm_eval_steer.compare.stats import RandomComparison, Verdict
 from lm_eval_steer.vectors.transferred import TOGETHER
 
 UNPAIRED = "not paired: run both with --log_samples"
+MEMBER = "member, not tested"
 NO_NUMBERS = "not paired: the metric is no number per document"
 NO_BASELINE = "no baseline here: run the same command with alpha=0"
 
@@ -44,6 +45,7 @@ def entry(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
         "unit": row.unit,
         "vector": row.vector,
         "group": row.group.name,
+        "member_of": row.of_group,
         "metric": row.any_run.metric,
         "higher_is_better": row.any_run.higher_is_better,
         "sweep": row.is_sweep,
@@ -80,6 +82,8 @@ def word(row: Row, arm: Arm) -> str:
     if row.baseline is None:
         return NO_BASELINE
     change = row.changes[arm]
+    if not change.judged:
+        return MEMBER
     if change.verdict:
         return change.verdict.word
     return NO_NUMBERS if row.runs[arm].has_samples_file and row.baseline.has_samples_file else UNPAIRED
@@ -107,9 +111,9 @@ def _change(row: Row, arm: Arm) -> dict[str, Any]:
         "percent": percent(row, change.change),
         "low": low,
         "high": high,
-        "mcnemar_p": found.mcnemar_p if found else None,
-        "holm_p": found.holm_p if found else None,
-        "mde": found.mde if found else None,
+        "mcnemar_p": found.mcnemar_p if found and change.judged else None,
+        "holm_p": found.holm_p if found and change.judged else None,
+        "mde": found.mde if found and change.judged else None,
         "verdict": word(row, arm),
         "gained": change.gained,
         "lost": change.lost,

@@ -57,6 +57,8 @@ def apart(groups: Iterable[Group]) -> list[str]:
 
 def strength(run: Run) -> str:
     """`α = 0.04`, `dose 0.01`."""
+    if run.by_task and any(run.alphas):
+        return "a strength per task"
     return f"{'dose' if run.steering.get('unit') == 'dose' else 'α ='} {alpha_name(run.alphas[0])}"
 
 
@@ -120,7 +122,7 @@ def _line(row: Row, told: Mapping[str, Any], arm: Arm) -> list[str]:
         name_arm(arm, row.all_runs[arm]),
         show(score["score"], row),
         *_changed(row, change.get("change")),
-        _between(row, change) if is_tested else _between(row, score, sign=False),
+        _between(row, change) if is_tested or change.get("low") is not None else _between(row, score, sign=False),
         *tests,
         "" if arm == BASELINE else word(row, arm),
         show_cost(told["prompt_tokens"].get(arm.name), told["tokens"].get(arm.name), row.any_run.n or 1),

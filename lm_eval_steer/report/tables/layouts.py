@@ -54,7 +54,7 @@ def _scores(row: Row | None) -> list[str]:
         return [NONE, NONE]
     before = show(row.baseline.score, row) if row.baseline else NONE
     change = row.changes.get(BEST)
-    mark = MARKS.get(change.verdict.word, "") if change and change.verdict else ""
+    mark = MARKS.get(change.verdict.word, "") if change and change.verdict and change.judged else ""
     return [before, " ".join(filter(None, [show(row.runs[BEST].score, row), mark]))]
 
 

@@ -66,6 +66,10 @@ _ALONE = (
     "Controls that steer nothing (identity, self-consistency) are in no family: they are tested alone, their p is in "
     "brackets."
 )
+_MEMBERS = (
+    "Members of a group have intervals and no verdict: the family is of the group's score. With --members tested, they "
+    "are tested, all of a group in one family."
+)
 _COSTS = (
     "tokens: per document, those of its prompts + those that were written; a vote asks several times, and what stands "
     "before the documents of a task is read once whatever it says here."
@@ -99,13 +103,14 @@ _ONE_SEED = (
 def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mapping[str, str]) -> list[str]:
     """Sentences under the table, only those that it calls for."""
     changes = [change for row in rows for change in row.changes.values()]
-    tested = [change for change in changes if change.verdict]
+    tested = [change for change in changes if change.verdict and change.judged]
     shown = {(row.child, row.group.task) for row in rows}
     found = [
         f"Family of {names[one.child]} x {one.task} (Holm over {len(one.tests)} "
         f"{'test' if len(one.tests) == 1 else 'tests'}): {'; '.join(one.tests)}."
         for one in families
         if (one.child, one.task) in shown
+        or (one.child, one.task) in {(row.child, f"members of {row.of_group}") for row in rows if row.of_group}
     ]
     found += [_CHANGES, _TESTS, _DETECTABLE] if tested else []
     together = {run.metric: run.aggregate for row in rows for run in row.all_runs.values() if run.aggregate}
@@ -115,6 +120,7 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
     found += [_METRICS] if any(row.metrics for row in rows) else []
     found += [_SHARES, *_without_effect(rows, names)] if any(row.shares for row in rows) else []
     found += [_ALONE] if any(not change.in_family for change in tested) else []
+    found += [_MEMBERS] if any(not change.judged for change in changes) else []
     found += [_COSTS] if any(count is not None for row in rows for count in row.prompt_tokens.values()) else []
     found += [_LENGTHS, *_cuts(rows)] if any(one for row in rows for one in row.lengths.values()) else []
     found += [_OTHERS, *_given(rows)] if any(arm.other for row in rows for arm in row.runs) else []
