@@ -93,7 +93,8 @@ def tell_cuts(of: str, arms: Mapping[str, Lengths | None], baseline: Lengths | N
     return [
         f"{arm} of {of}: the limit of new tokens cut {one.cut} of {one.responses} responses "
         f"({_percent(one.share_cut)}; without steering {_percent(baseline.share_cut)}), so a loss may be one of length "
-        "and not of sense: a longer limit, as in --gen_kwargs max_gen_toks=1024, tells which"
+        "and not of sense: a longer limit, as in --gen_kwargs max_gen_toks=1024 (or max_answer_toks, if that cut), "
+        "tells which"
         for arm, one in arms.items()
         if one is not None and one.share_cut - baseline.share_cut >= _RISE
     ]
