@@ -168,6 +168,7 @@ OWN = {
     "no_data": "include: {harness}/gsm8k/gsm8k.yaml\ndataset_path: nobody/has_this\n",
     "leave": "include: {harness}/gsm8k/gsm8k.yaml\nprocess_docs: !function leave.ask\n",
     "half": "output_type: [\n",
+    "mixed": "task: [hellaswag, drop]\naggregate_metric_list: [{{metric: acc}}]\n",
 }
 LEAVE = 'def ask(_):\n    raise ValueError("\\n####\\n  !!! WARNING !!!\\n####\\nSet HF_ALLOW_CODE_EVAL=1.")\n'
 """As `code_eval` does where nobody allowed it to run code."""
@@ -190,6 +191,8 @@ REFUSED = {
     "no data": ("no_data", "no_data cannot be loaded (ConnectionError: Couldn't reach 'nobody/has_this' on the Hub"),
     "leave": ("leave", "leave cannot be loaded (ValueError: !!! WARNING !!!): set HF_ALLOW_CODE_EVAL=1 in the"),
     "code": ("humaneval", "--tasks humaneval executes what the model writes: add --confirm_run_unsafe_code"),
+    "a group's twin": ("mmlu --val_task hellaswag", "--val_task hellaswag is given for mmlu in --tasks, which is no"),
+    "mixed types": ("mixed", "the members of the group mixed have several"),
     "read before": ("hellaswag --val_split train", "documents of hellaswag:train are among the 8 rows"),
 }
 
@@ -213,7 +216,9 @@ def test_what_cannot_be_swept_is_one_sentence_before_a_model_is_loaded(
     words, sentence = REFUSED[case]
     monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
     for name, text in OWN.items():
-        (tmp_path / f"{name}.yaml").write_text(f"task: {name}\n" + text.format(harness=harness_tasks.HARNESS))
+        (tmp_path / f"{name}.yaml").write_text(
+            f"{'group' if name == 'mixed' else 'task'}: {name}\n" + text.format(harness=harness_tasks.HARNESS)
+        )
     (tmp_path / "leave.py").write_text(LEAVE)
     found = harness_tasks.manager(str(tmp_path))
     monkeypatch.setattr("lm_eval_steer.sweep.run.TaskManager", lambda **_: found)
@@ -231,11 +236,11 @@ def table() -> dict[str, list[str]]:
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")
     ]
-    return {name.strip("`"): cells for name, *cells in rows}
+    return {name.split("`")[1]: cells for name, *cells in rows}
 
 
 def test_the_table_is_about_the_tasks_that_are_run() -> None:
-    assert list(table()) == list(PLAIN)
+    assert list(table()) == [*PLAIN, "mmlu"]
 
 
 def test_the_table_says_what_a_sweep_does(done: Done) -> None:
@@ -253,7 +258,7 @@ def test_the_table_says_what_a_sweep_does(done: Done) -> None:
         interval = "bootstrap" if run.aggregate else "none" if together else "Wilson" if values <= {0, 1} else "t"
         told[task] = [kinds, chosen, "yes" if vote else "no", found["validation"]["metric"], interval]
         assert found["test"]["baseline"]["metric"] == found["validation"]["metric"]
-    assert {task: [cells[0], *cells[2:]] for task, cells in table().items()} == told
+    assert {task: [cells[0], *cells[2:]] for task, cells in table().items() if task != "mmlu"} == told
 
 
 def test_every_task_has_a_row_in_the_leaderboard(done: Done) -> None:
@@ -307,3 +312,49 @@ def test_vectors_are_made_of_what_the_table_says(
     data = SteeringVector.load(tmp_path / "v.safetensors").passport["data"]
     assert (data["task"], data["n_pairs"], len(data["rows"])) == (task, 4, 4)
     assert data["split"] == (options[1] if "--split" in options else "train")
+
+
+# A group: all 57 tasks of mmlu, with one strength
+
+
+@pytest.fixture(scope="module")
+def mmlu(child: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Done:
+    folder = tmp_path_factory.mktemp("mmlu")
+    return Done(folder, child, command(*sweeping(child, folder, "mmlu", "--batch_size", "64")))
+
+
+def test_every_arm_of_a_group_is_a_run_of_lm_eval(mmlu: Done) -> None:
+    found = mmlu.tasks["mmlu"]
+    numbers: dict[str, list[int]] = {}
+    for path in sorted((mmlu.folder / "arms" / "mmlu" / "baseline").rglob("samples_*.jsonl")):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        numbers[path.name.removeprefix("samples_").rpartition("_")[0]] = sorted(one["doc_id"] for one in lines)
+    assert (len(numbers), {len(one) for one in numbers.values()}) == (57, {10})
+    for arm, alpha in (("baseline", 0.0), ("best", found["validation"]["best"]["vector"])):
+        alone: Any = lm_eval.simple_evaluate(
+            model="steered-hf", model_args=mmlu.child | {"alpha": alpha}, tasks=["mmlu"], batch_size=64, device="cpu",
+            samples=numbers, task_manager=harness_tasks.manager(), gen_kwargs={}, log_samples=False,
+        )  # fmt: skip
+        content = mmlu.results("mmlu", arm)
+        assert content["groups"].keys() == alone["groups"].keys() > {"mmlu", "mmlu_stem"}
+        for name, group in content["groups"].items():
+            assert group["acc,none"] == pytest.approx(alone["groups"][name]["acc,none"])
+        for name in numbers:
+            assert content["results"][name]["acc,none"] == alone["results"][name]["acc,none"]
+        assert found["test"][arm]["score"] == pytest.approx(alone["groups"]["mmlu"]["acc,none"])
+        assert found["test"][arm]["n"] == 570
+
+
+def test_the_table_says_what_a_group_gets(mmlu: Done, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    asked, _, chosen, vote, metric, _ = table()["mmlu"]
+    found = mmlu.tasks["mmlu"]
+    settings = json.loads((mmlu.folder / "sweep.json").read_text(encoding="utf-8"))["settings"]["validation"]["mmlu"]
+    assert {f"{one['kind']} of each" for one in settings["members"].values()} == {chosen}
+    assert ("vote" in found["test"]) == (vote == "yes")
+    assert found["validation"]["metric"] == metric
+    assert {one["output_type"] for one in mmlu.results("mmlu", "best")["configs"].values()} == {asked}
+    (row,) = json.loads(command("leaderboard", str(mmlu.folder), "--format", "json"))["rows"]
+    assert (row["task"], row["n"], row["best"]) == ("mmlu", 570, found["test"]["best"]["score"])
+    words = ["extract", "--model_args", f"pretrained={mmlu.child['pretrained']}", "--task", "mmlu"]
+    assert main([*words, "--out", str(tmp_path / "v.pt")]) == 2
+    assert "--task mmlu is a group of 57 tasks: name one of them (mmlu_abstract_algebra" in capsys.readouterr().err
