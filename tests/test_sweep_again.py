@@ -258,7 +258,7 @@ def test_a_second_start_is_refused_while_the_first_one_writes(
         assert part.is_dir()
         write_arm(*args)
 
-    monkeypatch.setattr("lm_eval_steer.sweep.run.write_arm", write)
+    monkeypatch.setattr("lm_eval_steer.sweep.work.write_arm", write)
     sweep(child, tmp_path, **SMALL)
     assert len(refused) == 3
     assert re.fullmatch(
