@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +111,7 @@ def read_sweep(file: Path) -> dict[str, Any]:
     Raises:
         SteeringError: for a file that is none, or not whole, and for one of another version.
     """
-    state = parse_sweep(file)
-    try:
-        check_sweep(state)
-    except ValueError as error:
-        raise _broken(file, error) from None
-    return state
+    return _read(file, _parse_and_check)
 
 
 def parse_sweep(file: Path) -> dict[str, Any]:
@@ -125,9 +120,13 @@ def parse_sweep(file: Path) -> dict[str, Any]:
     Raises:
         SteeringError: for a file that cannot be read or is no such thing, and for one of another version.
     """
+    return _read(file, _parse)
+
+
+def _read(file: Path, parse: Callable[[Path, int, int], dict[str, Any]]) -> dict[str, Any]:
     try:
         status = file.stat()
-        state = _parse(file, status.st_size, status.st_mtime_ns)
+        state = parse(file, status.st_size, status.st_mtime_ns)
     except SteeringError:
         raise
     except (OSError, ValueError) as error:
@@ -193,6 +192,14 @@ def _parse(file: Path, size: int, time: int) -> dict[str, Any]:
     state = parse_json(read_text(file, "the state of a sweep"))
     check(state, _ANY_STATE, "its content")
     return dict(state)
+
+
+@functools.lru_cache(maxsize=64)  # every result file asks for its sweep, and a check of many tasks takes a while
+def _parse_and_check(file: Path, size: int, time: int) -> dict[str, Any]:
+    state = _parse(file, size, time)
+    if state["version"] == VERSION:
+        check_sweep(state)
+    return state
 
 
 def _broken(file: Path, error: Exception) -> SteeringError:
