@@ -10,6 +10,7 @@ from lm_eval_steer.answers._numbers import arith_answer, canonical, gsm8k_answer
 from lm_eval_steer.answers._options import arc_answer
 from lm_eval_steer.answers._text import NO_ANSWER, boxes
 from lm_eval_steer.answers._thoughts import opened_thought, visible
+from lm_eval_steer.answers._working import reasons
 
 __all__ = [
     "NO_ANSWER",
@@ -22,5 +23,6 @@ __all__ = [
     "math_equal",
     "math_unfinished",
     "opened_thought",
+    "reasons",
     "visible",
 ]

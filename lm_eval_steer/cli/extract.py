@@ -35,7 +35,7 @@ def add(group: Any) -> None:
     option(
         "--contrast",
         help="what tells the sides apart: target, wrong (option), shots (worked or bare), system (prompts); default: "
-        "the package's template of the task, else wrong where there are options, else target",
+        "the package's template of the task, else what the task declares, else wrong where it has options, else target",
     )
     option("--positive", metavar="TEXT", help="system prompt of the positive side of --contrast system")
     option("--negative", metavar="TEXT", help="system prompt of the negative side")
@@ -90,4 +90,6 @@ def run(args: argparse.Namespace) -> None:
     print(f"Wrote {args.out} ({len(vector.layers)} directions of width {vector.directions.shape[1]}). Use it:")
     task = args.task or "gsm8k_steer"
     own = f" --include_path {args.include_path}" if args.include_path else ""
-    print(f"  lm_eval --model steered-hf --model_args {steered(args.out)} --tasks {task}{own}")
+    print(
+        f"  lm_eval --model steered-hf --model_args {steered(args.out, steering=source.steering)} --tasks {task}{own}"
+    )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import refuse_unwritable
@@ -45,6 +45,13 @@ def quote(words: Iterable[str]) -> str:
     return printable(" ".join(map(shlex.quote, words)))
 
 
-def steered(vector: str, child: str = "CHILD") -> str:
-    """The model arguments that steer a child with a vector, as a shell takes them."""
-    return quote([f"pretrained={child},vectors={vector},alpha=0.04"])
+def steered(vector: str, child: str = "CHILD", steering: Mapping[str, Any] | None = None) -> str:
+    """The model arguments that steer a child with a vector, as a shell takes them.
+
+    Args:
+        vector: file or name.
+        child: model.
+        steering: strength and what else says how the vector acts; without one, a small alpha.
+    """
+    named = {"pretrained": child, "vectors": vector, **(steering or {"alpha": 0.04})}
+    return quote([",".join(f"{name}={value}" for name, value in named.items())])

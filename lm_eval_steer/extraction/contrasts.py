@@ -15,6 +15,7 @@ from lm_eval_steer.errors import SteeringError, is_out_of_memory
 from lm_eval_steer.extraction.asking import Prompts, Render, of_gold
 from lm_eval_steer.extraction.pairs import ContrastPair, in_order
 from lm_eval_steer.extraction.tasks import Split, tell
+from lm_eval_steer.extraction.templates import complete
 from lm_eval_steer.models.documents import row_of
 
 TARGET, WRONG, SHOTS, SYSTEM = "target", "wrong", "shots", "system"
@@ -46,6 +47,8 @@ class Declared:
         seed: chooses documents, their wrong options and the examples.
         shots: the examples before every prompt.
         systems: the two system prompts, for `system`.
+        worked: for `shots`, Jinja of an example's worked answer, where its own is the bare one; None where its own is
+            the worked one, out of which the task's filters read the bare one.
         left_out: reason -> how many documents made no pair so far.
     """
 
@@ -55,6 +58,7 @@ class Declared:
     seed: int = 0
     shots: Sequence[Any] = ()
     systems: tuple[str, str] | None = None
+    worked: str | None = None
     left_out: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -73,7 +77,7 @@ class Declared:
                 f"--contrast shots needs examples that are worked, and {name} is of the type {written}, whose "
                 f"answers are bare: use --contrast {default_contrast(self.task)}"
             )
-        self._bare = {row_of(doc): _bare_answer(self.task, doc) for doc in self.shots} if self.kind == SHOTS else {}
+        self._other = {row_of(doc): self._other_answer(doc) for doc in self.shots} if self.kind == SHOTS else {}
 
     def pairs(self, n: int, render: Render | None) -> Iterator[ContrastPair]:
         """The pairs of `n` documents that the seed draws, in the order of the split, then those of the others.
@@ -121,10 +125,17 @@ class Declared:
             assert self.systems is not None  # ExtractionArgs
             positive, negative = self.systems
             return Prompts(self.task, render, self.shots, positive), Prompts(self.task, render, self.shots, negative)
-        worked = Prompts(self.task, render, self.shots)
+        own = Prompts(self.task, render, self.shots)
         if self.kind != SHOTS:
-            return worked, worked
-        return worked, Prompts(self.task, render, self.shots, answer=lambda doc: self._bare[row_of(doc)])
+            return own, own
+        other = Prompts(self.task, render, self.shots, answer=lambda doc: self._other[row_of(doc)])
+        return (own, other) if self.worked is None else (other, own)
+
+    def _other_answer(self, doc: Any) -> str:
+        """The answer of an example on the side where it is not the task's own."""
+        if self.worked is None:
+            return _bare_answer(self.task, doc)
+        return complete(self.worked, doc, f"`worked` of the concept of {self.task.config.task}")
 
     def _pair(self, doc: Any, row: str, positive: Prompts, negative: Prompts, render: Render | None) -> tuple[str, str]:
         if self.kind in (SHOTS, SYSTEM):
@@ -249,4 +260,5 @@ def shots_of(shots: Sequence[Any]) -> dict[str, Any]:
 def facts(declared: Declared) -> dict[str, Any]:
     """What a passport says of how pairs were made, beside their rows."""
     systems = declared.systems and dict(zip(("positive", "negative"), declared.systems, strict=True))
-    return {"contrast": declared.kind, **shots_of(declared.shots), **({"system": systems} if systems else {})}
+    worked = {"worked": declared.worked} if declared.worked is not None else {}
+    return {"contrast": declared.kind, **shots_of(declared.shots), **worked, **({"system": systems} if systems else {})}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.args import DEFAULT_PAIRS, ExtractionArgs, refuse_few
 from lm_eval_steer.extraction.asking import Render
+from lm_eval_steer.extraction.concept import Concept
 from lm_eval_steer.extraction.contrasts import SHOTS, TARGET, Declared, default_contrast, draw_shots, facts, shots_of
 from lm_eval_steer.extraction.pairs import ContrastPair, candidates, read_pairs
 from lm_eval_steer.extraction.prompts import ParentTemplate
@@ -38,6 +39,7 @@ class Source:
         declared: the pairs that the task declares.
         rationales: for a task that has no reasoning.
         shots: examples before every prompt.
+        steering: how the concept that the task declares is meant to act, as arguments of a steered model.
     """
 
     pairs: list[ContrastPair] | None = None
@@ -47,6 +49,7 @@ class Source:
     declared: Declared | None = None
     rationales: dict[str, str] | None = None
     shots: tuple[Any, ...] = ()
+    steering: Mapping[str, Any] = field(default_factory=dict)
 
     def candidates(self, n: int, seed: int, render: Render | None) -> Iterator[ContrastPair]:
         """Pairs of `n` documents that the seed draws, then those of the others, which may take their place."""
@@ -77,6 +80,8 @@ def load_source(args: ExtractionArgs) -> Source:
     rationales = read_rationales(args.rationales) if args.rationales else None
     task = find_task(args.task, args.include_path)
     split = documents(task, args.split)
+    concept = Concept() if by_template else Concept.of(task)
+    args = concept.fill(args)
     shots = tuple(draw_shots(task, _count_shots(args, task), args.seed))
     if template:
         source = Source(None, task, split, template, None, rationales, shots)
@@ -85,9 +90,9 @@ def load_source(args: ExtractionArgs) -> Source:
             raise SteeringError(f"the pair template for {args.task} gives the same text on both sides: {template!r}")
         return source
     systems = (args.positive, args.negative) if args.positive and args.negative else None
-    declared = Declared(task, split, args.contrast or default_contrast(task), args.seed, shots, systems)
+    declared = Declared(task, split, args.contrast or default_contrast(task), args.seed, shots, systems, concept.worked)
     _look_through(declared, args.n or DEFAULT_PAIRS)
-    return Source(None, task, split, {}, declared, None, shots)
+    return Source(None, task, split, {}, declared, None, shots, concept.steering)
 
 
 def _count_shots(args: ExtractionArgs, task: Any) -> int:
