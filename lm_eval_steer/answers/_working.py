@@ -16,12 +16,13 @@ _COMBINED = re.compile(
     rf"|{_NUMBER}[ ]?[-−–+*/×÷x·][ ]?\(?{_NUMBER}[^=≈\n.]{{0,20}}[=≈][ ]?{_NUMBER}",
     re.IGNORECASE,
 )
-# An answer that is stated, and no expression that goes on: "The answer is 9 * 2 = 18" works.
-_STATED = re.compile(
+_STATES = (
     r"(?:\b(?:answer|result|solution)s?\b(?:[ ](?:is|are)\b(?:[ ]that\b)?|[*_ ]{0,3}[:=])|\\boxed\b|<answer>|\#{3,6})"
-    rf"(?=[\W_]{{0,12}}{_NUMBER}(?![0-9.,]*[0-9])(?!{_UNIT}[ ]?{_SIGN}))",
-    re.IGNORECASE,
+    rf"(?=[\W_]{{0,12}}{_NUMBER}"
 )
+_ENDED = re.compile(rf"{_STATES})", re.IGNORECASE)
+# An answer that is stated, and no expression that goes on: "The answer is 9 * 2 = 18" works.
+_STATED = re.compile(rf"{_STATES}(?![0-9.,]*[0-9])(?!{_UNIT}[ ]?{_SIGN}))", re.IGNORECASE)
 # An answer that stands alone at the beginning: "18", "$18 per day.", "**18**"; "1. First" is an item of a list.
 _ALONE = re.compile(rf"(?!\s*1[.)][ ])[\W_]*{_NUMBER}(?:[ ][A-Za-z]+){{0,4}}[\W_]*(?:\Z|\n|(?<=[.!])[ ])")
 _SENTENCE = re.compile(r"(?<=[.!?])[*_)\"'\]]*\s+|\n+")
@@ -32,17 +33,17 @@ def reasons(response: str, question: str = "") -> bool:
     """Whether something is worked out before the answer is stated.
 
     The working is what stands before the first stated answer ("The answer is 18", "#### 18", \\boxed{18}, or a line or
-    sentence at the beginning that is a number and at most a unit), thoughts included; without one, the whole response.
-    It reasons if numbers are combined in it ("16 - 3 = 13", "9 times $2"), or if at least two of its sentences hold two
-    numbers together; sentences of the question do not count, nor does the last where no answer is stated. So a bare
-    number, an answer that is explained afterwards, and a repeated question are no reasoning.
+    sentence at the beginning that is a number and at most a unit), thoughts included. It reasons if it combines numbers
+    ("16 - 3 = 13", "9 times $2"), or if at least two of its sentences, which are none of the question's, hold two
+    numbers together. So a bare number, an answer that is explained afterwards, a repeated question, and equations that
+    come to no answer are no reasoning.
 
     Args:
         response: of a model, up to a question that it asks itself.
         question: that it was asked.
     """
     text = own_turn(plain(response), lambda before: bool(_STATED.search(before) or values(before)))
-    if _ALONE.match(text):
+    if _ALONE.match(text) or not _ENDED.search(text):
         return False
     stated = _STATED.search(text)
     work = text[: stated.start()] if stated else text
@@ -50,7 +51,7 @@ def reasons(response: str, question: str = "") -> bool:
         return True
     asked = _words(plain(question))
     said = [one for one in (_ITEM.sub("", part) for part in _SENTENCE.split(work)) if _words(one).strip()]
-    said = [one for one in (said if stated else said[:-1]) if _words(one) not in asked]
+    said = [one for one in said if _words(one) not in asked]
     return len(said) > 1 and len(values(" ".join(said))) > 1
 
 
