@@ -133,6 +133,7 @@ def test_result_files_are_those_of_runs_of_their_own(child: dict[str, Any], done
             one["steering"].pop("doses")
             one["steering"].pop("application")
             one.pop("model_args")
+        assert (config.pop("bootstrap_iters"), expected.pop("bootstrap_iters")) == (1000, 100_000)
         assert config == expected
 
 

@@ -26,6 +26,10 @@ from lm_eval_steer.sweep.requests import GroupRequests, Requests
 from lm_eval_steer.sweep.tasks import unanswered
 from lm_eval_steer.sweep.units import regroup
 
+_BOOTSTRAPS = 1000
+"""Of the harness's own standard error of a score that is no mean; its 100,000 take minutes per arm, as of Matthews'
+coefficient, and intervals of changes are not made of it."""
+
 
 def write_arm(
     lm: Any,
@@ -67,6 +71,7 @@ def write_arm(
         device=args.device,
         limit=args.limit,
         log_samples=True,
+        bootstrap_iters=_BOOTSTRAPS,
         evaluation_tracker=tracker,
         task_manager=manager,
         **member.harness(args).evaluating(),
