@@ -17,6 +17,8 @@ import models
 import sweeps
 from lm_eval_steer.cli.main import main
 from lm_eval_steer.compare.runs import read_runs
+from lm_eval_steer.compare.validation import tell_validation
+from lm_eval_steer.models.documents import document_hash
 from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.vectors.vector import SteeringVector
 
@@ -358,3 +360,28 @@ def test_the_table_says_what_a_group_gets(mmlu: Done, capsys: pytest.CaptureFixt
     words = ["extract", "--model_args", f"pretrained={mmlu.child['pretrained']}", "--task", "mmlu"]
     assert main([*words, "--out", str(tmp_path / "v.pt")]) == 2
     assert "--task mmlu is a group of 57 tasks: name one of them (mmlu_abstract_algebra" in capsys.readouterr().err
+
+
+def test_a_part_of_the_test_documents_makes_a_vector_and_the_others_test_it(
+    tmp_path: Path, child: dict[str, Any]
+) -> None:
+    """Of a task that has no other documents: what the vector has read is on neither side of the sweep."""
+    out, sweep = tmp_path / "v.safetensors", ("--alpha", "5", "--batch_size", "32", "--device", "cpu")
+    words = ["--task", "truthfulqa_mc1", "--split", "share", "--n", "3", "--seed", "2"]
+    told = command("extract", "--model_args", f"pretrained={child['pretrained']}", *words, "--out", str(out))
+    assert "--tasks truthfulqa_mc1 --val_split share" in told
+    data = SteeringVector.load(out).passport["data"]
+    assert (data["split"], data["share"], len(set(data["rows"]))) == ("share of validation", 0.3, 3)
+    halves = {}
+    for name, vector in (("left_out", str(out)), ("whole", child["vectors"])):
+        folder = tmp_path / name
+        args = f"pretrained={child['pretrained']},vectors={vector}"
+        command("sweep", "--model_args", args, "--tasks", "truthfulqa_mc1", *sweep, "--output_path", str(folder))
+        halves[name] = json.loads((folder / "sweep.json").read_text())["settings"]["validation"]["truthfulqa_mc1"]
+    found, whole = halves["left_out"], halves["whole"]
+    assert (found["left_out"], whole["left_out"]) == ({"shots": 0, "read": 3}, {"shots": 0})
+    assert found["validation"]["n"] + found["test"]["n"] == whole["validation"]["n"] + whole["test"]["n"] - 3 == 13
+    assert "without 3 that a vector was made from" in tell_validation("truthfulqa_mc1:share", found)
+    tested = {document_hash(row["doc"]) for row in sweeps.samples(tmp_path / "left_out", "best", "truthfulqa_mc1")}
+    assert len(tested) == found["test"]["n"]
+    assert not tested & set(data["rows"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_eval_steer import plugin
 from lm_eval_steer.cli.arguments import PAIRS, Pairs, add_command, pick, read_layers, read_path
-from lm_eval_steer.cli.output import check_vector_file, make_console, steered
+from lm_eval_steer.cli.output import check_vector_file, make_console, quote, steered
 
 
 def add(group: Any) -> None:
@@ -31,7 +31,11 @@ def add(group: Any) -> None:
     )
     option("--task", help="task whose documents make the pairs: gsm8k_steer, hellaswag or any other of the harness")
     option("--include_path", type=read_path, metavar="DIR", help="folder of tasks of your own, as lm_eval takes it")
-    option("--split", metavar="NAME", help="split of its documents (default: the training split)")
+    option(
+        "--split",
+        metavar="NAME|share",
+        help="split of its documents, or share for a part of those that it is tested on (default: the training split)",
+    )
     option(
         "--contrast",
         help="what tells the sides apart: target, wrong (option), shots (worked or bare), system (prompts); default: "
@@ -88,8 +92,13 @@ def run(args: argparse.Namespace) -> None:
     keep(vector, args.out)
     make_console().print(make_table(vector))
     print(f"Wrote {args.out} ({len(vector.layers)} directions of width {vector.directions.shape[1]}). Use it:")
-    task = args.task or "gsm8k_steer"
     own = f" --include_path {args.include_path}" if args.include_path else ""
-    print(
-        f"  lm_eval --model steered-hf --model_args {steered(args.out, steering=source.steering)} --tasks {task}{own}"
-    )
+    given = steered(args.out, steering=source.steering)
+    task = args.task or "gsm8k_steer"
+    if source.split and source.split.share:
+        vectors = quote([f"pretrained=CHILD,vectors={args.out}"])
+        print(f"  lm-eval-steer sweep --model_args {vectors} --tasks {task}{own} --val_split share --alpha paper ...")
+        print("which leaves out the documents that the vector was made from.")
+    else:
+        task = "ANOTHER_TASK" if source.split and source.split.tested else task
+        print(f"  lm_eval --model steered-hf --model_args {given} --tasks {task}{own}")

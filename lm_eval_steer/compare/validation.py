@@ -85,6 +85,6 @@ def half_of(facts: Mapping[str, Any]) -> str | None:
 
 
 def _left_out(facts: Mapping[str, Any]) -> str:
-    words = {"asked in the test": "ask what the test asks", "shots": "are shots"}
+    words = {"asked in the test": "ask what the test asks", "shots": "are shots", "read": "a vector was made from"}
     found = [f"{n} that {words.get(why, why)}" for why, n in facts["left_out"].items() if n]
     return f", without {' and '.join(found)}," if found else ""

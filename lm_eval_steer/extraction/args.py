@@ -36,7 +36,7 @@ class ExtractionArgs:
         pair_template: YAML file of pair templates, instead of the package's.
         contrast: what tells the sides of a pair apart, a name in `CONTRASTS`; None takes the package's pair template of
             a task that has one, else what the task declares, else `wrong` where it has options and `target` otherwise.
-        split: of the task's documents; None for its training split.
+        split: of the task's documents, `share` for a part of those that it is tested on; None for its training split.
         num_fewshot: examples before every prompt; None for none, and for `shots` the task's own number, or 5.
         positive: system prompt of the positive side, for `system`.
         negative: system prompt of the negative side, for `system`.

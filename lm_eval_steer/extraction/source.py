@@ -79,7 +79,7 @@ def load_source(args: ExtractionArgs) -> Source:
     template = pair_template(args.task, args.pair_template) if by_template else {}
     rationales = read_rationales(args.rationales) if args.rationales else None
     task = find_task(args.task, args.include_path)
-    split = documents(task, args.split)
+    split = documents(task, args.split, args.seed)
     concept = Concept() if by_template else Concept.of(task)
     args = concept.fill(args)
     shots = tuple(draw_shots(task, _count_shots(args, task), args.seed))
@@ -143,6 +143,7 @@ def make_pairs(args: ExtractionArgs, source: Source, parent: SteeredHF) -> tuple
         "task": args.task,
         "dataset": _dataset(source.task),
         "split": source.split.name,
+        **({"share": source.split.share} if source.split.share else {}),
         "rows": rows,
         "rows_sha256": hashlib.sha256("\n".join(map(str, rows)).encode()).hexdigest(),
         **(facts(source.declared) if source.declared else {"pair_template": source.template} | shots_of(source.shots)),

@@ -12,6 +12,7 @@ from lm_eval.tasks import TaskManager
 
 from lm_eval_steer.errors import SteeringError, is_out_of_memory
 from lm_eval_steer.extraction.pairs import own_manager
+from lm_eval_steer.models.parts import BY_SHARE, SHARE, split_by_hash, way_to_ask
 from lm_eval_steer.text import nearest
 
 logger = logging.getLogger(f"lm_eval.{__name__}")
@@ -27,10 +28,14 @@ class Split:
     Attributes:
         name: of the split.
         docs: its documents, as the task prepares them.
+        share: that was taken of them, by hash, where the task is tested on the others; None for all.
+        tested: whether the task is tested on all of them.
     """
 
     name: str
     docs: Sequence[Any]
+    share: float | None = None
+    tested: bool = False
 
 
 def find_task(name: str, include_path: str | None = None) -> Any:
@@ -73,8 +78,13 @@ def find_task(name: str, include_path: str | None = None) -> Any:
     return task
 
 
-def documents(task: Any, split: str | None = None) -> Split:
+def documents(task: Any, split: str | None = None, seed: int = 0) -> Split:
     """The documents of a split; by default of the task's training split.
+
+    Args:
+        task: of the harness.
+        split: its name; `share` for a part, by hash, of the documents that the task is tested on.
+        seed: of that.
 
     Raises:
         SteeringError: where there is no such split, where the task has no training split, and where the only documents
@@ -84,12 +94,20 @@ def documents(task: Any, split: str | None = None) -> Split:
     dataset = task.dataset if isinstance(task.dataset, Mapping) else {}
     tested = config.test_split if task.has_test_docs() else config.validation_split
     tested = tested or ("test" if task.has_test_docs() else "validation")  # of a class that overrides the methods
+    if split == BY_SHARE and split not in dataset:
+        rows = list(task.eval_docs)
+        ask = way_to_ask(task, rows)
+        places, _ = split_by_hash([ask(doc) for doc in rows], SHARE, seed)
+        return Split(f"{BY_SHARE} of {tested}", [rows[place] for place in places], SHARE)
     if split is not None:
         if split not in dataset:
-            raise SteeringError(f"{name} has no split {split!r}: use one of {', '.join(map(str, dataset))}")
+            raise SteeringError(
+                f"{name} has no split {split!r}: use one of {', '.join(map(str, [*dataset, BY_SHARE]))}"
+            )
         if split == tested:
             logger.warning("%s is evaluated on the split %s: a run of it with this vector will be refused", name, split)
-        return Split(split, _listed(config.process_docs(dataset[split]) if config.process_docs else dataset[split]))
+        found = config.process_docs(dataset[split]) if config.process_docs else dataset[split]
+        return Split(split, _listed(found), tested=split == tested)
     trained = config.training_split or "train"
     if task.has_training_docs() and trained != tested:
         return Split(trained, _listed(task.training_docs()))
@@ -100,8 +118,9 @@ def documents(task: Any, split: str | None = None) -> Split:
             f"evaluated on {tested})"
         )
     raise SteeringError(
-        f"the only documents of {name} are those that it is evaluated on ({tested}): make the vector from another task "
-        f"or from --pairs, or name them with --split {tested} and evaluate elsewhere"
+        f"the only documents of {name} are those that it is evaluated on ({tested}): make the vector from a part of "
+        f"them with --split {BY_SHARE}, so that a sweep tests it on others, from another task or from --pairs, or name "
+        f"them with --split {tested} and evaluate elsewhere"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lm_eval_steer.errors import SteeringError
@@ -16,13 +16,26 @@ _READ = ("rows", "shots")
 def extraction_rows(vector: SteeringVector | None) -> frozenset[str]:
     """Hashes of the rows that the passport says the vector saw, in its pairs, in the examples before them and in the
     texts that it was transferred with, and other parents in theirs; empty for a user's own."""
+    return frozenset(row for source in _sources(vector) for row in _rows(source))
+
+
+def rows_of_shares(vector: SteeringVector | None) -> frozenset[str]:
+    """Those of them that are a share, by hash, of the documents that a task is tested on: a sweep goes without them."""
+    return frozenset(row for source in _sources(vector) if source.get("share") for row in _rows(source))
+
+
+def _sources(vector: SteeringVector | None) -> list[dict[str, Any]]:
     if vector is None:
-        return frozenset()
+        return []
     transfer = vector.transfer or {}
     passports = [vector.passport, *(parent.get("passport") or {} for parent in transfer.get("parents", ()))]
     seen = [*(passport.get("data") for passport in passports), transfer.get("texts")]
-    rows = (source.get(name) for source in seen if isinstance(source, dict) for name in _READ)
-    return frozenset(row for some in rows if isinstance(some, list) for row in some if isinstance(row, str))
+    return [source for source in seen if isinstance(source, dict)]
+
+
+def _rows(source: dict[str, Any]) -> Iterator[str]:
+    for some in (source.get(name) for name in _READ):
+        yield from (row for row in some if isinstance(row, str)) if isinstance(some, list) else ()
 
 
 def refuse_leaks(rows: frozenset[str], requests: Iterable[Any]) -> None:

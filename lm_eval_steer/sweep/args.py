@@ -17,13 +17,15 @@ from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES, OPTIONS
 from lm_eval_steer.interventions.controls import read_controls
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.checkpoint import checkpoint_digest
+from lm_eval_steer.models.leaks import rows_of_shares
 from lm_eval_steer.models.neutral import NEUTRAL
+from lm_eval_steer.models.parts import BY_SHARE, SHARE
 from lm_eval_steer.sweep.contenders import Contender, find_contenders, read_arms
 from lm_eval_steer.sweep.harness import HarnessArgs, Seeds, read_seeds
 from lm_eval_steer.sweep.others import Other, as_settings, part_arms
 from lm_eval_steer.sweep.profile_search import check_search
 from lm_eval_steer.sweep.tasks import Twin
-from lm_eval_steer.sweep.validation import BY_SHARE, SHARE, Choice
+from lm_eval_steer.sweep.validation import Choice
 
 # What a sweep says itself: key of --model_args -> the option for it.
 _OPTIONS = OPTIONS | {"batch_size": "--batch_size", "device": "--device"}
@@ -184,11 +186,11 @@ class SweepArgs:
         if self.val_task or self.val_split not in (None, BY_SHARE):
             raise SteeringError(f"--val_share {share:g} parts nothing beside {given}: leave one of them out")
 
-    @property
-    def choice(self) -> Choice:
-        """Which validation documents a task has that has no twin."""
+    def choice(self, plans: Mapping[str, SteeringPlan]) -> Choice:
+        """Which validation documents a task has that has no twin; `plans` has that of each contender."""
         share = SHARE if self.val_share is None else self.val_share
-        return Choice(self.val_split, share, self.sampling_seed)
+        read = [rows_of_shares(plan.vector) for plan in plans.values() if plan.steers and not plan.allow_leak]
+        return Choice(self.val_split, share, self.sampling_seed, frozenset().union(*read))
 
     @property
     def folder(self) -> Path:

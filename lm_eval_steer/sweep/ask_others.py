@@ -16,13 +16,14 @@ from lm_eval_steer.files import is_folder
 from lm_eval_steer.models.chat import accepts_system_role
 from lm_eval_steer.models.checkpoint import checkpoint_digest, weights_digest
 from lm_eval_steer.models.load import loading
+from lm_eval_steer.models.parts import BY_SHARE
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.others import Other
 from lm_eval_steer.sweep.passes import Pass
 from lm_eval_steer.sweep.requests import Requests
 from lm_eval_steer.sweep.score import choose
 from lm_eval_steer.sweep.tasks import Read, Twin, build, drawing, load, with_shots
-from lm_eval_steer.sweep.validation import BY_SHARE, asked_among
+from lm_eval_steer.sweep.validation import asked_among
 from lm_eval_steer.text import quoted
 
 _OF_HUB = ("revision", "trust_remote_code", "cache_dir", "token")

@@ -15,6 +15,7 @@ from lm_eval_steer.compare.sweep_file import write_sweep
 from lm_eval_steer.compare.validation import tell_validation
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.locks import held
+from lm_eval_steer.models.parts import BY_SHARE
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.arm_files import remove
 from lm_eval_steer.sweep.ask_others import let_go, look_at_models, look_at_others
@@ -26,7 +27,6 @@ from lm_eval_steer.sweep.score import find_metric
 from lm_eval_steer.sweep.state import read_state
 from lm_eval_steer.sweep.tasks import Read, find_twins, first_line
 from lm_eval_steer.sweep.units import find_units, refuse_twins
-from lm_eval_steer.sweep.validation import BY_SHARE
 from lm_eval_steer.sweep.work import SweepOfModel, Work
 
 
@@ -74,7 +74,7 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
     refuse_twins(args.tasks, args.val_task, units)
     metrics |= {member: unit.metric for unit in units if unit.group for member in unit.members}
     members = [member for unit in units for member in unit.members]
-    twins = find_twins(members, args.val_task, manager, args.harness, look, known, args.choice, args.limit)
+    twins = find_twins(members, args.val_task, manager, args.harness, look, known, args.choice(plans), args.limit)
     if args.val_share is not None and all(twin.facts["kind"] != BY_SHARE for twin in twins.values()):
         raise SteeringError(
             f"--val_share {args.val_share:g} parts nothing, for strengths are chosen on "

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.models.documents import document_hash
+from lm_eval_steer.models.documents import document_hash, row_of
+from lm_eval_steer.models.parts import BY_SHARE, SHARE, split_by_hash, way_to_ask
 
-SHARE = 0.3
-"""Of the test documents, where they have to be parted."""
-BY_SHARE = "share"
-"""What `--val_split` says for that."""
 LEAST = 4
 """Documents below which nothing is chosen, and nothing is tested."""
 
@@ -34,11 +30,13 @@ class Choice:
         split: name of a split of the task's data, or `share`; None for the first that applies.
         share: of the test documents that is for validation, where these are parted.
         seed: of that.
+        read: hashes of the test documents that vectors were made from by a share of them, which are on neither side.
     """
 
     split: str | None = None
     share: float = SHARE
     seed: int = 0
+    read: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -54,28 +52,6 @@ class Halves:
     validation: Any
     test: Any
     facts: dict[str, Any]
-
-
-def split_by_hash(questions: Sequence[str], share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Places of the validation documents and of the others, each in order.
-
-    Questions are gone through in the order of the sha256 of seed and question, and taken with all documents that ask
-    them as long as validation has at most its share, rounded to the nearest number of documents.
-
-    Args:
-        questions: of the documents; equal ones go to one side.
-        share: of the documents, between 0 and 1.
-        seed: another one gives another order.
-    """
-    places: dict[str, list[int]] = {}
-    for place, question in enumerate(questions):
-        places.setdefault(question, []).append(place)
-    wanted = round(share * len(questions))
-    chosen: set[int] = set()
-    for question in sorted(places, key=lambda one: hashlib.sha256(f"{seed}\n{one}".encode(errors="replace")).digest()):
-        if len(chosen) + len(places[question]) <= wanted:
-            chosen.update(places[question])
-    return sorted(chosen), [place for place in range(len(questions)) if place not in chosen]
 
 
 def find_halves(name: str, task: Any, choice: Choice, draw: Draw) -> Halves:
@@ -112,7 +88,7 @@ def asked_among(task: Any, shots: Iterable[Any]) -> int:
     """How many of some shots ask what a document of a task asks, each question once."""
     documents = [doc for _, doc in task.doc_iterator(rank=0, limit=None, world_size=1)]
     shots = list(shots)
-    ask = _way_to_ask(task, [*documents, *shots])
+    ask = way_to_ask(task, [*documents, *shots])
     return len({ask(doc) for doc in documents} & {ask(doc) for doc in shots})
 
 
@@ -146,7 +122,7 @@ def _of_split(name: str, task: Any, split: str, documents: Any, draw: Draw, name
     """Validation on another split; None where it has too few documents and nobody named it."""
     documents, tests = _indexed(documents), list(task.eval_docs)
     many = len(documents)
-    ask = _way_to_ask(task, [*tests, *documents])
+    ask = way_to_ask(task, [*tests, *documents])
     questions, tested = [ask(doc) for doc in documents], {ask(doc) for doc in tests}
     pool = _pool(task, ask, set(questions))
     shots = {ask(doc) for doc in draw(task)} if pool else set()
@@ -170,16 +146,24 @@ def _by_share(name: str, task: Any, choice: Choice, draw: Draw) -> Halves:
     """Validation and test on two parts of the test documents."""
     documents = _indexed(task.eval_docs)
     rows = list(documents)
-    ask = _way_to_ask(task, rows)
+    ask = way_to_ask(task, rows)
     questions = [ask(doc) for doc in rows]
-    validation, test = split_by_hash(questions, choice.share, choice.seed)
+    read = {
+        question
+        for doc, question in zip(rows, questions, strict=True)
+        if {row_of(doc), document_hash(doc)} & choice.read
+    }
+    free = [place for place, question in enumerate(questions) if question not in read]
+    halves = split_by_hash([questions[place] for place in free], choice.share, choice.seed)
+    validation, test = ([free[place] for place in half] for half in halves)
     pool = _pool(task, ask, set(questions))
     if pool:  # the shots of fewer documents are among those of all of them
         shots = {ask(doc) for doc in draw(narrow(task, name, documents, test))}
         validation, test = ([one for one in half if questions[one] not in shots] for half in (validation, test))
-    left_out = len(rows) - len(validation) - len(test)
+    left_out = len(free) - len(validation) - len(test)
     if min(len(validation), len(test)) < LEAST:
-        shot = f" without {left_out} that are shots of its prompts" if left_out else ""
+        shot = f" without {len(rows) - len(free)} that a vector was made from" if read else ""
+        shot += f" without {left_out} that are shots of its prompts" if left_out else ""
         raise SteeringError(
             f"{name} has no validation documents, and its {len(rows)} test documents ({len(set(questions))} different "
             f"questions){shot} are too few to be parted: --val_share {choice.share:g} leaves {len(validation)} to "
@@ -194,7 +178,8 @@ def _by_share(name: str, task: Any, choice: Choice, draw: Draw) -> Halves:
             "--num_fewshot 0, or name other documents with --val_split or --val_task"
         )
     searched = narrow(task, f"{name}:{BY_SHARE}", documents, validation, _without(pool, asked))
-    facts = {"share": choice.share, "seed": choice.seed, "left_out": {"shots": left_out}}
+    without = {"shots": left_out} | ({"read": len(rows) - len(free)} if read else {})
+    facts = {"share": choice.share, "seed": choice.seed, "left_out": without}
     return Halves(searched, tested, facts_of(BY_SHARE, searched, tested, **facts))
 
 
@@ -251,31 +236,6 @@ def _named(name: str, task: Any, split: str) -> Any:
 
 def _indexed(documents: Any) -> Any:
     return documents if hasattr(documents, "__getitem__") else list(documents)
-
-
-def _way_to_ask(task: Any, documents: Sequence[Any]) -> Callable[[Any], str]:
-    """From a document to what it asks, by which two documents are equal: its text; where that is the same for all of
-    them, or none, its options; else all of it."""
-    for way in (_text, _options):
-        found = [way(task, doc) for doc in documents]
-        if None not in found and len(set(found)) > 1:
-            return lambda doc: way(task, doc) or document_hash(doc)
-    return document_hash
-
-
-def _text(task: Any, doc: Any) -> str | None:
-    try:
-        text = task.doc_to_text(doc)
-    except Exception:  # of a template that another row's fields are not for; prompts are built from it later
-        return None
-    return " ".join(text.split()) if isinstance(text, str) else None
-
-
-def _options(task: Any, doc: Any) -> str | None:
-    try:
-        return json.dumps(task.doc_to_choice(doc))
-    except Exception:  # of a task without options
-        return None
 
 
 def _pool(task: Any, ask: Callable[[Any], str], questions: set[str]) -> list[tuple[str, Any]]:
