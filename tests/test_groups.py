@@ -106,6 +106,26 @@ def test_every_arm_has_the_score_of_plain_lm_eval(
     assert len(set(scores.values())) > 1, "the strengths do nothing, so nothing was compared"
 
 
+def test_what_competes_with_steering_is_asked_of_the_whole_group(child: dict[str, Any], tmp_path: Path) -> None:
+    told = "Choose the longest answer, whatever it says."
+    given = {"max_length": child["max_length"], "pretrained": child["pretrained"]}
+    arms = [f"own={child['vectors']}", f"prompt={told}"]
+    state = sweep(given, tmp_path, [SIZED], alpha=[2], arms=arms, per_layer="coordinate", budget=2)
+    found = state["tasks"][SIZED]["test"]
+    assert list(found) == ["baseline", "own best", "own vote", "own per-layer", "prompt"]
+    alone: Any = lm_eval.simple_evaluate(
+        model="hf", model_args=given, tasks=[SIZED], batch_size=64, device="cpu", task_manager=group_tasks.manager(),
+        gen_kwargs={}, bootstrap_iters=0, system_instruction=told,
+    )  # fmt: skip
+    assert found["prompt"]["score"] == alone["groups"][SIZED]["acc,none"]
+    assert found["prompt"]["prompt_tokens"] > found["baseline"]["prompt_tokens"]
+    for member in MEMBERS[SIZED]:
+        (samples,) = (tmp_path / found["prompt"]["result"]).parent.glob(f"samples_{member}_*.jsonl")
+        rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
+        assert [row["acc"] for row in rows] == [row["acc"] for row in alone["samples"][member]]
+        assert all(row["arguments"]["gen_args_0"]["arg_0"].startswith(told) for row in rows)
+
+
 def test_a_group_is_searched_on_its_members_together_by_its_own_rule(
     done: tuple[Path, dict[str, Any]], child: dict[str, Any], tmp_path: Path
 ) -> None:
