@@ -10,7 +10,7 @@ import copy
 import inspect
 import logging
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +29,13 @@ _WINDOWS = ("sliding_window", "window_size", "attention_window_size", "attention
 RunPrefix = Callable[[Sequence[int], Sequence[Any]], Cache | None]
 """Gives the KV cache of a beginning (`run_prefix`), one row per name that is asked for; None where the model cannot
 share one."""
+
+
+class _Kept(NamedTuple):
+    """A cache, None where the model can share none, and the bytes that it takes, which are counted once."""
+
+    cache: Cache | None
+    size: int
 
 
 def shared_length(sequences: Sequence[Sequence[int]]) -> int:
@@ -52,7 +59,7 @@ class Prefixes:
 
     def __init__(self, limit: Callable[[int], int]) -> None:
         self._tokens: dict[tuple[int, ...], list[int]] = {}
-        self._caches: dict[tuple[tuple[int, ...], Hashable], Cache | None] = {}  # the last used at the end
+        self._caches: dict[tuple[tuple[int, ...], Hashable], _Kept] = {}  # the last used at the end
         self._limit = limit
         self._told = False
 
@@ -90,7 +97,7 @@ class Prefixes:
 
     def room(self) -> int:
         """Bytes that the caches may take."""
-        return self._limit(sum(map(_bytes, self._caches.values())))
+        return self._limit(sum(kept.size for kept in self._caches.values()))
 
     def prepare(
         self, model: PreTrainedModel, rows: Sequence[list[int]], names: Sequence[Hashable], run: RunPrefix
@@ -117,12 +124,13 @@ class Prefixes:
         if missing:
             together = run(tokens, missing)
             for row, name in enumerate(missing):
-                self._caches[key, name] = together and _select(together, torch.tensor([row]))
+                cache = together and _select(together, torch.tensor([row]))
+                self._caches[key, name] = _Kept(cache, _bytes(cache))
         for name in dict.fromkeys(names):
             self._caches[key, name] = self._caches.pop((key, name))
         if missing:
             self._let_go({(key, name) for name in names})
-        caches = [self._caches[key, name] for name in names]
+        caches = [self._caches[key, name].cache for name in names]
         found = [cache for cache in caches if cache is not None]
         if len(found) < len(caches):
             return 0, {}
@@ -138,22 +146,21 @@ class Prefixes:
 
     def _let_go(self, needed: set[tuple[tuple[int, ...], Hashable]]) -> None:
         """Forget caches until no more bytes are taken than may be, the longest unused first, `needed` never."""
-        sizes = {key: _bytes(cache) for key, cache in self._caches.items()}
-        held = sum(sizes.values())
+        held = sum(kept.size for kept in self._caches.values())
         limit = self._limit(held)
         if held > limit and not self._told:
             self._told = True
             logger.info(
                 "The beginnings of %d prompts and interventions take %.1f MiB, of which %.1f MiB may be kept: the "
                 "longest unused are let go, and run again where they are needed",
-                *(len(sizes), held / 2**20, limit / 2**20),
+                *(len(self._caches), held / 2**20, limit / 2**20),
             )
-        for key, size in sizes.items():
+        for key, kept in list(self._caches.items()):
             if held <= limit:
                 return
             if key not in needed:
                 del self._caches[key]
-                held -= size
+                held -= kept.size
 
 
 def _bytes(cache: Cache | None) -> int:
