@@ -251,7 +251,7 @@ def test_another_plan_frees_the_caches_of_the_one_before() -> None:
     try:
         lm.generate_until(requests)
         lm.loglikelihood(scorings([SHARED + text for text in CONTEXTS]))
-        caches = [weakref.ref(cache) for cache in lm.engine._beginnings.prefixes._caches.values()]
+        caches = [weakref.ref(kept.cache) for kept in lm.engine._beginnings.prefixes._caches.values()]
         assert len(caches) == 1
         lm.steer(SteeringPlan.build(vectors=make_vector(), alpha=2))
         assert [cache() for cache in caches] == [None]
