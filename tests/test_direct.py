@@ -134,6 +134,7 @@ def test_a_named_contrast_counts_more_than_the_declared_one() -> None:
     pair = next(load_source(ExtractionArgs(task="arith_direct_steer", n=4, contrast="target")).candidates(4, 0, None))
     assert pair.positive.startswith(pair.negative + " ")
     assert "Q: " not in pair.negative[1:]  # no examples
+    assert load_source(ExtractionArgs(task="arith_direct_steer", n=4, contrast="target")).steering == {}
     three = ExtractionArgs(task="arith_direct_steer", n=4, num_fewshot=3)
     assert next(load_source(three).candidates(4, 0, None)).positive.count("Q: ") == 4
 
@@ -144,10 +145,22 @@ def test_the_vector_says_what_it_was_read_from_and_the_command_how_it_acts(
     out = tmp_path / "v.safetensors"
     command = ["extract", "--model_args", f"pretrained={tiny_folder}", "--task", "arith_direct_steer", "--n", "4"]
     assert main([*command, "--out", str(out)]) == 0
-    assert f"vectors={out},tokens=last,dose=0.1 --tasks arith_direct_steer" in capsys.readouterr().out
-    found = SteeringVector.load(out).passport["data"]
+    assert f"vectors={out},dose=0.1,tokens=last --tasks arith_direct_steer" in capsys.readouterr().out
+    passport = SteeringVector.load(out).passport
+    assert passport["steering"] == {"tokens": "last", "dose": 0.1}
+    found = passport["data"]
     assert (found["contrast"], found["num_fewshot"], found["worked"]) == ("shots", 5, "{{worked}}")
     assert len(found["shots"]) == 5
+
+    assert main(["vectors", "show", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "steer with it as it is meant to act:" in shown
+    assert f"pretrained=CHILD,vectors={out},dose=0.1,tokens=last --tasks TASK" in shown
+    mapped = tmp_path / "mapped.safetensors"
+    transfer = ["transfer", str(out), "--child", str(tiny_folder), "--width_map", "cut", "--layer_map", "greedy"]
+    assert main([*transfer, "--out", str(mapped)]) == 0
+    assert f"vectors={mapped},dose=0.1,tokens=last --tasks TASK" in capsys.readouterr().out
+    assert SteeringVector.load(mapped).passport["steering"] == passport["steering"]
 
 
 def write_own(folder: Path, concept: Any) -> str:
@@ -181,7 +194,12 @@ def test_any_task_may_declare_a_concept(tmp_path: Path) -> None:
         ({"contrast": "target", "worked": "{{target}}"}, "has `worked`, which is of contrast: shots"),
         ({"contrast": "shots", "worked": "{{nothing}}"}, "`worked` of the concept of mine cannot be filled in"),
         ({"contrast": "shots", "num_fewshot": "all"}, "has num_fewshot='all', which is no number"),
-        ({"contrast": "shots", "steering": {"dosage": 1}}, "steering={'dosage': 1}, which are no arguments of a steer"),
+        (
+            {"contrast": "shots", "steering": {"dosage": 1}},
+            "steering={'dosage': 1}, which does not say how a vector acts",
+        ),
+        ({"contrast": "target", "steering": {"allow_leak": True}}, "which does not say how a vector acts: name one or"),
+        ({"contrast": "target", "steering": "last"}, "steering='last', which does not say how a vector acts"),
     ],
 )
 def test_a_concept_that_cannot_be_read_is_told_in_one_sentence(tmp_path: Path, concept: Any, sentence: str) -> None:

@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> None:
     from lm_eval_steer.extraction.keep import keep
     from lm_eval_steer.extraction.report import make_table
     from lm_eval_steer.extraction.source import load_source
+    from lm_eval_steer.interventions.meant import meant
 
     wanted = pick(ExtractionArgs, args)
     check_vector_file(args.out)
@@ -93,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
     make_console().print(make_table(vector))
     print(f"Wrote {args.out} ({len(vector.layers)} directions of width {vector.directions.shape[1]}). Use it:")
     own = f" --include_path {args.include_path}" if args.include_path else ""
-    given = steered(args.out, steering=source.steering)
+    given = steered(args.out, steering=meant(vector.passport.get("steering")))
     task = args.task or "gsm8k_steer"
     if source.split and source.split.share:
         vectors = quote([f"pretrained=CHILD,vectors={args.out}"])

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 UNATTENDED = 140
 """Columns of a table that goes to a file or a pipe."""
 
+_STRENGTHS = {"alpha", "dose", "alpha_per_layer"}
+"""Arguments with which a model is steered; the last by itself is an alpha of 1."""
+
 
 def make_console(columns: int = UNATTENDED) -> Console:
     """Where tables go: as wide as the terminal, or as told where there is none."""
@@ -51,7 +54,9 @@ def steered(vector: str, child: str = "CHILD", steering: Mapping[str, Any] | Non
     Args:
         vector: file or name.
         child: model.
-        steering: strength and what else says how the vector acts; without one, a small alpha.
+        steering: how the vector acts; where it has no strength, a small alpha.
     """
-    named = {"pretrained": child, "vectors": vector, **(steering or {"alpha": 0.04})}
+    steering = steering or {}
+    strength = {} if _STRENGTHS & steering.keys() else {"alpha": 0.04}
+    named = {"pretrained": child, "vectors": vector, **steering, **strength}
     return quote([",".join(f"{name}={value}" for name, value in named.items())])

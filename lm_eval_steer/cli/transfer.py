@@ -108,6 +108,7 @@ def run(args: argparse.Namespace) -> None:
     """Fit the maps, write the vector, and show what came of every block."""
     plugin.install(force=True)
     from lm_eval_steer.extraction.keep import keep
+    from lm_eval_steer.interventions.meant import meant
     from lm_eval_steer.transfer.args import TransferArgs
     from lm_eval_steer.transfer.carry import carry
     from lm_eval_steer.transfer.prepare import prepare
@@ -121,7 +122,8 @@ def run(args: argparse.Namespace) -> None:
     make_console().print(blocks_table(vector))
     child = str((wanted.child_args or {}).get("pretrained", wanted.child))
     print(f"Wrote {args.out} ({len(vector.layers)} directions of width {vector.directions.shape[1]}). Use it:")
-    print(f"  lm_eval --model steered-hf --model_args {steered(args.out, child)} --tasks TASK")
+    given = steered(args.out, child, meant(vector.passport.get("steering")))
+    print(f"  lm_eval --model steered-hf --model_args {given} --tasks TASK")
     if wanted.is_fitted and wanted.shuffle_texts is None:
         control = Path(args.out).with_stem(f"{Path(args.out).stem}.map-shuffled-1")
         print("Whether the texts taught the map anything, its control tells: the same command with")

@@ -60,6 +60,7 @@ def add(group: Any) -> None:
 
 def show(args: argparse.Namespace) -> None:
     """Print what a vector file says about itself, and what its directions are like; draw its blocks where asked to."""
+    from lm_eval_steer.interventions.meant import meant
     from lm_eval_steer.report.figures import alignment_of, check_figure, save_figure
     from lm_eval_steer.vectors.catalog import find_vector
     from lm_eval_steer.vectors.show import blocks_table, passport_table
@@ -77,9 +78,10 @@ def show(args: argparse.Namespace) -> None:
         print(printable(f"Wrote {save_figure(figure, args.out)}."))
     named = None if vector.transfer is None else vector.space["name"]
     child = named if named and "/" in named else "CHILD"  # of a folder the passport knows its own name, not its place
-    print("Compare it with another, or steer with it:")
+    steering = meant(vector.passport.get("steering"))
+    print(f"Compare it with another, or steer with it{' as it is meant to act' if steering else ''}:")
     print(f"  lm-eval-steer vectors compare {quote([args.vector])} OTHER --out compare.svg")
-    print(f"  lm_eval --model steered-hf --model_args {steered(args.vector, child)} --tasks TASK")
+    print(f"  lm_eval --model steered-hf --model_args {steered(args.vector, child, steering)} --tasks TASK")
 
 
 def compare(args: argparse.Namespace) -> None:

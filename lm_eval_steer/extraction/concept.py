@@ -10,7 +10,7 @@ from typing import Any
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.args import ExtractionArgs
 from lm_eval_steer.extraction.contrasts import SHOTS
-from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES
+from lm_eval_steer.interventions.meant import ACTING, meant
 
 _TEXTS = ("contrast", "positive", "negative", "worked")
 
@@ -26,7 +26,7 @@ class Concept:
         positive: as `--positive`.
         negative: as `--negative`.
         worked: Jinja of an example's worked answer, for a task whose examples are bare.
-        steering: arguments of a steered model, such as `tokens` and `dose`, that the command to use the vector has.
+        steering: how its vector is meant to act, as arguments of a steered model such as `tokens` and `dose`.
     """
 
     contrast: str | None = None
@@ -57,8 +57,11 @@ class Concept:
         count, steering = declared.get("num_fewshot"), declared.get("steering", {})
         if count is not None and (not isinstance(count, int) or isinstance(count, bool)):
             raise SteeringError(f"{where} has num_fewshot={short(count)}, which is no number: correct the task")
-        if not isinstance(steering, Mapping) or not set(steering) <= set(ARGUMENT_NAMES):
-            raise SteeringError(f"{where} has steering={short(steering)}, which are no arguments of a steered model")
+        if steering != {} and not meant(steering):
+            raise SteeringError(
+                f"{where} has steering={short(steering)}, which does not say how a vector acts: name one or more of "
+                f"{', '.join(ACTING)}, each with a number, a list of numbers or a word"
+            )
         if declared.get("worked") is not None and declared.get("contrast") != SHOTS:
             raise SteeringError(f"{where} has `worked`, which is of contrast: {SHOTS}: correct the task")
         return cls(**declared)

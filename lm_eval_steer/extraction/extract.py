@@ -97,6 +97,7 @@ def extract(args: ExtractionArgs, source: Source, parent: SteeredHF) -> Steering
         | {"orders": "half"},
         "data": data | {"n_pairs": len(pairs)},
         "token_read": "last",
+        **({"steering": dict(source.steering)} if source.steering else {}),
         "blocks": statistics,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "software": {

@@ -39,7 +39,8 @@ class Source:
         declared: the pairs that the task declares.
         rationales: for a task that has no reasoning.
         shots: examples before every prompt.
-        steering: how the concept that the task declares is meant to act, as arguments of a steered model.
+        steering: how the concept that the task declares is meant to act, as arguments of a steered model; nothing
+            where the command names another contrast.
     """
 
     pairs: list[ContrastPair] | None = None
@@ -81,6 +82,7 @@ def load_source(args: ExtractionArgs) -> Source:
     task = find_task(args.task, args.include_path)
     split = documents(task, args.split, args.seed)
     concept = Concept() if by_template else Concept.of(task)
+    steering = concept.steering if args.contrast is None else {}
     args = concept.fill(args)
     shots = tuple(draw_shots(task, _count_shots(args, task), args.seed))
     if template:
@@ -92,7 +94,7 @@ def load_source(args: ExtractionArgs) -> Source:
     systems = (args.positive, args.negative) if args.positive and args.negative else None
     declared = Declared(task, split, args.contrast or default_contrast(task), args.seed, shots, systems, concept.worked)
     _look_through(declared, args.n or DEFAULT_PAIRS)
-    return Source(None, task, split, {}, declared, None, shots, concept.steering)
+    return Source(None, task, split, {}, declared, None, shots, steering)
 
 
 def _count_shots(args: ExtractionArgs, task: Any) -> int:
