@@ -246,7 +246,7 @@ NOT_JSON = "the 'lm_eval_steer' entry of its header is not JSON of at most 32 le
 NOT_PLAIN = "the passport is not plain JSON of at most 32 levels without NaN"
 NO_FORMAT = "its header does not say format 'lm_eval_steer.vector'"
 NO_PARENT = "the passport must hold `parent` with `name`, `hidden_size` and `num_blocks`"
-UPDATE = "this version reads 1: update lm_eval_steer or extract the vector again"
+UPDATE = "this version reads 1 and 2: update lm_eval_steer or extract the vector again"
 NAMES = "expected direction.N with N = 0, 1, 2, ..."
 
 BAD_HEADERS: dict[str, tuple[str | None, str]] = {
@@ -261,7 +261,7 @@ BAD_HEADERS: dict[str, tuple[str | None, str]] = {
     "lone surrogate": (header({"parent": PARENT, "x": "\ud800"}), NOT_PLAIN),
     "a list": ("[1, 2]", NO_FORMAT),
     "other format": (header(format="control_vector"), NO_FORMAT),
-    "version 2": (header(format_version=2), f"format_version 2, {UPDATE}"),
+    "version 3": (header(format_version=3), f"format_version 3, {UPDATE}"),
     "version text": (header(format_version="1"), f"format_version '1', {UPDATE}"),
     "version true": (header(format_version=True), f"format_version True, {UPDATE}"),
     "version missing": (header(format_version=None), f"format_version None, {UPDATE}"),

@@ -77,12 +77,11 @@ def into_child(
     if not sources:
         raise SteeringError(f"the vector has directions for {there}, which gives a child of {blocks} blocks none")
     rows = dict(zip(vector.layers, vector.directions, strict=True))
-    if as_it_stands:
-        lengths = dict.fromkeys(rows, 1.0) if vector.lengths is None else dict(zip(rows, vector.lengths, strict=True))
-        directions = {block: (lengths[block] * rows[block]).astype(np.float32) for block in sources}
-    else:
-        fit = plain_width_map(width_map)
-        directions = {block: fit(rows[source], width) for block, source in sources.items()}
+    lengths = dict.fromkeys(rows, 1.0) if vector.lengths is None else dict(zip(rows, vector.lengths, strict=True))
+    fit = _as_it_stands if as_it_stands else plain_width_map(width_map)
+    directions = {
+        block: (lengths[source] * fit(rows[source], width)).astype(np.float32) for block, source in sources.items()
+    }
     parents = parents_of(vector.passport)
     report = {
         "parent": TOGETHER.join(one["name"] for one in parents),
@@ -125,6 +124,11 @@ def refuse_other_child(transfer: Mapping[str, Any], blocks: int, width: int, mod
         return
     advice = ", or set allow_other_child=True (the result file says so)" if alike else ""
     raise SteeringError(f"{both}: transfer it to this model with lm-eval-steer transfer{advice}")
+
+
+def _as_it_stands(direction: np.ndarray, width: int) -> np.ndarray:
+    """A direction that is in the child's space already."""
+    return direction
 
 
 def _one_or_all(values: list[Any]) -> Any:

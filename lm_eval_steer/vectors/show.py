@@ -25,6 +25,7 @@ _COLUMNS = {
     "cos_mean_difference": ("cos with mean difference", "{:+.3f}"),
     "held_out_separation": ("held-out pairs separated", "{:.0%}"),
     "mean_norm": ("mean ‖h‖", "{:.1f}"),
+    "length": ("length", "{:.3g}"),
 }
 _OF_TRANSFER = {
     "source": ("parent's block", "{}"),

@@ -20,6 +20,7 @@ from lm_eval_steer.text import shortened
 from lm_eval_steer.vectors.formats import reader, suffixes, writer
 from lm_eval_steer.vectors.formats.header import FORMAT, MAX_NESTING, brief
 from lm_eval_steer.vectors.identity import Identity
+from lm_eval_steer.vectors.scale import check_scale, kept_lengths
 from lm_eval_steer.vectors.transferred import KEEPS_LENGTH, check_transfer
 
 SITE = "block_output"
@@ -67,6 +68,8 @@ class SteeringVector:
                 )
         if self.transfer is not None:
             check_transfer(self.passport, self.layers)
+        else:
+            check_scale(self.passport, self.layers)
         said = "" if self.transfer is None else "transfer.child."
         if self.space["hidden_size"] != directions.shape[1]:
             raise SteeringError(
@@ -107,10 +110,21 @@ class SteeringVector:
     @property
     def lengths(self) -> np.ndarray | None:
         """How long each direction is added at strength 1, float64 [blocks]: what the width map `cut-raw` left of it in
-        a vector that was transferred so; None where all are of length 1."""
-        if self.transfer is None or self.transfer["width_map"]["name"] != KEEPS_LENGTH:
+        a vector that was transferred so, or what it was in the file of another tool (the passport's `scale`); None
+        where all are of length 1."""
+        if self.transfer is None:
+            return kept_lengths(self.passport, self.layers)
+        if self.transfer["width_map"]["name"] != KEEPS_LENGTH:
             return None
         return np.array([block["length"] for block in self.transfer["blocks"]], dtype=np.float64)
+
+    @property
+    def shifts(self) -> np.ndarray:
+        """What is added to each block's output at strength 1, float32 [blocks, hidden]: the directions, as long as
+        `lengths` says."""
+        if self.lengths is None:
+            return self.directions
+        return (self.lengths[:, None] * self.directions).astype(np.float32)
 
     @property
     def fingerprint(self) -> str:

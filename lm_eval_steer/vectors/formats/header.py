@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.vectors.scale import KEEP
 
 FORMAT = "lm_eval_steer.vector"
 FORMAT_VERSION = 1
+KEEPING_LENGTHS = 2
+"""The version of a file whose strength 1 is no shift of length 1 (`scale` of its passport): a reader that knows version 1
+alone would steer with another length."""
 MAX_NESTING = 32
 KEY = "lm_eval_steer"
 """The one metadata key of a .safetensors file, the one header key of a .pt file."""
@@ -22,7 +26,7 @@ _TENSOR_NAME = re.compile(r"direction\.(0|[1-9][0-9]{0,5})")
 
 def make_header(passport: Mapping[str, Any]) -> str:
     """The header of a file with this passport."""
-    header = {"format": FORMAT, "format_version": FORMAT_VERSION, "passport": passport}
+    header = {"format": FORMAT, "format_version": _version_of(passport), "passport": passport}
     return json.dumps(header, ensure_ascii=False, sort_keys=True)
 
 
@@ -37,12 +41,22 @@ def read_header(header: Any) -> Any:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise SteeringError(f"its header does not say format {FORMAT!r}")
     version = content.get("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:
+    if type(version) is not int or version not in (FORMAT_VERSION, KEEPING_LENGTHS):
         raise SteeringError(
-            f"format_version {brief(version)}, this version reads {FORMAT_VERSION}: "
+            f"format_version {brief(version)}, this version reads {FORMAT_VERSION} and {KEEPING_LENGTHS}: "
             "update lm_eval_steer or extract the vector again"
         )
-    return content.get("passport")
+    passport = content.get("passport")
+    if _version_of(passport) > version:
+        raise SteeringError(
+            f"its passport says scale {KEEP!r}, which format_version {version} has not: it is of version {KEEPING_LENGTHS}"
+        )
+    return passport
+
+
+def _version_of(passport: Any) -> int:
+    """The first version that has what a passport says."""
+    return KEEPING_LENGTHS if isinstance(passport, Mapping) and passport.get("scale") == KEEP else FORMAT_VERSION
 
 
 def name_tensors(directions: Mapping[int, np.ndarray]) -> dict[str, np.ndarray]:

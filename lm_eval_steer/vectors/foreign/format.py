@@ -1,0 +1,66 @@
+"""What a format of another tool is: how its files are known, what they say, and how one is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lm_eval_steer.vectors.foreign.answers import Answers
+
+if TYPE_CHECKING:
+    from lm_eval_steer.vectors.foreign.source import Source
+    from lm_eval_steer.vectors.vector import SteeringVector
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What a file of another tool says, in this project's terms.
+
+    Attributes:
+        shifts: block, counted from 0 -> float [width]: what that tool adds at the output of the block at strength 1. A
+            shift of nothing but zeros is a block that is not steered.
+        method: how the directions were made; None where nobody knows.
+        parent: what the file says of the model, by the names of the passport's `parent`.
+        says: what else it says, JSON-ready: it is kept in the passport.
+        notes: whole sentences on what was left out or is not the same here.
+        passport: the whole passport, of a file that one of this project was exported to.
+    """
+
+    shifts: Mapping[int, np.ndarray]
+    method: str | None = None
+    parent: Mapping[str, Any] = field(default_factory=dict)
+    says: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    passport: Mapping[str, Any] | None = None
+
+
+Read = Callable[["Source", Answers], Said]
+"""(opened file or folder, answers) -> what it says. It asks `answers` for what the file leaves open, and raises a
+SteeringError for what cannot be a vector of block outputs."""
+
+Write = Callable[["SteeringVector", Path], None]
+"""(vector, path): writes `vector.shifts`, what strength 1 adds at each block, into the file or folder of that path."""
+
+
+@dataclass(frozen=True)
+class ForeignFormat:
+    """A format of another tool. Reading never runs code from a file.
+
+    Attributes:
+        words: what its files are, with an article and the tool: `a control vector of repeng (.gguf)`.
+        recognises: whether an opened file or folder is of this format, by its content; None for a format that content
+            does not tell, or that is written only.
+        read: None for a format that is written only.
+        write: None for a format that is read only.
+        loses: what of a vector its files cannot hold, as a phrase.
+    """
+
+    words: str
+    recognises: Callable[[Source], bool] | None = None
+    read: Read | None = None
+    write: Write | None = None
+    loses: str = ""
