@@ -1,4 +1,4 @@
-"""The passport's `scale`: whether strength 1 is a shift of length 1, or as long as it was in the file of another tool."""
+"""The passport's `scale`: whether strength 1 is a shift of length 1, or as long as it was in another tool's file."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from lm_eval_steer.vectors.scale import KEEP
 FORMAT = "lm_eval_steer.vector"
 FORMAT_VERSION = 1
 KEEPING_LENGTHS = 2
-"""The version of a file whose strength 1 is no shift of length 1 (`scale` of its passport): a reader that knows version 1
-alone would steer with another length."""
+"""The version of a file whose strength 1 is no shift of length 1 (`scale` of its passport): a reader that knows version
+1 alone would steer with another length."""
 MAX_NESTING = 32
 KEY = "lm_eval_steer"
 """The one metadata key of a .safetensors file, the one header key of a .pt file."""
@@ -49,7 +49,8 @@ def read_header(header: Any) -> Any:
     passport = content.get("passport")
     if _version_of(passport) > version:
         raise SteeringError(
-            f"its passport says scale {KEEP!r}, which format_version {version} has not: it is of version {KEEPING_LENGTHS}"
+            f"its passport says scale {KEEP!r}, which format_version {version} has not: it is of version "
+            f"{KEEPING_LENGTHS}"
         )
     return passport
 
