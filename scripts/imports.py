@@ -26,6 +26,7 @@ ROOMS = (
         "models",
         "extraction",
         "transfer",
+        "folding",
     ),
     *("compare", "sweep", "report", "cli"),
 )

