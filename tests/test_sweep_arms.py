@@ -121,3 +121,21 @@ def test_vectors_that_cannot_be(
         sweep(child, tmp_path, **SMALL, arms=files)
     with pytest.raises(SteeringError, match=r"nowhere\.pt"):
         sweep(bare, tmp_path, **SMALL, arms=files | {"lost": "nowhere.pt"})
+
+
+def test_votes_of_some_are_left_out_and_may_be_added(
+    bare: dict[str, Any], files: dict[str, str], tmp_path: Path
+) -> None:
+    wanted: dict[str, Any] = {**SMALL, "arms": files, "controls": "random:1"}
+    task = sweep(bare, tmp_path, **wanted, votes=["none"])["tasks"]["parity_steer"]
+    assert list(task["test"]) == ["baseline", "own best", "mapped best", "random:1 best"]
+    asked = {of: share["new"] for of, share in task["passes"]["parity_steer"]["contenders"].items()}
+    assert asked == {"own": 4, "mapped": 2, "random:1": 2}  # the baseline too; no strength but the best
+    task = sweep(bare, tmp_path, **wanted, votes=["own"])["tasks"]["parity_steer"]
+    assert list(task["test"]) == ["baseline", "own best", "own vote", "mapped best", "random:1 best"]
+    assert task["passes"]["parity_steer"]["contenders"]["own"]["new"] == 2  # the other strength, of two documents
+    with pytest.raises(SteeringError, match=r"another votes: it has \['own'\], this one \['mapped'\]"):
+        sweep(bare, tmp_path, **wanted, votes=["mapped"])
+    assert len(sweep(bare, tmp_path, **wanted)["tasks"]["parity_steer"]["test"]) == 7
+    with pytest.raises(SteeringError, match="--votes other is nothing that has strengths here: name some of own, ma"):
+        make_args(bare, tmp_path, **wanted, votes=["other"])

@@ -58,6 +58,13 @@ def add(group: Any) -> None:
         "--metrics", action="store_true", help="a table of each other metric, too (default: where they are one or two)"
     )
     option("--per_task", action="store_true", help="a strength for every task of a group (default: one for the group)")
+    option(
+        "--votes",
+        nargs="+",
+        action=Names,
+        metavar="NAME,...",
+        help="of which vectors and controls the vote over the set is tested, as a table names them, or none (default: all)",
+    )
     option("--members", action="store_true", help="show the tasks of groups, too")
     option("--alpha", metavar="SET", help="the strengths: paper, [0.04,0.5] or 0.01:0.09:0.01")
     option("--dose", metavar="SET", help="in place of --alpha, strengths as shares of ‖h‖")

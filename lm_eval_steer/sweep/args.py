@@ -66,6 +66,7 @@ class SweepArgs:
         metric: that strengths are chosen by and verdicts are about, with a filter or without; each task's first where
             it is not said.
         per_task: a strength for every member of a group, in place of one for the group.
+        votes: the contenders whose vote over the set is tested beside their best strength, or `none` alone; None for all.
         per_layer: how strengths by block are searched (search.py); None for not at all.
         budget: the most profiles that this search tries.
 
@@ -100,6 +101,7 @@ class SweepArgs:
     val_share: float | None = None
     metric: str | None = None
     per_task: bool = False
+    votes: list[str] | None = None
     per_layer: str | None = None
     budget: int = 20
 
@@ -154,6 +156,7 @@ class SweepArgs:
                 )
         _ = self.vectors, read_controls(self.controls), self.harness
         self._check_others()
+        self._check_votes()
         if not self.output_path:
             raise SteeringError("--output_path is empty: name the folder of the sweep")
         for name in ("sweep.json", "record/.probe", "arms/.probe"):
@@ -175,6 +178,23 @@ class SweepArgs:
                         f"{option} {value} takes a vector, and the sweep has none: name one with --arms NAME=FILE or "
                         f"vectors= in --model_args, or leave {option} out"
                     )
+
+    def _check_votes(self) -> None:
+        names = [one.name for one in self.searched]
+        for name in self.voters or ():
+            if name not in names:
+                raise SteeringError(
+                    f"--votes {name} is nothing that has strengths here: name some of {', '.join(names)}, or none"
+                )
+
+    @property
+    def voters(self) -> list[str] | None:
+        """Names of the contenders whose vote is tested; None for all."""
+        return [] if self.votes == ["none"] else self.votes
+
+    def has_vote(self, contender: Contender) -> bool:
+        """Whether the vote over a contender's set is tested."""
+        return contender in self.searched and (self.voters is None or contender.name in self.voters)
 
     def _check_share(self, share: float) -> None:
         if not 0 < share < 1:
@@ -353,6 +373,7 @@ class SweepArgs:
             "groups": dict(groups or {}),
             "baselines": self.baselines(),
             "controls": [one.name for one in self.contenders if not one.is_read],
+            "votes": self.voters,
             "per_layer": None if self.per_layer is None else {"method": self.per_layer, "budget": self.budget},
         }
 

@@ -96,7 +96,7 @@ def members(args: SweepArgs, task: Mapping[str, Any]) -> Iterator[Member]:
             if best is None:
                 continue
             yield Member(contender.arm("best"), contender, (best,))
-            if "vote" not in task["refused"]:
+            if args.has_vote(contender) and "vote" not in task["refused"]:
                 yield Member(contender.arm("vote"), contender, every)
             found = (task.get("per_layer") or {}).get(contender.name)
             if args.per_layer is not None and found is not None:

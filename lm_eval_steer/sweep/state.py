@@ -23,7 +23,7 @@ _GROWS = ("controls",)
 """Lists to which a later start may add; it may add tasks and vectors, too."""
 
 
-_ADDED: Mapping[str, Any] = {"metric": None, "baselines": {}, "groups": {}}
+_ADDED: Mapping[str, Any] = {"metric": None, "baselines": {}, "groups": {}, "votes": None}
 """What older releases do not say, and did."""
 
 
@@ -126,6 +126,9 @@ def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
             continue  # read_state has more to say of them
         elif key == "baselines":
             _compare_baselines(folder, before or {}, now)
+        elif key == "votes":
+            if now is not None and (before is None or not set(before) <= set(now)):
+                _refuse(folder, key, before, now)
         elif key in _GROWS:
             if not set(before or ()) <= set(now):
                 _refuse(folder, key, before, now)
@@ -159,5 +162,5 @@ def _hashes(facts: Mapping[str, Any]) -> str:
 def _refuse(folder: Path, key: str, before: Any, now: Any) -> None:
     raise SteeringError(
         f"{folder} holds a sweep with another {key}: it has {before!r}, this one {now!r}; name another --output_path, "
-        "or start it as before (controls, tasks, what --arms names and --per-layer may be added)"
+        "or start it as before (controls, votes, tasks, what --arms names and --per-layer may be added)"
     )

@@ -180,7 +180,7 @@ class SweepOfModel:
                 self._refuse(found, test, contender.name, test.no_samples)
             elif control is not None and control.regroups:
                 alone.append(contender)
-            elif contender in self.args.searched and test.votes and not self.plans[contender.name].vote_early_stop:
+            elif self.args.has_vote(contender) and test.votes and not self.plans[contender.name].vote_early_stop:
                 asked.append(self._whole_set(contender))
         wanted = [one for one in members(self.args, found) if one.other is None]
         early = [one for one in wanted if one.profile is None and one.contender not in alone]
