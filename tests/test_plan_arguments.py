@@ -20,10 +20,10 @@ from lm_eval_steer.interventions.operators import OPERATORS, Operator
 from lm_eval_steer.interventions.plan import SteeringPlan
 
 
-def test_the_table_of_the_readme_is_that_of_the_list() -> None:
+def test_the_table_of_the_docs_is_that_of_the_list() -> None:
     """`python -m lm_eval_steer.interventions.arguments` prints it."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = readme.partition("<!-- arguments: one row per argument of the plan -->\n")[2]
+    page = (ROOT / "docs" / "ARGUMENTS.md").read_text(encoding="utf-8")
+    shown = page.partition("<!-- arguments: one row per argument of the plan -->\n")[2]
     assert shown.partition("<!-- end of arguments -->")[0] == table(ARGUMENTS)
 
 

@@ -192,9 +192,9 @@ def test_a_mask_of_another_kind_is_refused() -> None:
         model(**told)
 
 
-def test_the_lines_of_the_readme_run_as_they_stand(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lines_of_the_first_page_run_as_they_stand(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each prompt of its batch gets the text that the oracle writes for it alone."""
-    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "START.md").read_text(), re.MULTILINE | re.DOTALL)
     assert block.count("\n") <= 10
     monkeypatch.chdir(ROOT)
     names: dict[str, Any] = {}

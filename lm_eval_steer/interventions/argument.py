@@ -1,4 +1,4 @@
-"""What an argument of the plan is, and what is made of a list of them: signature, docstring, table of the README."""
+"""What an argument of the plan is, and what is made of a list of them: signature, docstring, a table."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Argument:
         name: as the user writes it.
         attribute: of the plan, which holds what it came to.
         default: where it is not given.
-        help: what it means, for docstrings and the README.
+        help: what it means, for docstrings and the table.
         changes: what differs where it does.
         read: checks what is given and turns it into what the plan holds.
-        told: the default as the README tells it.
+        told: the default as the table tells it.
         setting: its key in a result file's `config.steering` (in `vote` there, where it changes the vote); None where
             it is not recorded.
         show: from what the plan holds to JSON, for the result file.
@@ -144,6 +144,6 @@ def _meaning(one: Argument, indent: str) -> str:
 
 
 def table(arguments: Sequence[Argument]) -> str:
-    """The arguments as the README's table."""
+    """The arguments as the table of docs/ARGUMENTS.md."""
     rows = [f"| `{one.name}` | {one.told} | {one.help} |" for one in arguments]
     return "\n".join(["| argument | default | meaning |", "|---|---|---|", *rows]) + "\n"

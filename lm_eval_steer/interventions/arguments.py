@@ -1,7 +1,7 @@
 """The arguments of a plan, each declared here and nowhere else.
 
 Signature and docstring of `SteeringPlan.build`, what model classes and sweeps take out of `--model_args`, what result
-files record, what the leaderboard keeps apart, and the README's table follow from these declarations.
+files record, what the leaderboard keeps apart, and the table of docs/ARGUMENTS.md follow from these declarations.
 
     python -m lm_eval_steer.interventions.arguments    # prints the table
 """
