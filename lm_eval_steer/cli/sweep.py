@@ -63,7 +63,8 @@ def add(group: Any) -> None:
         nargs="+",
         action=Names,
         metavar="NAME,...",
-        help="of which vectors and controls the vote over the set is tested, as a table names them, or none (default: all)",
+        help="of which vectors and controls the vote over the set is tested, as a table names them, or none (default: "
+        "all)",
     )
     option("--members", action="store_true", help="show the tasks of groups, too")
     option("--alpha", metavar="SET", help="the strengths: paper, [0.04,0.5] or 0.01:0.09:0.01")

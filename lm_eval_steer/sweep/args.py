@@ -66,7 +66,8 @@ class SweepArgs:
         metric: that strengths are chosen by and verdicts are about, with a filter or without; each task's first where
             it is not said.
         per_task: a strength for every member of a group, in place of one for the group.
-        votes: the contenders whose vote over the set is tested beside their best strength, or `none` alone; None for all.
+        votes: the contenders whose vote over the set is tested beside their best strength, or `none` alone; None for
+            all.
         per_layer: how strengths by block are searched (search.py); None for not at all.
         budget: the most profiles that this search tries.
 

@@ -96,6 +96,6 @@ class Answers:
         """
         if unused := [argument for argument in self._given if argument not in self.asked]:
             raise SteeringError(
-                f"--{unused[0]} {self._given[unused[0]]} has no meaning for {what}, which does not leave that open: leave "
-                "it out"
+                f"--{unused[0]} {self._given[unused[0]]} has no meaning for {what}, which does not leave that open: "
+                "leave it out"
             )
