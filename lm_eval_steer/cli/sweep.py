@@ -12,6 +12,9 @@ from lm_eval_steer import plugin
 from lm_eval_steer.cli.arguments import PAIRS, Names, Pairs, add_command, pick, read_batch_size, read_path, read_seeds
 from lm_eval_steer.cli.output import make_console
 
+COST_TEXTS = "arc_challenge_steer"
+"""Whose extraction rows --cost takes where none is named: questions of natural science, in plain English."""
+
 
 def add(group: Any) -> None:
     """Enter the command and its arguments."""
@@ -102,6 +105,14 @@ def add(group: Any) -> None:
     )
     option("--per-layer", "--per_layer", metavar="HOW", help="search strengths by block, too: coordinate or optuna")
     option("--budget", type=int, default=20, help="the most profiles that --per-layer tries (default: 20)")
+    option(
+        "--cost",
+        nargs="?",
+        const=COST_TEXTS,
+        metavar="TASK|FILE",
+        help="measure how much less likely every strength makes unrelated text: extraction rows of a task (default: "
+        f'{COST_TEXTS}), or a .jsonl file of {{"text": ...}}',
+    )
     option(
         "--seed",
         type=read_seeds,

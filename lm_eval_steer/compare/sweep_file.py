@@ -57,6 +57,7 @@ _CONTENDER = Kind(
 )
 _SCORE = Kind("a number or null", lambda value: value is None or NUMBER.test(value))
 _ENDS = {"interval": Each(NUMBER, 2)}
+_COST = Parts({"n": COUNT, "tokens": COUNT}, dict.fromkeys(("value", "low", "high"), NUMBER))
 _METRIC = Parts(
     {"score": NUMBER, "proportion": YES_OR_NO},
     _ENDS | {"against_baseline": Parts({}, _ENDS | dict.fromkeys(("change", "p"), NUMBER))},
@@ -77,6 +78,7 @@ _ARM = Parts(
         "lengths": Parts({"responses": COUNT, "tokens": COUNT, "cut": COUNT}, {"mean_tokens": NUMBER}),
         "other": Kind("a baseline of another kind", lambda value: OTHER.fullmatch(str(value)) is not None),
         "given": TEXT,
+        "cost_nll": _COST,
         "votes": OBJECT,
         "against_baseline": Parts(
             {}, dict.fromkeys(("change", "p"), NUMBER) | dict.fromkeys(("texts_changed", "gained", "lost"), COUNT)
@@ -97,12 +99,14 @@ _VALIDATION = Parts(
     {"task": TEXT, "scores": Table(Table(_SCORE, SAID_NUMBER), _CONTENDER), "best": Table(NUMBER, _CONTENDER)},
     {"n": COUNT, "kind": TEXT, "metric": TEXT, "higher_is_better": YES_OR_NO},
 )
+_PROFILE = Parts({"alpha": NUMBER, "profile": Each(NUMBER, 1)}, {"score": NUMBER, "cost_nll": _COST})
 _TASK = Parts(
     {"validation": _VALIDATION, "test": Table(_ARM), "refused": Table(TEXT), "passes": Table(_PASS)},
-    {"per_layer": Table(Parts({"alpha": NUMBER, "profile": Each(NUMBER, 1)}, {"score": NUMBER}), _CONTENDER)},
+    {"per_layer": Table(_PROFILE, _CONTENDER)},
 )
+_COSTS = Parts({"strengths": Table(Table(_COST, SAID_NUMBER), _CONTENDER), "passes": Table(_PASS)})
 _ANY_STATE = Parts({"version": ANY})
-_STATE = Parts({"complete": YES_OR_NO, "settings": OBJECT, "tasks": Table(_TASK)})
+_STATE = Parts({"complete": YES_OR_NO, "settings": OBJECT, "tasks": Table(_TASK)}, {"cost": _COSTS})
 
 
 def read_sweep(file: Path) -> dict[str, Any]:

@@ -117,6 +117,14 @@ class Requests(Prompts):
             return sum(map(len, contexts)) + sum(len(continuation) for _, continuation in pairs)
         return sum(len(self.tok_encode(one.args[0])) for one in requests)
 
+    def count_continuation(self, context: str, continuation: str) -> int:
+        """Tokens of a continuation that are scored behind a context.
+
+        Raises:
+            SteeringError: for a continuation that the model cannot score.
+        """
+        return len(self._encode_choice(context, continuation)[1])
+
     def read(self, done: Done, stop: list[str]) -> str:
         """The response in what an engine wrote, as the harness's class reads it.
 

@@ -70,6 +70,8 @@ class SweepArgs:
             all.
         per_layer: how strengths by block are searched (search.py); None for not at all.
         budget: the most profiles that this search tries.
+        cost: the texts on which it is measured what every strength costs: a task with extraction rows, or a file as
+            `find_cost_texts` takes it; None for not at all.
 
     Raises:
         SteeringError: one sentence per way to be wrong.
@@ -105,6 +107,7 @@ class SweepArgs:
     votes: list[str] | None = None
     per_layer: str | None = None
     budget: int = 20
+    cost: str | None = None
 
     def __post_init__(self) -> None:
         for key, option in _OPTIONS.items():
@@ -173,6 +176,7 @@ class SweepArgs:
                 )
         if not self.alphas:
             given = {"--controls": read_controls(self.controls) and self.controls, "--per-layer": self.per_layer}
+            given["--cost"] = self.cost
             for option, value in given.items():
                 if value:
                     raise SteeringError(
@@ -342,6 +346,7 @@ class SweepArgs:
         twins: Mapping[str, Twin],
         asked: Mapping[str, str],
         groups: Mapping[str, Mapping[str, Any]] | None = None,
+        cost: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """All that the outcome depends on, JSON-ready; sizes and places are free to change between two starts.
 
@@ -350,6 +355,7 @@ class SweepArgs:
             twins: test task -> what it is searched on.
             asked: task -> digest of what it asks.
             groups: of which every task has a strength of its own, with members and rule.
+            cost: the texts on which costs are measured; None where they are not.
         """
         vectors = {
             one.name: vector.fingerprint if (vector := plans[one.name].vector) else None
@@ -376,6 +382,7 @@ class SweepArgs:
             "controls": [one.name for one in self.contenders if not one.is_read],
             "votes": self.voters,
             "per_layer": None if self.per_layer is None else {"method": self.per_layer, "budget": self.budget},
+            "cost": cost,
         }
 
 

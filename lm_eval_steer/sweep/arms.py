@@ -68,6 +68,11 @@ class Member:
         """A number, or a list for a set, as model_args have it."""
         return self.alphas[0] if len(self.alphas) == 1 else list(self.alphas)
 
+    @property
+    def is_one_strength(self) -> bool:
+        """Whether one steered model answers: not a vote over several strengths, and nothing without steering."""
+        return self.contender.is_searched and self.other is None and len(self.alphas) == 1 and any(self.alphas)
+
     def changes(self, unit: str) -> dict[str, Any]:
         """What it has in model_args beside what all of the sweep have; `unit` is `alpha` or `dose`."""
         profile = {} if self.profile is None else {"alpha_per_layer": list(self.profile)}

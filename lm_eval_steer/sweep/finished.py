@@ -10,6 +10,7 @@ from lm_eval_steer.compare.sweep_file import finite
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.arm_files import holds, result_file
 from lm_eval_steer.sweep.arms import arm_folder, is_decided, members
+from lm_eval_steer.sweep.costs import cost_of
 
 _ADDED = ("metrics", "share_of_own")
 """What entries of sweeps of older releases lack, and need not have."""
@@ -22,17 +23,21 @@ _OPEN = ("interval", "p")
 def is_finished(args: SweepArgs, state: Mapping[str, Any], units: Iterable[str]) -> bool:
     """Whether every arm of these units is there, whole, of these arguments, and says what sweep.json says of it."""
     tasks = state["tasks"]
-    return state["complete"] and all(name in tasks and _is_finished(args, name, tasks[name]) for name in units)
+    costs = state.get("cost")
+    return state["complete"] and all(name in tasks and _is_finished(args, name, tasks[name], costs) for name in units)
 
 
-def _is_finished(args: SweepArgs, name: str, task: Mapping[str, Any]) -> bool:
+def _is_finished(args: SweepArgs, name: str, task: Mapping[str, Any], costs: Mapping[str, Any] | None) -> bool:
     arms, wanted = task["test"], list(members(args, task))
     if not is_decided(args, task) or {member.name for member in wanted} != arms.keys():
         return False
     shares = compare_with_own(args.folder, arms)
     for member in wanted:
         entry, folder = arms[member.name], arm_folder(args, name, member.arm)
-        if entry["alpha"] != member.strength:
+        cost = cost_of(member, costs, task)
+        if entry["alpha"] != member.strength or entry.get("cost_nll") != cost:
+            return False
+        if cost is None and args.cost is not None and member.is_one_strength:
             return False
         if result_file(folder) != args.folder / entry["result"] or not holds(folder, args, member, entry.get("digest")):
             return False

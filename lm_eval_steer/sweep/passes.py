@@ -27,11 +27,13 @@ class Pass:
     Attributes:
         scorer: the responses and their scores.
         settings: contender and variant -> the digests that its lines may bear.
+        title: its name.
         log: JSON-ready: strengths, seconds, new responses, doses and application; all of it volatile.
     """
 
     scorer: AnyScorer
     settings: Mapping[tuple[str, Variant], Sequence[str]]
+    title: str
     log: dict[str, Any]
 
     def answers(self, contender: str, plan: SteeringPlan) -> Iterator[Given]:
@@ -100,7 +102,7 @@ def run_pass(
         "contenders": shares,
         "application": info["application"],
     }
-    return Pass(scorer, settings, log)
+    return Pass(scorer, settings, title, log)
 
 
 def _parts(items: Sequence[str], size: int) -> list[Sequence[str]]:

@@ -20,6 +20,7 @@ from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.arm_files import remove
 from lm_eval_steer.sweep.ask_others import let_go, look_at_models, look_at_others
 from lm_eval_steer.sweep.before import examine, model_class
+from lm_eval_steer.sweep.cost_texts import find_cost_texts
 from lm_eval_steer.sweep.facts import looked_up_once
 from lm_eval_steer.sweep.finished import is_finished
 from lm_eval_steer.sweep.requests import Requests
@@ -88,8 +89,12 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
             asked[unit.name] = unit.rule
             metrics |= {unit.name: unit.metric, twin.name: unit.metric}
     look_at_others(args, twins, manager, known, look_at)
+    texts = None
+    if args.cost is not None:
+        texts = find_cost_texts(args.cost, manager, {name: read.task for name, read in known.items()})
+        tell(f"what steering costs is measured on {len(texts.pairs)} texts of {texts.source}")
     groups = {unit.of["name"]: unit.of["rule"] for unit in units if unit.of}
-    settings = args.settings(plans, pooled, asked, groups)
+    settings = args.settings(plans, pooled, asked, groups, texts.settings if texts else None)
     state = read_state(args.folder, settings)
     if is_finished(args, state, pooled):
         return state
@@ -112,7 +117,7 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
         own = args.arguments | args.contenders[0].arguments | args.strengths()
         with looked_up_once():
             lm = model.create_from_arg_obj(own, place)
-            work = Work(units, twins, known)
+            work = Work(units, twins, known, texts)
             SweepOfModel(args, manager, console, plans, lm, state, metrics).run(work)
             for other in args.models:
                 del lm

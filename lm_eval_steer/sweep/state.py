@@ -23,7 +23,10 @@ _GROWS = ("controls",)
 """Lists to which a later start may add; it may add tasks and vectors, too."""
 
 
-_ADDED: Mapping[str, Any] = {"metric": None, "baselines": {}, "groups": {}, "votes": None}
+_JOINS = ("per_layer", "cost")
+"""What a later start may ask for, where none did before."""
+
+_ADDED: Mapping[str, Any] = {"metric": None, "baselines": {}, "groups": {}, "votes": None, "cost": None}
 """What older releases do not say, and did."""
 
 
@@ -132,7 +135,7 @@ def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
         elif key in _GROWS:
             if not set(before or ()) <= set(now):
                 _refuse(folder, key, before, now)
-        elif before != now and not (key == "per_layer" and before is None):
+        elif before != now and not (key in _JOINS and before is None):
             _refuse(folder, key, before, now)
     for name, known in (old.get("validation") or {}).items():  # those beyond a limit are not asked
         found = new["validation"].get(name, known)
@@ -162,5 +165,5 @@ def _hashes(facts: Mapping[str, Any]) -> str:
 def _refuse(folder: Path, key: str, before: Any, now: Any) -> None:
     raise SteeringError(
         f"{folder} holds a sweep with another {key}: it has {before!r}, this one {now!r}; name another --output_path, "
-        "or start it as before (controls, votes, tasks, what --arms names and --per-layer may be added)"
+        "or start it as before (controls, votes, tasks, what --arms names, --per-layer and --cost may be added)"
     )

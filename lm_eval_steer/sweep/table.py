@@ -9,11 +9,12 @@ from rich.table import Table
 
 from lm_eval_steer.compare.lengths import Lengths, show_lengths, tell_cuts
 from lm_eval_steer.compare.metrics import MOST_SHOWN, tell_hidden
+from lm_eval_steer.compare.text_costs import TextCost, show_text_cost
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.scale import Scale, show_cost, show_share
 from lm_eval_steer.sweep.board import show
 
-_SHARE, _LENGTH = "share of own", "length"
+_SHARE, _LENGTH, _COST = "share of own", "length", "cost"
 _WHICH = {"split": ", another split of its data", "share": ", a part of its own that is not tested here"}
 
 
@@ -40,6 +41,9 @@ def make_table(name: str, task: Mapping[str, Any], unit: str) -> Table:
         beside[_LENGTH] = lambda found: show_lengths(Lengths.read(found.get("lengths")))
     if any(arm.get("share_of_own") for arm in test.values()):
         beside[_SHARE] = lambda found: _share(found, found["metric"])
+    if any(arm.get("cost_nll") for arm in test.values()):
+        beside[_COST] = lambda found: show_text_cost(TextCost.read(found.get("cost_nll")))
+        table.caption = f"{caption}; {_COST}: rise of the negative log-likelihood of unrelated text, nats per token"
     for column in beside:
         table.add_column(column, justify="right")
     for arm, found in test.items():

@@ -21,6 +21,8 @@ from lm_eval_steer.sweep.arm_files import digest_of, holds, result_file
 from lm_eval_steer.sweep.arms import Member, arm_folder, members
 from lm_eval_steer.sweep.ask_others import build_other, choose_text, refuse_lost_prompts
 from lm_eval_steer.sweep.contenders import Contender
+from lm_eval_steer.sweep.cost_texts import CostTexts
+from lm_eval_steer.sweep.costs import cost_of, measure_costs, with_pass
 from lm_eval_steer.sweep.layers import search_layers
 from lm_eval_steer.sweep.others import Other
 from lm_eval_steer.sweep.passes import Asked, Pass, add_logs, run_pass
@@ -39,11 +41,13 @@ class Work:
         units: in their order.
         twins: task or member of a group -> what it is searched on.
         known: all of these, read.
+        texts: on which costs are measured; None where they are not.
     """
 
     units: Sequence[Unit]
     twins: Mapping[str, Twin]
     known: dict[str, Read]
+    texts: CostTexts | None = None
 
     def gather(self, unit: Unit, validation: bool, ask: Callable[[str], Requests]) -> Requests:
         """The requests of a unit, of its validation or its test documents; `ask` has those of a task."""
@@ -87,6 +91,8 @@ class SweepOfModel:
 
             validation = work.gather(unit, True, partial(ask, limit=args.val_limit))
             asked.append((unit, validation, work.gather(unit, False, partial(ask, limit=args.limit))))
+        if work.texts is not None:
+            self._measure_costs(work.texts)
         for unit, validation, test in asked:
             kind = unit.pool(work.twins).facts["kind"]
             found = self.state["tasks"].setdefault(
@@ -106,7 +112,7 @@ class SweepOfModel:
             )
             if args.per_layer is not None:
                 for contender in args.searched:
-                    self._search_layers(found, contender, validation, test)
+                    self._search_layers(found, contender, validation, test, work.texts)
 
     def run_model(self, other: Other, work: Work) -> None:
         """All tasks by another model, which is loaded in place of the sweep's."""
@@ -124,6 +130,22 @@ class SweepOfModel:
                 raise SteeringError(f"--apply_chat_template {self.args.apply_chat_template}: {error}") from None
             if not template:
                 raise SteeringError("the model's tokenizer has no chat template: leave out --apply_chat_template")
+
+    def _measure_costs(self, texts: CostTexts) -> None:
+        """What every strength of each contender costs on unrelated text."""
+        asked = [self._whole_set(one) for one in self.args.searched]
+        found, done = measure_costs(self.lm, asked, texts, self.console)
+        strengths = {name: {alpha: cost.to_json() for alpha, cost in costs.items()} for name, costs in found.items()}
+        self.state["cost"] = with_pass(self.state.get("cost") or {}, done) | {"strengths": strengths}
+        self._save()
+
+    def _measure_profile(self, entry: dict[str, Any], name: str, plan: SteeringPlan, texts: CostTexts) -> None:
+        """What the strengths by block cost that were found."""
+        asked = plan.with_changes(alphas=(0.0, *plan.alphas), alpha_per_layer=list(entry["profile"]))
+        found, done = measure_costs(self.lm, [(name, asked)], texts, self.console, f", {name} per-layer")
+        (cost,) = found[name].values()
+        entry["cost_nll"] = cost.to_json()
+        self.state["cost"] = with_pass(self.state["cost"], done)
 
     def _search(self, found: dict[str, Any], validation: Requests) -> None:
         """Algorithm 2: the best strength of each contender on the validation rows; of equal ones the smallest."""
@@ -200,7 +222,14 @@ class SweepOfModel:
         found["refused"][arm] = reason
         self.console.print(f"{test.name} has no {arm}: {reason}", highlight=False, markup=False)
 
-    def _search_layers(self, found: dict[str, Any], contender: Contender, validation: Requests, test: Requests) -> None:
+    def _search_layers(
+        self,
+        found: dict[str, Any],
+        contender: Contender,
+        validation: Requests,
+        test: Requests,
+        texts: CostTexts | None,
+    ) -> None:
         """Strengths by block, around a contender's best strength."""
         name = contender.name
         best = found["validation"]["best"][name]
@@ -213,6 +242,8 @@ class SweepOfModel:
 
         entry = search_layers(self.args, name, plan, transfer, found["validation"]["higher_is_better"], run)
         found.setdefault("per_layer", {})[name] = finite(entry)
+        if texts is not None:
+            self._measure_profile(found["per_layer"][name], name, plan, texts)
         for member in members(self.args, found):
             if member.contender == contender and member.profile is not None:
                 done = self._pass(found, test, [(name, self._plan(member))], f", {name} per-layer")
@@ -261,6 +292,7 @@ class SweepOfModel:
             "prompt_tokens": None if None in read else sum(token or 0 for token in read),
             "lengths": lengths.to_json() if (lengths := add_up(one.lengths for one in answers)) else None,
             "given": member.given,
+            "cost_nll": cost_of(member, self.state.get("cost"), found),
         }
         arms = found["test"] | {member.name: entry}
         entry |= describe(self.args.folder, arms, member.name, self.args.metric)

@@ -66,10 +66,20 @@ def _rows_of(task: str) -> list[Mapping[str, Any]]:
 
 def count_holding(texts: Iterable[str], questions: Iterable[str]) -> int:
     """How many texts contain one of the questions, or are one that is so short that any text may contain it."""
+    return sum(holding(texts, questions))
+
+
+def holding(texts: Iterable[str], questions: Iterable[str]) -> list[bool]:
+    """Which texts do; white space runs of both count as one space.
+
+    Args:
+        texts: as they stand.
+        questions: likewise.
+    """
     leads: dict[str, list[str]] = {}
-    for question in questions:
+    for question in map(_plain, questions):
         leads.setdefault(question[:_LEAD], []).append(question)
-    return sum(_holds(_plain(text), leads) for text in texts)
+    return [_holds(_plain(text), leads) for text in texts]
 
 
 def _holds(text: str, leads: dict[str, list[str]]) -> bool:

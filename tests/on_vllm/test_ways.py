@@ -130,6 +130,8 @@ def test_a_sweep_on_vllm_ends_as_one_on_hf(tmp_path: Path, monkeypatch: pytest.M
     manager = TaskManager(
         include_path=[*sweeps.manager().include_path, str(sweeps.OUTPUTS)], include_defaults=False, metadata={}
     )
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("".join(f'{{"text": "{word} is the same in every place"}}\n' for word in ("rain", "light", "day")))
     for engine, more in (("steered-vllm", {"data_parallel_size": 2}), ("steered-hf", {})):
         args = SweepArgs(
             model=engine,
@@ -140,8 +142,12 @@ def test_a_sweep_on_vllm_ends_as_one_on_hf(tmp_path: Path, monkeypatch: pytest.M
             limit=8,
             val_limit=8,
             controls="random:1",
+            cost=str(texts),
         )
         states.append(run_sweep(args, manager, Console(quiet=True)))
+    for contender, strengths in states[1]["cost"]["strengths"].items():
+        for alpha, cost in strengths.items():
+            assert states[0]["cost"]["strengths"][contender][alpha] == pytest.approx(cost, abs=1e-4)
     for task in scored:
         on_vllm, on_hf = (state["tasks"][task] for state in states)
         for contender, scores in on_hf["validation"]["scores"].items():
