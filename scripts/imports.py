@@ -28,7 +28,7 @@ ROOMS = (
         "transfer",
         "folding",
     ),
-    *("compare", "sweep", "report", "cli"),
+    *("compare", "sweep", "report", "grid", "cli"),
 )
 """The rooms in an order in which each imports only those before it. The first has the modules that lie in no folder."""
 

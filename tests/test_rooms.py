@@ -21,6 +21,7 @@ ROOMS_ABOVE_ENGINES = (
     "sweep",
     "compare",
     "report",
+    "grid",
     "cli",
     "plugin",
     "tasks",

@@ -38,22 +38,32 @@ class Split:
     tested: bool = False
 
 
-def find_task(name: str, include_path: str | None = None) -> Any:
-    """A task by its name: of a folder of one's own, of this package, or of the harness, the first that has it.
+def find_manager(name: str, include_path: str | None = None) -> TaskManager:
+    """The harness's manager that knows a task or group: of a folder of one's own, of this package, or of the harness.
 
     The harness's thousands are scanned only for a name that neither of the others has.
+
+    Raises:
+        SteeringError: for a name that is none.
+    """
+    manager = _manager(name, include_path)
+    if name not in manager.all_tasks:
+        raise SteeringError(
+            f"--task {name} is no task{nearest(name, manager.all_tasks)}: see lm_eval ls tasks, or name the folder "
+            "of your own with --include_path"
+        )
+    return manager
+
+
+def find_task(name: str, include_path: str | None = None) -> Any:
+    """A task by its name, from the first that has it (`find_manager`).
 
     Raises:
         SteeringError: for a name that is no task or that of a group, and for a task that cannot be loaded or that asks
             with images or sound.
     """
-    manager = _manager(name, include_path)
+    manager = find_manager(name, include_path)
     if name not in manager.all_subtasks:
-        if name not in manager.all_tasks:
-            raise SteeringError(
-                f"--task {name} is no task{nearest(name, manager.all_tasks)}: see lm_eval ls tasks, or name the folder "
-                "of your own with --include_path"
-            )
         members = list(dict.fromkeys(_members(name, manager)))
         more = f" and {len(members) - _NAMED} more" if len(members) > _NAMED else ""
         tasks, one = ("1 task", "it") if len(members) == 1 else (f"{len(members)} tasks", "one of them")

@@ -185,7 +185,7 @@ class SweepArgs:
                     )
 
     def _check_votes(self) -> None:
-        names = [one.name for one in self.searched]
+        names = [one.name for one in self.searched] if self.voters else []
         for name in self.voters or ():
             if name not in names:
                 raise SteeringError(
