@@ -1,4 +1,4 @@
-"""`lm-eval-steer vectors`: look at vector files, `show` at one and `compare` at two; `fold` is a file of its own."""
+"""`lm-eval-steer vectors`: `show` one, `compare` two; those that write files have files of their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lm_eval_steer.cli import fold
+from lm_eval_steer.cli import export, fold
 from lm_eval_steer.cli.arguments import add_command, read_path
 from lm_eval_steer.cli.output import make_console, quote, steered
 from lm_eval_steer.text import printable
@@ -57,6 +57,7 @@ def add(group: Any) -> None:
         metavar="FIGURE",
         help="draw heatmap and histogram, and, of two vectors of one model, the cosines by block, as .svg or .png",
     )
+    export.add(actions)
     fold.add(actions)
 
 

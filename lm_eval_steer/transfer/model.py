@@ -62,7 +62,7 @@ class Model:
         Raises:
             SteeringError: where its configuration cannot be read, or its blocks not told.
         """
-        model = self._empty()
+        model = self.empty()
         dtype = self.arguments.get("dtype")
         dtype = text_config(model).dtype if dtype in (None, "auto") else dtype
         return {
@@ -99,7 +99,7 @@ class Model:
                 vars(self).pop(name, None)
         return model
 
-    def _empty(self) -> transformers.PreTrainedModel:
+    def empty(self) -> transformers.PreTrainedModel:
         """The model of its configuration, without weights and memory."""
         told = self.arguments
         trust = bool(told.get("trust_remote_code"))

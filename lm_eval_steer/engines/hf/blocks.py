@@ -78,6 +78,13 @@ def find_blocks(model: nn.Module, path: str | None = None) -> list[nn.Module]:
     return list(lists[outer[0]])
 
 
+def block_path(model: nn.Module) -> str:
+    """Where the blocks of `find_blocks` are in the model without its head, as in `layers` or `h`."""
+    blocks = find_blocks(model)
+    lists = {name: module for name, module in decoder(model).named_modules() if isinstance(module, nn.ModuleList)}
+    return next(name for name, module in lists.items() if list(module) == blocks)
+
+
 def _spans(block: nn.Module, width: int) -> bool:
     """Whether a block has weights of a width; packed ones (quantised to a few bits) only say for how many numbers."""
     sizes = (getattr(module, name, None) for module in block.modules() for name in ("in_features", "out_features"))

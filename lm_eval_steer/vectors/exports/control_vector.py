@@ -1,0 +1,43 @@
+"""What the formats in GGUF share: tensors `direction.N` in float32, and a few words in the header."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from lm_eval_steer.vectors.exports.export import Export
+from lm_eval_steer.vectors.formats.header import KEY
+
+ARCHITECTURE = "controlvector"
+
+
+def write_control_vector(
+    export: Export, path: Path, blocks: Iterable[int], more: Mapping[str, str] | None = None
+) -> None:
+    """Write a control vector.
+
+    Args:
+        export: what is written.
+        path: of the file.
+        blocks: in the order in which their directions stand in it.
+        more: other texts of the header.
+    """
+    from gguf import GGUFWriter
+
+    shifts = export.shifts
+    writer = GGUFWriter(path, ARCHITECTURE)
+    try:
+        writer.add_string(f"{ARCHITECTURE}.model_hint", export.architecture)
+        writer.add_uint32(f"{ARCHITECTURE}.layer_count", len(shifts))
+        for key, text in (more or {}).items():
+            writer.add_string(key, text)
+        writer.add_string(KEY, export.header)
+        for block in blocks:
+            writer.add_tensor(f"direction.{block}", np.ascontiguousarray(shifts[block]))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+    finally:
+        writer.close()
