@@ -16,9 +16,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import sweeps
 from lm_eval_steer.axis.record import read_lines
-from lm_eval_steer.compare.text_costs import TextCost, show_text_cost
+from lm_eval_steer.compare.text_costs import TextCost, mean_of, show_text_cost
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.report.page.words import tell
+from lm_eval_steer.report.tables.board import read_leaderboard
+from lm_eval_steer.report.tables.sheet import sheet
 from lm_eval_steer.sweep import make_table
 from lm_eval_steer.sweep.cost_texts import ROWS, find_cost_texts, halve
 from lm_eval_steer.sweep.state import without_volatile
@@ -100,10 +103,40 @@ def test_arms_of_one_strength_have_the_cost_of_it(done: tuple[Path, dict[str, An
     for arm, contender in (("best", "vector"), ("random:1 best", "random:1")):
         assert task["test"][arm]["cost_nll"] == strengths[contender][f"{task['validation']['best'][contender]:g}"]
     assert [task["test"][arm]["cost_nll"] for arm in ("baseline", "vote", "random:1 vote")] == [None] * 3
+
+
+def test_tables_and_report_show_costs_beside_what_is_gained(
+    child: dict[str, Any], done: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, task = done[0], done[1]["tasks"]["parity_steer"]
+    told = {arm: one["cost_nll"] for arm, one in task["test"].items() if one["cost_nll"]}
+    cell = show_text_cost(TextCost.read(told["best"]))
     console = Console(width=220, file=io.StringIO())
     console.print(make_table("parity_steer", task, "alpha"))
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert show_text_cost(TextCost.read(task["test"]["best"]["cost_nll"])) in shown
+    assert cell in console.file.getvalue()  # type: ignore[attr-defined]
+    board = read_leaderboard([folder])
+    (entry,) = board.entries()
+    assert entry["cost_nll"] == told
+    (block,) = (one for one in board.blocks() if "verdict" in one.columns)
+    shown = {row[block.columns.index("arm")]: row[block.columns.index("cost")] for row in block.rows}
+    assert [value for arm, value in shown.items() if arm.startswith("best,")] == [cell]
+    assert [value for arm, value in shown.items() if arm.startswith(("baseline", "vote"))] == ["-", "-"]
+    columns, (line,) = sheet([entry])
+    ends = [line[columns.index(f"random:1 best {name}")] for name in ("cost_nll", "cost_nll_low", "cost_nll_high")]
+    assert ends == [told["random:1 best"][key] for key in ("value", "low", "high")]
+    assert f"likely: {cell} nats per token." in " ".join(tell(board.rows[0], board.names).more)
+    assert any(note.startswith("cost: by how much") for note in board.notes)
+    plain = read_leaderboard([sweep(child, tmp_path, **SMALL) and tmp_path])
+    assert all("cost" not in one.columns for one in plain.blocks())
+    assert plain.entries()[0]["cost_nll"] == {}
+
+
+def test_several_seeds_have_their_mean() -> None:
+    one, other = TextCost.of([1.0, 2.0], [1.5, 2.5], 9), TextCost.of([1.0, 2.0], [1.0, 2.5], 9)
+    assert mean_of([one, other]) == TextCost(0.375, None, None, 2, 9)
+    assert show_text_cost(mean_of([one, other])) == "+0.38"
+    assert mean_of([one, TextCost(None, None, None, 2, 9)]) == TextCost(None, None, None, 2, 9)
+    assert mean_of([]) is None
 
 
 def test_costs_may_be_added_and_are_found_again_in_the_record(

@@ -93,6 +93,7 @@ def describe_groups(folder: Path, state: Mapping[str, Any]) -> dict[str, dict[st
                 | {
                     "role": parts[0]["test"][arm]["role"],
                     "alpha": _alpha([part["test"][arm]["alpha"] for part in parts]),
+                    "cost_nll": _same([part["test"][arm].get("cost_nll") for part in parts]),
                 }
                 for arm, run in runs.items()
             },
@@ -119,3 +120,8 @@ def _lengths(told: Sequence[Mapping[str, Any] | None]) -> dict[str, int] | None:
 def _alpha(alphas: Sequence[Any]) -> Any:
     """The strength of all of them, or that each has its own."""
     return alphas[0] if all(alpha == alphas[0] for alpha in alphas) else "per task"
+
+
+def _same(told: Sequence[Any]) -> Any:
+    """What is told of all of them alike; None where it differs."""
+    return told[0] if all(one == told[0] for one in told) else None

@@ -20,6 +20,7 @@ from lm_eval_steer.compare.own import OfOwn
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import RandomComparison, ShuffledComparison, Verdict
 from lm_eval_steer.compare.sweeps import Part, part_of
+from lm_eval_steer.compare.text_costs import TextCost
 from lm_eval_steer.interventions.alphas import alpha_order
 from lm_eval_steer.interventions.arguments import APART
 from lm_eval_steer.interventions.controls import KINDS
@@ -126,6 +127,11 @@ class Row:
     def any_part(self) -> Part | None:
         """What says how the vector's strength was chosen, and what it took."""
         return next(iter(self.parts.values()), None)
+
+    @property
+    def text_costs(self) -> dict[Arm, TextCost]:
+        """What arms cost on unrelated text, as far as a sweep measured it."""
+        return {arm: part.text_cost for arm, part in self.parts.items() if part.text_cost}
 
     @property
     def best_alpha(self) -> float | None:

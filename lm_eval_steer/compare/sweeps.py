@@ -12,6 +12,7 @@ from lm_eval_steer.compare.arms import VECTOR, Arm
 from lm_eval_steer.compare.lengths import Lengths
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.sweep_file import arm_of, read_sweep
+from lm_eval_steer.compare.text_costs import TextCost
 from lm_eval_steer.errors import SteeringError
 
 
@@ -25,6 +26,8 @@ class Part:
         tokens: generated for the arm; None where unknown.
         prompt_tokens: read for it; None in sweeps of older releases.
         lengths: of its responses; None where that is unknown, where none were written, and in older sweeps.
+        text_cost: what its strength costs on unrelated text; None where that was not measured, of votes, and without
+            steering.
         given: the system instruction or the model of a baseline of another kind; None for all others.
         seconds: spent on its vector, on `validation` and on `test`; without controls.
         validation: how α was chosen, as in sweep.json.
@@ -39,6 +42,7 @@ class Part:
     tokens: int | None
     prompt_tokens: int | None
     lengths: Lengths | None
+    text_cost: TextCost | None
     given: str | None
     seconds: dict[str, float]
     validation: dict[str, Any]
@@ -82,6 +86,7 @@ def part_of(path: Path, task: str) -> Part | None:
                 **costs,
                 given=entry.get("given"),
                 lengths=Lengths.read(entry.get("lengths")) if task == unit else None,
+                text_cost=TextCost.read(entry.get("cost_nll")),
                 seconds=spent if task == unit else {},
                 validation=validation,
                 documents=documents if task == unit else (members or {}).get(task),

@@ -55,6 +55,15 @@ class TextCost:
         return asdict(self)
 
 
+def mean_of(costs: Sequence[TextCost]) -> TextCost | None:
+    """The mean of several, as of the seeds of a control, without an interval; None where there are none."""
+    if not costs:
+        return None
+    values = [one.value for one in costs if one.value is not None]
+    value = fmean(values) if len(values) == len(costs) else None
+    return TextCost(value, None, None, costs[0].n, costs[0].tokens)
+
+
 def show_text_cost(one: TextCost | None) -> str:
     """`+0.12 (+0.10 to +0.14)`, nats per token; a dash where it is unknown."""
     if one is None:

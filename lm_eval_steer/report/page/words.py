@@ -16,6 +16,7 @@ from lm_eval_steer.compare.stats import (
     NO_EVIDENCE,
     WORSE_THAN_SHUFFLED,
 )
+from lm_eval_steer.compare.text_costs import show_text_cost
 from lm_eval_steer.report.tables.beside import tell_beside
 from lm_eval_steer.report.tables.entries import bounds, word
 from lm_eval_steer.report.tables.flat import is_share, points, show, strength
@@ -71,7 +72,7 @@ def tell(row: Row, names: Mapping[str, str]) -> Told:
         NO_EVIDENCE: f"No evidence that steering changes {place}.",
     }.get(said, f"No verdict on {place}: {said}.")
     told = dict.fromkeys([arm, *(a for a in (VOTE, PER_LAYER) if a in row.runs), *(a for a in row.runs if a.other)])
-    more = [sentence for one in told for sentence in (_arm(row, one), *tell_beside(row, one))]
+    more = [sentence for one in told for sentence in (_arm(row, one), *tell_beside(row, one), *_cost(row, one))]
     for one, found in row.random.items():
         better = "scores better than" if found.word == BETTER else "cannot be told from"
         more.append(f"{_vector(one)} {better} random directions of the same length.")
@@ -132,6 +133,18 @@ def _arm(row: Row, arm: Arm) -> str:
     if found.mde is None:
         return f"{score}. So few documents changed that no change could have been detected."
     return f"{score}. Only a change of {points(found.mde, row, False)} or more could have been detected."
+
+
+def _cost(row: Row, arm: Arm) -> list[str]:
+    """What an arm does to unrelated text, where that was measured."""
+    cost = row.text_costs.get(arm)
+    if cost is None:
+        return []
+    if cost.value is None:
+        return ["It makes some unrelated text impossible: its log-likelihood is no finite number."]
+    return [
+        f"It makes unrelated text {'less' if cost.value > 0 else 'more'} likely: {show_text_cost(cost)} nats per token."
+    ]
 
 
 def _score(run: Run, row: Row) -> str:

@@ -59,6 +59,7 @@ def entry(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
         "tokens": {arm.name: count for arm, count in row.tokens.items()},
         "prompt_tokens": {arm.name: count for arm, count in row.prompt_tokens.items()},
         "lengths": {arm.name: one.to_json() for arm, one in row.lengths.items() if one},
+        "cost_nll": {arm.name: one.to_json() for arm, one in row.text_costs.items()},
         "given": {arm.name: part.given for arm, part in row.parts.items() if part.given is not None},
         "seconds": _seconds(row),
         "results": {arm.name: str(run.path) for arm, run in row.all_runs.items()},

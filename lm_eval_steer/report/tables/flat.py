@@ -13,6 +13,7 @@ from lm_eval_steer.compare.own import OfOwn
 from lm_eval_steer.compare.rows import MAP_SHUFFLED, Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import HELPS, HURTS
+from lm_eval_steer.compare.text_costs import mean_of, show_text_cost
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.report.tables.blocks import Block
 from lm_eval_steer.report.tables.entries import entry, percent, word
@@ -24,8 +25,14 @@ SHARE = "share of own"
 LENGTH = "length"
 """The column before it, where it is known how long responses are."""
 
+COST = "cost"
+"""The column before that, where a sweep measured what strengths cost on unrelated text."""
+
 COLUMNS = ["child", "parent", "vector", "n", "time", "arm", "score", "change", "%", "95 % interval"]
-COLUMNS += ["p", "Holm p", "detectable", "verdict", "tokens", LENGTH, SHARE]
+COLUMNS += ["p", "Holm p", "detectable", "verdict", "tokens", COST, LENGTH, SHARE]
+_UNTOLD = [""] * 4
+"""What a comparison of arms has in the last columns."""
+
 LEFT = {"child", "parent", "vector", "arm", "verdict"}
 
 
@@ -36,6 +43,7 @@ def flat(rows: list[Row], names: Mapping[str, str]) -> list[Block]:
         of_group = [row for row in rows if row.group is group]
         cells = [line for row in of_group for line in _lines(row, entry(row, names))]
         filled = {SHARE: any(row.shares for row in of_group)}
+        filled[COST] = any(row.text_costs for row in of_group)
         filled[LENGTH] = any(one for row in of_group for one in row.lengths.values())
         places = [place for place, column in enumerate(COLUMNS) if filled.get(column, True)]
         columns = [COLUMNS[place] for place in places]
@@ -126,6 +134,7 @@ def _line(row: Row, told: Mapping[str, Any], arm: Arm) -> list[str]:
         *tests,
         "" if arm == BASELINE else word(row, arm),
         show_cost(told["prompt_tokens"].get(arm.name), told["tokens"].get(arm.name), row.any_run.n or 1),
+        show_text_cost(row.text_costs.get(arm)),
         show_lengths(row.lengths.get(arm)),
         share_cell(row.shares.get(arm, {}).get(row.any_run.metric)),
     ]
@@ -138,7 +147,7 @@ def _random_lines(row: Row, told: Mapping[str, Any], arm: Arm, runs: dict[Arm, R
     if "difference" not in found:
         return [seeds]
     against = [f"{arm.name} - random", "", points(found["difference"], row), "-", f"90 %: {_between(row, found)}"]
-    return [seeds, [*against, f"{found['p']:.2g}", "-", _detectable(row, found), found["verdict"], "", "", ""]]
+    return [seeds, [*against, f"{found['p']:.2g}", "-", _detectable(row, found), found["verdict"], *_UNTOLD]]
 
 
 def _shuffled_lines(row: Row, told: Mapping[str, Any], arm: Arm, runs: dict[Arm, Run]) -> list[list[str]]:
@@ -151,7 +160,7 @@ def _shuffled_lines(row: Row, told: Mapping[str, Any], arm: Arm, runs: dict[Arm,
         return [head]
     against = [f"{arm.name} - map-shuffled", "", points(found["difference"], row), "-", _between(row, found)]
     tests = [f"{found['p']:.2g}", f"{found['holm_p']:.2g}", _detectable(row, found)]
-    return [head, [*against, *tests, found["verdict"], "", "", ""]]
+    return [head, [*against, *tests, found["verdict"], *_UNTOLD]]
 
 
 def _seeds_line(row: Row, told: Mapping[str, Any], kind: str, arm: Arm, runs: Mapping[Arm, Run]) -> list[str]:
@@ -167,6 +176,7 @@ def _seeds_line(row: Row, told: Mapping[str, Any], kind: str, arm: Arm, runs: Ma
         *("-", "-", "-"),
         judged if runs.keys() <= row.runs.keys() else "of the same sweep",
         show_cost(_mean(row.prompt_tokens, runs), _mean(row.tokens, runs), row.any_run.n or 1),
+        show_text_cost(mean_of([row.text_costs[one] for one in runs if one in row.text_costs])),
         show_lengths(add_up(row.lengths.get(one) for one in runs)),
         share_cell(row.mean_shares.get((arm, kind), {}).get(row.any_run.metric)),
     ]

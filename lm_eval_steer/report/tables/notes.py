@@ -70,9 +70,13 @@ _MEMBERS = (
     "Members of a group have intervals and no verdict: the family is of the group's score. With --members tested, they "
     "are tested, all of a group in one family."
 )
-_COSTS = (
+_TOKENS = (
     "tokens: per document, those of its prompts + those that were written; a vote asks several times, and what stands "
     "before the documents of a task is read once whatever it says here."
+)
+_COST = (
+    "cost: by how much the strength raises the negative log-likelihood of texts that have nothing to do with the task, "
+    "in nats per token, with the 95 % t interval over texts; a vote is no single model and has none."
 )
 _LENGTHS = (
     "length: new tokens of a response, on average, and the share of the responses that the limit of new tokens cut; of "
@@ -121,7 +125,8 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
     found += [_SHARES, *_without_effect(rows, names)] if any(row.shares for row in rows) else []
     found += [_ALONE] if any(not change.in_family for change in tested) else []
     found += [_MEMBERS] if any(not change.judged for change in changes) else []
-    found += [_COSTS] if any(count is not None for row in rows for count in row.prompt_tokens.values()) else []
+    found += [_TOKENS] if any(count is not None for row in rows for count in row.prompt_tokens.values()) else []
+    found += [_COST] if any(row.text_costs for row in rows) else []
     found += [_LENGTHS, *_cuts(rows)] if any(one for row in rows for one in row.lengths.values()) else []
     found += [_OTHERS, *_given(rows)] if any(arm.other for row in rows for arm in row.runs) else []
     found += [_BEST] if any(BEST in row.runs for row in rows) else []

@@ -12,13 +12,14 @@ _SHUFFLED = ("seeds", "mean", "least", "most", "difference", "low", "high", "p",
 _LENGTHS = ("mean_tokens", "cut")
 _METRIC = ("score", "change", "low", "high", "p")
 _SHARE = {"share": "share_of_own", "low": "share_of_own_low", "high": "share_of_own_high"}
+_COST = {"value": "cost_nll", "low": "cost_nll_low", "high": "cost_nll_high"}
 _KEYS = ("child", "parent", "vector", "task", "group", "metric", "n", "baseline", "best", "best_alpha", "unit", "vote")
 
 
 def sheet(entries: list[dict[str, Any]]) -> tuple[list[str], list[list[object]]]:
     """Columns and lines. Arms but `best` and `vote` have a score, a p by Holm and a verdict each.
 
-    Behind them stand the metrics beside the first, and the shares of own's effect, where there are such.
+    Behind them stand the metrics beside the first, shares of own's effect and costs, where there are such.
     """
     others = list(dict.fromkeys(arm for one in entries for arm in one["scores"] if arm not in ("baseline", *_ARMS)))
     lines = [_line(one, others) for one in entries]
@@ -31,7 +32,8 @@ def sheet(entries: list[dict[str, Any]]) -> tuple[list[str], list[list[object]]]
 
 
 def _beside(one: dict[str, Any]) -> dict[str, object]:
-    """Column, as in `best log_odds,none change`, -> what an entry says of other metrics, and of shares in all."""
+    """Column, as in `best log_odds,none change`, -> what an entry says of other metrics, of shares in all,
+    and of costs."""
     line: dict[str, object] = {}
     for metric, found in one["metrics"].items():
         for arm, score in found["scores"].items():
@@ -40,6 +42,8 @@ def _beside(one: dict[str, Any]) -> dict[str, object]:
     for arm, shares in one["shares"].items():
         for metric, share in shares.items():
             line |= {f"{arm} {metric} {name}": share[key] for key, name in _SHARE.items()}
+    for arm, cost in one["cost_nll"].items():
+        line |= {f"{arm} {name}": cost[key] for key, name in _COST.items()}
     return line
 
 
