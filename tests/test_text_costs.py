@@ -23,11 +23,12 @@ from lm_eval_steer.report.page.words import tell
 from lm_eval_steer.report.tables.board import read_leaderboard
 from lm_eval_steer.report.tables.sheet import sheet
 from lm_eval_steer.sweep import make_table
+from lm_eval_steer.sweep.affordable import find_affordable, read_most_cost, tell_unaffordable
 from lm_eval_steer.sweep.cost_texts import ROWS, find_cost_texts, halve
 from lm_eval_steer.sweep.state import without_volatile
 from lm_eval_steer.sweep.tasks import load
 from lm_eval_steer.vectors.vector import SteeringVector
-from sweeps import SMALL, manager, sweep
+from sweeps import SMALL, make_args, manager, sweep
 
 pytestmark = pytest.mark.usefixtures("hurried")
 
@@ -129,6 +130,59 @@ def test_tables_and_report_show_costs_beside_what_is_gained(
     plain = read_leaderboard([sweep(child, tmp_path, **SMALL) and tmp_path])
     assert all("cost" not in one.columns for one in plain.blocks())
     assert plain.entries()[0]["cost_nll"] == {}
+
+
+def test_the_best_of_what_costs_little_is_chosen_and_a_contender_without_any_has_no_arm(
+    child: dict[str, Any],
+    file: Path,
+    done: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    costs = {
+        (name, float(alpha)): told["value"]
+        for name, strengths in done[1]["cost"]["strengths"].items()
+        for alpha, told in strengths.items()
+    }
+    (name, alpha), least = min(costs.items(), key=lambda item: item[1])
+    other = "random:1" if name == "vector" else "vector"
+    given = SMALL | {"controls": "random:1", "cost": str(file), "choose": f"effect@cost={least}"}
+    state = sweep(child, tmp_path, **given)
+    task = state["tasks"]["parity_steer"]
+    assert task["validation"]["affordable"] == {name: [alpha], other: []}
+    assert task["validation"]["best"] == {name: alpha}
+    arms = {"vector": ["best", "vote"], "random:1": ["random:1 best", "random:1 vote"]}
+    assert list(task["test"]) == ["baseline", *arms[name]]
+    assert task["test"][arms[name][0]]["alpha"] == alpha
+    others = min(value for (of, _), value in costs.items() if of == other)
+    assert f"nats per token or less: the least is {others:.3g} at " in task["refused"][other]
+    assert f"{other} " in "".join(note for note in read_leaderboard([tmp_path]).notes if "the least is" in note)
+    with pytest.raises(SteeringError, match=r"another choose: it has 'effect@cost=.*', this one None"):
+        sweep(child, tmp_path, **given | {"choose": None})
+    monkeypatch.setattr(SteeredHF, "__init__", lambda *_, **__: pytest.fail("the model is loaded"))
+    assert sweep(child, tmp_path, **given) == json.loads(json.dumps(state))
+
+
+def test_what_may_be_chosen_is_worked_out_by_hand() -> None:
+    costs = {"1": {"value": 0.1}, "-1": {"value": -0.2}, "2": {"value": 0.3}, "4": {"value": None}}
+    assert find_affordable(costs, [1, -1, 2, 4], 0.1) == [1, -1]
+    assert find_affordable(costs, [2, 4], 0.1) == []
+    assert "the least is -0.2 at -1; give a larger C" in tell_unaffordable("own", costs, -1.0)
+    assert "none has a finite cost" in tell_unaffordable("own", {"4": {"value": None}}, 1.0)
+    assert [read_most_cost(one) for one in (None, "effect@cost=0.1", "effect@cost=-1e-2")] == [None, 0.1, -0.01]
+
+
+@pytest.mark.parametrize(
+    "given", ["effect", "cost", "effect@cost=", "effect@cost=a", "effect@cost=nan", "effect@cost=1 "]
+)
+def test_another_choice_is_refused(given: str) -> None:
+    with pytest.raises(SteeringError, match="is not understood: give effect@cost=C"):
+        read_most_cost(given)
+
+
+def test_a_bound_takes_costs(child: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(SteeringError, match=r"--choose effect@cost=0.1 bounds .* not measured: add --cost"):
+        make_args(child, tmp_path, choose="effect@cost=0.1")
 
 
 def test_several_seeds_have_their_mean() -> None:

@@ -114,6 +114,11 @@ def add(group: Any) -> None:
         f'{COST_TEXTS}), or a .jsonl file of {{"text": ...}}',
     )
     option(
+        "--choose",
+        metavar="effect@cost=C",
+        help="with --cost, the best of the strengths that cost C nats per token or less (default: of all)",
+    )
+    option(
         "--seed",
         type=read_seeds,
         metavar="N[,N,N,N]",

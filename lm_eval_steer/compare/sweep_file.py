@@ -97,7 +97,8 @@ _PASS = Parts(
 )
 _VALIDATION = Parts(
     {"task": TEXT, "scores": Table(Table(_SCORE, SAID_NUMBER), _CONTENDER), "best": Table(NUMBER, _CONTENDER)},
-    {"n": COUNT, "kind": TEXT, "metric": TEXT, "higher_is_better": YES_OR_NO},
+    {"n": COUNT, "kind": TEXT, "metric": TEXT, "higher_is_better": YES_OR_NO}
+    | {"most_cost": NUMBER, "affordable": Table(Each(NUMBER), _CONTENDER)},
 )
 _PROFILE = Parts({"alpha": NUMBER, "profile": Each(NUMBER, 1)}, {"score": NUMBER, "cost_nll": _COST})
 _TASK = Parts(

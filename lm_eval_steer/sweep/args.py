@@ -20,6 +20,7 @@ from lm_eval_steer.models.checkpoint import checkpoint_digest
 from lm_eval_steer.models.leaks import rows_of_shares
 from lm_eval_steer.models.neutral import NEUTRAL
 from lm_eval_steer.models.parts import BY_SHARE, SHARE
+from lm_eval_steer.sweep.affordable import read_most_cost
 from lm_eval_steer.sweep.contenders import Contender, find_contenders, read_arms
 from lm_eval_steer.sweep.harness import HarnessArgs, Seeds, read_seeds
 from lm_eval_steer.sweep.others import Other, as_settings, part_arms
@@ -72,6 +73,8 @@ class SweepArgs:
         budget: the most profiles that this search tries.
         cost: the texts on which it is measured what every strength costs: a task with extraction rows, or a file as
             `find_cost_texts` takes it; None for not at all.
+        choose: `effect@cost=C` for the best of the strengths that cost C nats per token or less; None for the best of
+            all.
 
     Raises:
         SteeringError: one sentence per way to be wrong.
@@ -108,6 +111,7 @@ class SweepArgs:
     per_layer: str | None = None
     budget: int = 20
     cost: str | None = None
+    choose: str | None = None
 
     def __post_init__(self) -> None:
         for key, option in _OPTIONS.items():
@@ -158,6 +162,10 @@ class SweepArgs:
                     f"alpha_per_layer={self.model_args['alpha_per_layer']!r} is in --model_args, and --per-layer "
                     f"{self.per_layer} searches it: leave one of them out"
                 )
+        if self.most_cost is not None and self.cost is None:
+            raise SteeringError(
+                f"--choose {self.choose} bounds what a strength costs, which is not measured: add --cost"
+            )
         _ = self.vectors, read_controls(self.controls), self.harness
         self._check_others()
         self._check_votes()
@@ -296,6 +304,11 @@ class SweepArgs:
         )
 
     @property
+    def most_cost(self) -> float | None:
+        """What a strength that is chosen may cost, nats per token; None for any."""
+        return read_most_cost(self.choose)
+
+    @property
     def sampling_seed(self) -> int:
         """The seed of sampled tokens and of the search by block."""
         return self.harness.seeds[0] or 0
@@ -383,6 +396,7 @@ class SweepArgs:
             "votes": self.voters,
             "per_layer": None if self.per_layer is None else {"method": self.per_layer, "budget": self.budget},
             "cost": cost,
+            "choose": self.choose,
         }
 
 

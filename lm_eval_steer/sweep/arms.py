@@ -120,7 +120,8 @@ def is_decided(args: SweepArgs, task: Mapping[str, Any]) -> bool:
     """Whether everything is chosen that `members` asks for."""
     profiles = task.get("per_layer") or {}
     return all(
-        chosen(args, task["validation"], one) is not None and (args.per_layer is None or one.name in profiles)
+        may_be_chosen(args, task["validation"], one) == ()
+        or (chosen(args, task["validation"], one) is not None and (args.per_layer is None or one.name in profiles))
         for one in args.searched
     ) and all(chosen_text(task["validation"], one) is not None for one in args.others if one.texts)
 
@@ -129,10 +130,19 @@ def chosen(args: SweepArgs, validation: Mapping[str, Any], contender: Contender)
     """The strength that was chosen for a contender; None where there is none yet, or the scores say another."""
     scores = validation["scores"].get(contender.name, {})
     known = {alpha: scores[alpha_name(alpha)] for alpha in args.alphas if alpha_name(alpha) in scores}
-    if len(known) < len(args.alphas) or validation.get("higher_is_better") is None:
+    among = may_be_chosen(args, validation, contender)
+    if len(known) < len(args.alphas) or validation.get("higher_is_better") is None or not among:
         return None
-    best = choose(known, validation["higher_is_better"])
+    best = choose({alpha: known[alpha] for alpha in among}, validation["higher_is_better"])
     return best if validation["best"].get(contender.name) == best else None
+
+
+def may_be_chosen(args: SweepArgs, validation: Mapping[str, Any], contender: Contender) -> tuple[float, ...] | None:
+    """The strengths of a contender that are chosen from, by what they cost; None where that is not known yet."""
+    if args.most_cost is None:
+        return args.alphas
+    affordable = (validation.get("affordable") or {}).get(contender.name)
+    return None if affordable is None else tuple(alpha for alpha in args.alphas if alpha in affordable)
 
 
 def chosen_text(validation: Mapping[str, Any], other: Other) -> int | None:

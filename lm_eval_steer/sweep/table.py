@@ -30,6 +30,8 @@ def make_table(name: str, task: Mapping[str, Any], unit: str) -> Table:
     metric = next((arm["metric"] for arm in test.values() if arm["metric"]), "no metric").split(",")[0]
     which = _WHICH.get(validation.get("kind"), "")
     chosen = unit if any(arm["role"] != "baseline" for arm in test.values()) else "nothing but a prompt"
+    if (most := validation.get("most_cost")) is not None:
+        which += f", of strengths that cost {most:g} or less"
     caption = f"{metric}; {chosen} chosen on {validation['task']} ({validation['n']} documents{which}); tokens per "
     caption += "document: of its prompts + new ones"
     table = Table(title=f"{name}, {next(iter(test.values()))['n']} documents", caption=caption)

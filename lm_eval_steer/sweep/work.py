@@ -16,6 +16,7 @@ from lm_eval_steer.compare.sweep_file import finite, write_sweep
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.interventions.plan import SteeringPlan
+from lm_eval_steer.sweep.affordable import find_affordable, tell_unaffordable
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.arm_files import digest_of, holds, result_file
 from lm_eval_steer.sweep.arms import Member, arm_folder, members
@@ -111,7 +112,7 @@ class SweepOfModel:
                 found, [one for one in members(args, found) if one.other and not one.other.model], unit, work
             )
             if args.per_layer is not None:
-                for contender in args.searched:
+                for contender in (one for one in args.searched if one.name in found["validation"]["best"]):
                     self._search_layers(found, contender, validation, test, work.texts)
 
     def run_model(self, other: Other, work: Work) -> None:
@@ -159,9 +160,20 @@ class SweepOfModel:
             higher = done.scorer.higher_is_better(metric)
             part |= {"metric": metric.metric, "higher_is_better": higher, "n": metric.n}
             part["scores"][name] = finite({alpha_name(alpha): score.value for alpha, score in scores.items()})
-            if alphas:
-                part["best"][name] = choose({alpha: scores[alpha].value for alpha in alphas}, higher)
+            among = self._find_affordable(found, validation, name) if self.args.most_cost is not None else alphas
+            if among:
+                part["best"][name] = choose({alpha: scores[alpha].value for alpha in among}, higher)
         self._save()
+
+    def _find_affordable(self, found: dict[str, Any], validation: Requests, name: str) -> Sequence[float]:
+        """The strengths that cost no more than they may; a contender without any has no arm."""
+        costs, most, part = self.state["cost"]["strengths"][name], self.args.most_cost, found["validation"]
+        assert most is not None
+        among = find_affordable(costs, self.args.alphas, most)
+        part |= {"most_cost": most, "affordable": (part.get("affordable") or {}) | {name: among}}
+        if not among:
+            self._refuse(found, validation, name, tell_unaffordable(name, costs, most))
+        return among
 
     def _search_texts(self, found: dict[str, Any], unit: Unit, work: Work) -> None:
         """The best of the system instructions, likewise."""
@@ -202,7 +214,9 @@ class SweepOfModel:
                 self._refuse(found, test, contender.name, test.no_samples)
             elif control is not None and control.regroups:
                 alone.append(contender)
-            elif self.args.has_vote(contender) and test.votes and not self.plans[contender.name].vote_early_stop:
+            elif contender.name in found["refused"] or self.plans[contender.name].vote_early_stop:
+                continue
+            elif self.args.has_vote(contender) and test.votes:
                 asked.append(self._whole_set(contender))
         wanted = [one for one in members(self.args, found) if one.other is None]
         early = [one for one in wanted if one.profile is None and one.contender not in alone]

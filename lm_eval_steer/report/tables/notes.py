@@ -214,11 +214,17 @@ def _baselines(rows: list[Row], names: Mapping[str, str]) -> list[str]:
     return found
 
 
+def _among(most: float | None) -> str:
+    """Which strengths were chosen from, where a sweep bounds what they may cost."""
+    return "" if most is None else f"; strengths that cost more than {most:g} nats per token were left out"
+
+
 def _sweeps(rows: list[Row]) -> list[str]:
     told = {
         (part.folder, row.group.task): tell_validation(
             part.validation["task"], part.documents, (part.validation["n"], row.any_run.n)
         )
+        + _among(part.validation.get("most_cost"))
         for row in rows
         for part in row.parts.values()
         if part.documents
