@@ -174,17 +174,27 @@ def write_sweep(
 
 
 def write_named_sweep(
-    folder: Path, arms: dict[Arm, list[float]], beside: dict[Arm, dict[str, list[float]]], task: str = "toy"
+    folder: Path,
+    arms: dict[Arm, list[float]],
+    beside: dict[Arm, dict[str, list[float]]] | None = None,
+    task: str = "toy",
+    tokens: dict[Arm, tuple[int, int]] | None = None,
+    prompts: dict[Arm, str] | None = None,
+    **options: Any,
 ) -> Path:
-    """Write a sweep of several vectors, with metrics beside the first; returns its sweep.json.
+    """Write a sweep of several vectors, with what competes with them; returns its sweep.json.
 
     Args:
         folder: of the sweep.
         arms: arm, the baseline first -> a score per document.
         beside: arm -> its further metrics, as `write_run` takes them.
         task: the test task.
+        tokens: arm -> tokens read and written.
+        prompts: arm -> its template, where it has one of its own.
+        **options: of `write_run`, for all arms.
     """
-    path = write_sweep(folder, {"baseline": (0, arms[BASELINE])}, beside={"baseline": beside[BASELINE]}, task=task)
+    of_baseline = beside and {"baseline": beside[BASELINE]}
+    path = write_sweep(folder, {"baseline": (0, arms[BASELINE])}, beside=of_baseline, task=task, **options)
     state = json.loads(path.read_text())
     for arm, scores in arms.items():
         if arm != BASELINE:
@@ -193,11 +203,15 @@ def write_named_sweep(
             place = folder / "arms" / task / arm.name.replace(":", "-").replace(" ", "_")
             steering = {"vector": digest([vector]), "control": control}
             more = {"control": control} if control else {}
-            result = write_run(place, scores, alpha=1, task=task, steering=steering, beside=beside[arm], **more)
+            more |= {"beside": beside[arm]} if beside else {}
+            more |= {"prompt": prompts[arm]} if prompts and arm in prompts else {}
+            result = write_run(place, scores, alpha=1, task=task, steering=steering, **(more | options))
+            read, written = (tokens or {}).get(arm, (None, None))
             state["tasks"][task]["test"][arm.name] = asdict(arm) | {
                 "alpha": 1,
                 "result": result.relative_to(folder).as_posix(),
-                **{"n": len(scores), "responses": len(scores), "skipped": 0, "tokens": None},
+                **{"n": len(scores), "responses": len(scores), "skipped": 0},
+                **{"tokens": written, "prompt_tokens": read},
             }
     path.write_text(json.dumps(state))
     return path

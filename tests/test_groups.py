@@ -145,7 +145,7 @@ def test_a_group_is_searched_on_its_members_together_by_its_own_rule(
     assert make_table(EVEN, part, "alpha").row_count == 3
     board = read_leaderboard([tmp_path])
     assert [(row.group.task, row.any_run.n) for row in board.rows] == [(EVEN, 14)]
-    assert len(board.families) == 1
+    assert [one.tests for one in board.families] == [["best", "vote"], ["vote - best"]]
     assert {row.group.task for row in read_leaderboard([tmp_path], members="shown").rows} == {EVEN, *MEMBERS[EVEN]}
 
 
@@ -174,7 +174,9 @@ def test_a_row_per_group_one_family_and_members_on_demand(
     assert sorted(row.group.task for row in board.rows) == [EVEN, SIZED]
     assert sorted((one.task, one.tests) for one in board.families) == [
         (EVEN, ["best", "vote"]),
+        (EVEN, ["vote - best"]),
         (SIZED, ["best", "vote"]),
+        (SIZED, ["vote - best"]),
     ]
     shown = read_leaderboard([folder], members="shown")
     assert len(shown.rows) == 2 + 5 + 1  # and a subgroup
@@ -185,8 +187,11 @@ def test_a_row_per_group_one_family_and_members_on_demand(
             assert change["low"] <= change["change"] <= change["high"]
             assert (change["holm_p"], change["verdict"]) == (None, "member, not tested")
     assert shown.families == board.families
-    tested = {one.task: len(one.tests) for one in read_leaderboard([folder], members="tested").families}
+    families = read_leaderboard([folder], members="tested").families
+    tested = {one.task: len(one.tests) for one in families if one.tests[0].startswith("best")}
     assert tested == {EVEN: 2, SIZED: 2, f"members of {EVEN}": 4, f"members of {SIZED}": 8}
+    rivals = {one.task: len(one.tests) for one in families if one.tests[0].startswith("vote - best")}
+    assert rivals == {EVEN: 1, SIZED: 1}
     table = make_members_table(folder, SIZED, state["tasks"][SIZED])
     assert table.row_count == 4 * 3
     # Runs of plain lm_eval give the same row, and pair with those of the sweep.

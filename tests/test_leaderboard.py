@@ -63,8 +63,8 @@ def text(board: Leaderboard, form: str = "rich", layout: str = "flat", width: in
 
 
 def lines(board: Leaderboard, layout: str = "flat") -> list[dict[str, str]]:
-    """Of the first metric; tests/test_metrics.py has the tables of the others."""
-    blocks = [block for block in board.blocks(layout) if layout != "flat" or "verdict" in block.columns]
+    """Of the first metric; tests/test_metrics.py and tests/test_rivals.py have the tables behind it."""
+    blocks = [block for block in board.blocks(layout) if layout != "flat" or {"arm", "verdict"} <= set(block.columns)]
     return [dict(zip(block.columns, cells, strict=True)) for block in blocks for cells in block.rows]
 
 
@@ -112,7 +112,7 @@ def test_the_statistics_are_those_of_the_family(swept: Path) -> None:
     board = read(swept)
     (row,) = board.entries()
     family = {name: Pair(floats(BASE), ARMS[name][1]) for name in STEERED}
-    (found,) = board.families
+    found = board.families[0]  # tests/test_rivals.py has the other
     assert (found.child, found.task, set(found.tests)) == ("org/child", "toy", set(STEERED))
     for name, expected in verdicts(family).items():
         shown = row["changes"][name]
@@ -355,7 +355,8 @@ def test_vectors_of_one_sweep_are_rows_that_share_baseline_controls_and_family(t
     for row, scores in ((own, BEST), (mapped, VOTED)):
         expected = compare_with_random(floats(scores), [floats(scores) for scores in RANDOM[:2]])
         assert row["random"]["best"]["p"] == expected.p
-    (family,) = board.families
+    family, rivals = board.families
+    assert rivals.tests == ["best - own best"]
     assert set(family.tests) == {
         "best [own: v]",
         "best [mapped: v]",

@@ -96,7 +96,8 @@ def test_tables_show_it_and_say_where_it_rises(swept: tuple[Path, dict[str, Any]
     text = shown(make_table("parity_steer", task, "alpha"))
     board = read_leaderboard([folder])
     (entry,) = board.entries()
-    (block,) = (one for one in board.blocks() if "verdict" in one.columns)
+    (block,) = (one for one in board.blocks() if {"arm", "verdict"} <= set(one.columns))
+    assert set(entry["rivals"]["vote"]) == {"best", "self-consistency"}
     column = block.columns.index("length")
     for name, arm in task["test"].items():
         cell = show_lengths(Lengths.read(arm["lengths"]))
@@ -115,5 +116,5 @@ def test_options_that_are_scored_have_no_length(tmp_path: Path, monkeypatch: pyt
     task = found["tasks"]["sentiment_steer"]
     assert all(arm["lengths"] is None for arm in task["test"].values())
     assert "length" not in shown(make_table("sentiment_steer", task, "alpha"))
-    (block,) = (one for one in read_leaderboard([tmp_path / "s"]).blocks() if "verdict" in one.columns)
+    (block,) = (one for one in read_leaderboard([tmp_path / "s"]).blocks() if {"arm", "verdict"} <= set(one.columns))
     assert "length" not in block.columns

@@ -14,6 +14,9 @@ VECTOR = "vector"
 OWN = "own"
 """What --arms calls the vector that was made from the child itself: the whole, of whose effect others have a share."""
 
+CUT = "cut"
+"""What --arms calls the vector that the paper's own map brought to the child, cut or padded to its width."""
+
 ROLES = ("baseline", "best", "vote", "per-layer")
 """Of a sweep's arms: without steering; the strength that validation rows chose; the vote over all; a strength for each
 block."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tqdm import tqdm
 
-from lm_eval_steer.compare.arms import ONE, Arm
+from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.compare.beside import measure
+from lm_eval_steer.compare.families import ALPHA, Family, family_of, name_tests
 from lm_eval_steer.compare.own import OfOwn, average, shares_of_own
 from lm_eval_steer.compare.pairs import pair_runs
+from lm_eval_steer.compare.rivals import judge_rivals
 from lm_eval_steer.compare.rows import Change, Row, steers
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import (
@@ -24,26 +25,9 @@ from lm_eval_steer.compare.stats import (
     verdicts,
 )
 
-ALPHA = 0.05
-
-
-@dataclass(frozen=True)
-class Family:
-    """The tests over which Holm's adjustment goes.
-
-    Attributes:
-        child: name or path.
-        task: its name; `members of GROUP` for all that lies in one.
-        tests: their names.
-    """
-
-    child: str
-    task: str
-    tests: list[str]
-
 
 def judge(rows: list[Row], test_members: bool = False) -> list[Family]:
-    """Fill in `changes`, `random`, `shuffled`, `beside` and shares of own of all rows; returns the families.
+    """Fill in all that compares the runs of rows: `changes`, `random`, ..., `rivals`; returns the families.
 
     Args:
         rows: of the leaderboard.
@@ -58,14 +42,14 @@ def judge(rows: list[Row], test_members: bool = False) -> list[Family]:
             change = replace(change, in_family=change.in_family or (pair is not None and arm.other is not None))
             change = replace(change, judged=test_members or row.of_group is None)
             if pair and change.in_family and change.judged:
-                pairs[row.child, _family(row)][number, arm] = pair
+                pairs[row.child, family_of(row)][number, arm] = pair
             elif pair:
                 change = replace(change, verdict=verdict(pair.before, pair.after, pair.clusters, ALPHA))
             row.changes[arm] = change
     families = []
     shown = tqdm(sorted(pairs.items()), desc="tests", unit="family", delay=2, leave=False, disable=None)
     for (child, task), members in shown:
-        names = _names(rows, members)
+        names = name_tests(rows, members)
         found = verdicts({names[key]: pair for key, pair in members.items()}, ALPHA)
         for (number, arm), name in names.items():
             rows[number].changes[arm] = replace(rows[number].changes[arm], verdict=found[name])
@@ -76,12 +60,8 @@ def judge(rows: list[Row], test_members: bool = False) -> list[Family]:
         row.beside = {arm: measure(run, row.baseline) for arm, run in row.all_runs.items()}
         row.shares = shares_of_own(row.baseline, row.runs, row.own)
         row.mean_shares = _of_means(row)
-    return families + _against_shuffled([row for row in rows if test_members or row.of_group is None])
-
-
-def _family(row: Row) -> str:
-    """What tests of a row are a family of: its task or group, or all that lies in one group."""
-    return row.group.task if row.of_group is None else f"members of {row.of_group}"
+    tested = [row for row in rows if test_members or row.of_group is None]
+    return families + _against_shuffled(tested) + judge_rivals(tested)
 
 
 def compare_runs(baseline: Run, run: Run) -> tuple[Change, Pair | None]:
@@ -92,25 +72,6 @@ def compare_runs(baseline: Run, run: Run) -> tuple[Change, Pair | None]:
     gained, lost = paired.gained_and_lost
     told = Change(change, gained, lost, paired.texts_changed, None, steers(run), paired.repeats)
     return told, paired.pair(run.higher_is_better)
-
-
-def _names(rows: list[Row], members: Iterable[tuple[int, Arm]]) -> dict[tuple[int, Arm], str]:
-    """The arm's name, with as much of vector, group and number as tells it from the others."""
-    names = {(n, arm): f"alpha {arm.name}" if arm.role == ONE and not arm.control else arm.name for n, arm in members}
-    for more in (
-        lambda row: row.group.task,
-        lambda row: row.vector,
-        lambda row: row.parent,
-        lambda row: row.group.letter,
-        lambda row: str(row.any_run.path.parent),
-    ):
-        if len(set(names.values())) == len(names):
-            break
-        if len({more(rows[number]) for number, _ in members}) > 1:
-            names = {key: f"{name} [{more(rows[key[0]])}]" for key, name in names.items()}
-    if len(set(names.values())) < len(names):
-        names = {key: f"{name}, run {place}" for place, (key, name) in enumerate(names.items(), start=1)}
-    return names
 
 
 def _against_random(row: Row, arm: Arm) -> RandomComparison | None:
@@ -141,7 +102,7 @@ def _against_shuffled(rows: list[Row]) -> list[Family]:
             run = row.runs[arm]
             for control, other in row.shuffled_maps(arm).items():
                 if paired := pair_runs(other, run):
-                    pairs[row.child, _family(row)][number, arm, control] = paired.pair(run.higher_is_better)
+                    pairs[row.child, family_of(row)][number, arm, control] = paired.pair(run.higher_is_better)
     families = []
     for (child, task), members in sorted(pairs.items()):
         found: dict[tuple[int, Arm], dict[Arm, Verdict]] = defaultdict(dict)
@@ -149,6 +110,6 @@ def _against_shuffled(rows: list[Row]) -> list[Family]:
             found[number, arm][control] = one
         for (number, arm), against in found.items():
             rows[number].shuffled[arm] = ShuffledComparison(against)
-        names = _names(rows, found)
+        names = name_tests(rows, found)
         families.append(Family(child, task, [f"{names[n, arm]} - {control.name}" for n, arm, control in members]))
     return families

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lm_eval_steer.compare.arms import Arm
-from lm_eval_steer.compare.rows import BEST, PER_LAYER, VOTE, Row
+from lm_eval_steer.compare.rows import BEST, BETTER_THAN_RIVAL, PER_LAYER, VOTE, WORSE_THAN_RIVAL, Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import (
     BETTER,
@@ -22,8 +22,8 @@ from lm_eval_steer.report.tables.entries import bounds, word
 from lm_eval_steer.report.tables.flat import is_share, points, show, strength
 
 MARKS = {
-    **dict.fromkeys((HELPS, BETTER, BETTER_THAN_SHUFFLED), ("▲", "good")),
-    **dict.fromkeys((HURTS, WORSE_THAN_SHUFFLED), ("▼", "bad")),
+    **dict.fromkeys((HELPS, BETTER, BETTER_THAN_SHUFFLED, BETTER_THAN_RIVAL), ("▲", "good")),
+    **dict.fromkeys((HURTS, WORSE_THAN_SHUFFLED, WORSE_THAN_RIVAL), ("▼", "bad")),
     NO_EVIDENCE: ("○", "none"),
 }
 """Verdict -> a sign beside it, so that colour is not all that tells them apart, and its class in the style sheet."""
@@ -84,9 +84,25 @@ def tell(row: Row, names: Mapping[str, str]) -> Told:
             else (": it carries nothing of the concept that these documents could show, whatever it does to the score")
         )
         more.append(f"{_vector(one)} {as_known} what a map of texts paired at random makes of the same concept{ends}.")
+    more += [sentence for one in row.rivals for sentence in _rivals(row, one)]
     if row.vector != "-":
         more.append(f"Vector {row.vector} from {names[row.parent]}.")
     return Told(said, head, more)
+
+
+def _rivals(row: Row, arm: Arm) -> list[str]:
+    """What an arm scores better and worse than, and what it cannot be told from: a sentence for each that there is."""
+    by_word: dict[str, list[str]] = {}
+    for name, found in row.rivals[arm].items():
+        low, high = (points(end, row) for end in bounds(row, found.verdict))
+        called = "its best strength" if name == BEST.name else name
+        by_word.setdefault(found.word, []).append(f"{called} (95 % interval {low} to {high})")
+    ways = {
+        BETTER_THAN_RIVAL: "scores better than",
+        WORSE_THAN_RIVAL: "scores worse than",
+        NO_EVIDENCE: "cannot be told from",
+    }
+    return [f"{_vector(arm)} {way} {', '.join(by_word[one])}." for one, way in ways.items() if one in by_word]
 
 
 def sum_up(told: list[Told]) -> str:

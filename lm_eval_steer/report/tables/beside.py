@@ -11,6 +11,7 @@ from lm_eval_steer.compare.metrics import MOST_SHOWN, tell_hidden
 from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.report.tables.blocks import Block
 from lm_eval_steer.report.tables.flat import SHARE, flat, name_arm, share_cell
+from lm_eval_steer.report.tables.rivals import rivals
 from lm_eval_steer.scale import Scale
 
 _COLUMNS = ["child", "parent", "vector", "n", "arm", "score", "change", "95 % interval", "unadjusted p", SHARE]
@@ -18,7 +19,8 @@ _LEFT = {"child", "parent", "vector", "arm"}
 
 
 def every_metric(rows: list[Row], names: Mapping[str, str], metrics_asked: bool = False) -> list[Block]:
-    """Per group a table of the metric that judges with its verdicts, then one of each other, unless they are many.
+    """Per group a table of the metric that judges with its verdicts, one of what competes with the vectors, then one of
+    each other metric, unless they are many.
 
     Args:
         rows: of the board.
@@ -30,7 +32,8 @@ def every_metric(rows: list[Row], names: Mapping[str, str], metrics_asked: bool 
         of_group = [row for row in rows if row.group is group]
         metrics = _beside(of_group)
         shown = metrics if metrics_asked or len(metrics) <= MOST_SHOWN else []
-        blocks += [block, *(_block(group, of_group, names, metric) for metric in shown)]
+        beside = (_block(group, of_group, names, metric) for metric in shown)
+        blocks += [block, *rivals(group, of_group, names), *beside]
     return blocks
 
 

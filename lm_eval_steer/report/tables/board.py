@@ -14,10 +14,12 @@ from typing import Any
 from rich.console import Console
 
 from lm_eval_steer.compare.costs import Records, count_tokens
+from lm_eval_steer.compare.families import Family
 from lm_eval_steer.compare.groups import Group, group_runs, name_models
-from lm_eval_steer.compare.judge import Family, judge
+from lm_eval_steer.compare.joins import find_rows
+from lm_eval_steer.compare.judge import judge
 from lm_eval_steer.compare.per_task import pool_sweeps
-from lm_eval_steer.compare.rows import Row, find_rows
+from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.compare.runs import find_runs, refuse_nothing
 from lm_eval_steer.compare.sweep_file import finite
 from lm_eval_steer.compare.sweeps import by_their_sweeps, leave_out_broken, metric_of_sweep

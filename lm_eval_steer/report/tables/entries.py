@@ -11,7 +11,7 @@ from typing import Any
 from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.compare.own import OfOwn
 from lm_eval_steer.compare.pairs import interval
-from lm_eval_steer.compare.rows import BEST, VOTE, Row
+from lm_eval_steer.compare.rows import BEST, VOTE, Rival, Row
 from lm_eval_steer.compare.runs import Run
 from lm_eval_steer.compare.stats import RandomComparison, Verdict
 from lm_eval_steer.vectors.transferred import TOGETHER
@@ -53,6 +53,9 @@ def entry(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
         "changes": {arm.name: _change(row, arm) for arm in row.changes},
         "random": {arm.name: found for arm in row.of_vector if (found := _random(row, arm))},
         "map_shuffled": {arm.name: found for arm in row.of_vector if (found := _shuffled(row, arm))},
+        "rivals": {
+            arm.name: {name: _rival(row, arm, one) for name, one in found.items()} for arm, found in row.rivals.items()
+        },
         "metrics": {metric: _metric(row, metric) for metric in row.metrics},
         "shares": {arm.name: _shares(found) for arm, found in row.shares.items()}
         | {f"{kind} {arm.name}": _shares(found) for (arm, kind), found in row.mean_shares.items()},
@@ -188,6 +191,21 @@ def _shuffled(row: Row, arm: Arm) -> dict[str, Any] | None:
     against = {control.name: _difference(row, one) for control, one in found.against.items()}
     nearest = found.nearest.name
     return _several(runs) | {"nearest": nearest, **against[nearest], "verdict": found.word, "against": against}
+
+
+def _rival(row: Row, arm: Arm, one: Rival) -> dict[str, Any]:
+    """An arm against what competes with it, and the tokens of both."""
+    return _difference(row, one.verdict) | {
+        "verdict": one.word,
+        "gained": one.gained,
+        "lost": one.lost,
+        "score": row.runs[arm].score,
+        "rival_score": one.row.runs[one.arm].score,
+        "tokens": row.tokens.get(arm),
+        "prompt_tokens": row.prompt_tokens.get(arm),
+        "rival_tokens": one.row.tokens.get(one.arm),
+        "rival_prompt_tokens": one.row.prompt_tokens.get(one.arm),
+    }
 
 
 def _difference(row: Row, found: Verdict) -> dict[str, Any]:

@@ -87,6 +87,17 @@ def share_cell(found: OfOwn | None) -> str:
     return show_share(found.share, (found.low, found.high)) if found else "-"
 
 
+def between(row: Row, ends: Mapping[str, Any], sign: bool = True) -> str:
+    """The interval of a score or a difference."""
+    low, high = ends["low"], ends["high"]
+    return "-" if low is None else f"{points(low, row, sign)} to {points(high, row, sign)}"
+
+
+def detectable(row: Row, found: Mapping[str, Any]) -> str:
+    """The smallest difference that would have been found."""
+    return "not detectable" if found["mde"] is None else points(found["mde"], row, False)
+
+
 def is_share(row: Row) -> bool:
     """Whether all scores of a row are shares, between 0 and 1."""
     return all(run.is_share for run in row.all_runs.values())
@@ -125,12 +136,12 @@ def _line(row: Row, told: Mapping[str, Any], arm: Arm) -> list[str]:
     tests = ["-", "-", "-"]
     if is_tested := change.get("holm_p") is not None:
         holm = f"{change['holm_p']:.2g}"
-        tests = [f"{change['mcnemar_p']:.2g}", holm if change["in_family"] else f"({holm})", _detectable(row, change)]
+        tests = [f"{change['mcnemar_p']:.2g}", holm if change["in_family"] else f"({holm})", detectable(row, change)]
     return [
         name_arm(arm, row.all_runs[arm]),
         show(score["score"], row),
         *_changed(row, change.get("change")),
-        _between(row, change) if is_tested or change.get("low") is not None else _between(row, score, sign=False),
+        between(row, change) if is_tested or change.get("low") is not None else between(row, score, sign=False),
         *tests,
         "" if arm == BASELINE else word(row, arm),
         show_cost(told["prompt_tokens"].get(arm.name), told["tokens"].get(arm.name), row.any_run.n or 1),
@@ -146,8 +157,8 @@ def _random_lines(row: Row, told: Mapping[str, Any], arm: Arm, runs: dict[Arm, R
     seeds = _seeds_line(row, told, "random", arm, runs)
     if "difference" not in found:
         return [seeds]
-    against = [f"{arm.name} - random", "", points(found["difference"], row), "-", f"90 %: {_between(row, found)}"]
-    return [seeds, [*against, f"{found['p']:.2g}", "-", _detectable(row, found), found["verdict"], *_UNTOLD]]
+    against = [f"{arm.name} - random", "", points(found["difference"], row), "-", f"90 %: {between(row, found)}"]
+    return [seeds, [*against, f"{found['p']:.2g}", "-", detectable(row, found), found["verdict"], *_UNTOLD]]
 
 
 def _shuffled_lines(row: Row, told: Mapping[str, Any], arm: Arm, runs: dict[Arm, Run]) -> list[list[str]]:
@@ -158,8 +169,8 @@ def _shuffled_lines(row: Row, told: Mapping[str, Any], arm: Arm, runs: dict[Arm,
     head = _seeds_line(row, told, MAP_SHUFFLED, arm, runs) if several else _line(row, told, first)
     if "difference" not in found:
         return [head]
-    against = [f"{arm.name} - map-shuffled", "", points(found["difference"], row), "-", _between(row, found)]
-    tests = [f"{found['p']:.2g}", f"{found['holm_p']:.2g}", _detectable(row, found)]
+    against = [f"{arm.name} - map-shuffled", "", points(found["difference"], row), "-", between(row, found)]
+    tests = [f"{found['p']:.2g}", f"{found['holm_p']:.2g}", detectable(row, found)]
     return [head, [*against, *tests, found["verdict"], *_UNTOLD]]
 
 
@@ -172,7 +183,7 @@ def _seeds_line(row: Row, told: Mapping[str, Any], kind: str, arm: Arm, runs: Ma
         f"{kind} {arm.name}, {len(runs)} seeds",
         show(found["mean"], row),
         *_changed(row, found["mean"] - row.baseline.score if row.baseline else None),
-        f"seeds {_between(row, {'low': found['least'], 'high': found['most']}, sign=False)}",
+        f"seeds {between(row, {'low': found['least'], 'high': found['most']}, sign=False)}",
         *("-", "-", "-"),
         judged if runs.keys() <= row.runs.keys() else "of the same sweep",
         show_cost(_mean(row.prompt_tokens, runs), _mean(row.tokens, runs), row.any_run.n or 1),
@@ -186,15 +197,6 @@ def _changed(row: Row, change: float | None) -> list[str]:
     """A change, and the same as per cent of the baseline."""
     share = percent(row, change)
     return ["-" if change is None else points(change, row), "-" if share is None else f"{share + 0.0:+.1f}"]
-
-
-def _between(row: Row, ends: Mapping[str, Any], sign: bool = True) -> str:
-    low, high = ends["low"], ends["high"]
-    return "-" if low is None else f"{points(low, row, sign)} to {points(high, row, sign)}"
-
-
-def _detectable(row: Row, found: Mapping[str, Any]) -> str:
-    return "not detectable" if found["mde"] is None else points(found["mde"], row, False)
 
 
 def _mean(counts: Mapping[Arm, int | None], arms: Iterable[Arm]) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from lm_eval_steer.compare.arms import BASELINE, ONE
-from lm_eval_steer.compare.judge import Family
+from lm_eval_steer.compare.families import Family
 from lm_eval_steer.compare.lengths import tell_cuts
 from lm_eval_steer.compare.pairs import pair_runs
 from lm_eval_steer.compare.rows import BEST, VOTE, Row
@@ -47,6 +47,11 @@ _SHUFFLED = (
     "same concept, searched and tested like it; of several seeds, the one that is hardest to tell from it. It is "
     "tested as a change is, with a family of its own. A vector that cannot be told from each of them carries nothing "
     "of the concept that these documents could show, whatever it does to the score."
+)
+_RIVALS = (
+    "best - prompt, vote - self-consistency and the like: the vector against what competes with it, paired by document "
+    "and tested as a change is, with a family of their own. better and worse are from Holm p at 5 %. Their tokens are "
+    "those of the test documents, the vector's first; what a search on validation documents took is in neither."
 )
 _OTHER_BLOCKS = (
     "The random vectors beside {vector} steer {randoms} blocks and it steers {own}: they were drawn for another vector "
@@ -121,6 +126,7 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
     found += [_TOGETHER.format(metric=metric.split(",")[0], resamples=RESAMPLES) for metric in together]
     found += [_RANDOM] if any(row.random for row in rows) else []
     found += [_SHUFFLED] if any(row.shuffled for row in rows) else []
+    found += [_RIVALS] if any(row.rivals for row in rows) else []
     found += [_METRICS] if any(row.metrics for row in rows) else []
     found += [_SHARES, *_without_effect(rows, names)] if any(row.shares for row in rows) else []
     found += [_ALONE] if any(not change.in_family for change in tested) else []

@@ -11,6 +11,7 @@ _RANDOM = ("seeds", "mean", "least", "most", "difference", "low", "high", "p", "
 _SHUFFLED = ("seeds", "mean", "least", "most", "difference", "low", "high", "p", "holm_p", "verdict")
 _LENGTHS = ("mean_tokens", "cut")
 _METRIC = ("score", "change", "low", "high", "p")
+_RIVAL = ("difference", "low", "high", "p", "holm_p", "mde", "verdict", "rival_tokens", "rival_prompt_tokens")
 _SHARE = {"share": "share_of_own", "low": "share_of_own_low", "high": "share_of_own_high"}
 _COST = {"value": "cost_nll", "low": "cost_nll_low", "high": "cost_nll_high"}
 _KEYS = ("child", "parent", "vector", "task", "group", "metric", "n", "baseline", "best", "best_alpha", "unit", "vote")
@@ -19,7 +20,7 @@ _KEYS = ("child", "parent", "vector", "task", "group", "metric", "n", "baseline"
 def sheet(entries: list[dict[str, Any]]) -> tuple[list[str], list[list[object]]]:
     """Columns and lines. Arms but `best` and `vote` have a score, a p by Holm and a verdict each.
 
-    Behind them stand the metrics beside the first, shares of own's effect and costs, where there are such.
+    Behind them stand rivals, the metrics beside the first, shares of own's effect and costs, where there are such.
     """
     others = list(dict.fromkeys(arm for one in entries for arm in one["scores"] if arm not in ("baseline", *_ARMS)))
     lines = [_line(one, others) for one in entries]
@@ -32,9 +33,13 @@ def sheet(entries: list[dict[str, Any]]) -> tuple[list[str], list[list[object]]]
 
 
 def _beside(one: dict[str, Any]) -> dict[str, object]:
-    """Column, as in `best log_odds,none change`, -> what an entry says of other metrics, of shares in all,
-    and of costs."""
-    line: dict[str, object] = {}
+    """Column, as in `best log_odds,none change`, -> what an entry says of rivals, other metrics, shares, costs."""
+    line: dict[str, object] = {
+        f"{arm} - {rival} {name}": found[name]
+        for arm, against in one["rivals"].items()
+        for rival, found in against.items()
+        for name in _RIVAL
+    }
     for metric, found in one["metrics"].items():
         for arm, score in found["scores"].items():
             told = score | found["changes"].get(arm, {})  # ends are those of the change, where there is one
