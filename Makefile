@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 VLLM_VENV ?= .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 
-.PHONY: demo test test-slow test-vllm lint docs browser clean
+.PHONY: demo test test-slow test-vllm lint docs package browser clean
 
 demo: $(VENV)/ready
 	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
@@ -29,6 +29,10 @@ lint: $(VENV)/ready
 # The pages as a site, in site/; any link that leads nowhere ends it. `python -m http.server -d site` shows them.
 docs: $(VENV)/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Source distribution and wheel, in dist/; ends unless the wheel works in an empty environment outside of this folder.
+package:
+	PYTHON="$(PYTHON)" bash scripts/package.sh
 
 # The page of `lm-eval-steer report` is tested in Chromium. Where it is missing, `make test` says so and skips those tests;
 # this installs it, as root.
@@ -59,4 +63,4 @@ $(VLLM_VENV)/ready: setup.cfg setup.py pyproject.toml constraints-vllm.txt build
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) models demo results site
+	rm -rf $(VENV) $(VLLM_VENV) models demo results site dist

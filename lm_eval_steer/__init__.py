@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # `typing.TYPE_CHECKING` to a type checker: every Python 
 if TYPE_CHECKING:
     from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["SteeringVector", "fold", "steer"]
 
 _MODULES = {

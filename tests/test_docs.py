@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import lm_eval_steer
 from conftest import ROOT
 
 PAGES = [
@@ -60,6 +61,13 @@ def test_a_page_reads_alike_on_github_and_in_the_site(page: Path) -> None:
         if re.match(r".*\n\|[\s:|-]+\|\n", table):
             bars = {len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}
             assert len(bars) == 1, table
+
+
+def test_the_version_is_that_of_the_newest_changes() -> None:
+    """`lm_eval_steer/__init__.py` has it, and setup.cfg reads it there."""
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)$", changes, re.MULTILINE)[0] == lm_eval_steer.__version__
+    assert "version = attr: lm_eval_steer.__version__" in (ROOT / "setup.cfg").read_text(encoding="utf-8").splitlines()
 
 
 def test_the_first_page_is_short() -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from site_pages import FETCHED, commands, documented, filled, listing, own_name, pages, place_of, relinked
 
+import lm_eval_steer
 from conftest import ROOT
 from lm_eval_steer.cli.main import COMMANDS, make_parser
 
@@ -100,6 +101,10 @@ def test_a_name_of_the_reference_is_there_and_says_what_it_is(name: str, file: s
         for part in inner.split("."):
             found = getattr(found, part)
         assert callable(found) or isinstance(found, property)
+
+
+def test_the_reference_has_all_that_the_package_names() -> None:
+    assert {f"lm_eval_steer.{name}" for name in lm_eval_steer.__all__} <= {name for name, _ in REFERENCE}
 
 
 def test_a_link_to_a_name_becomes_its_docstring() -> None:

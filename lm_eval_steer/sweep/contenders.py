@@ -16,7 +16,6 @@ from lm_eval_steer.interventions.controls import Control, control_in, read_contr
 from lm_eval_steer.sweep.others import WORDS
 from lm_eval_steer.text import quoted
 from lm_eval_steer.vectors.catalog import find_vector
-from lm_eval_steer.vectors.load import load_vector
 from lm_eval_steer.vectors.vector import SteeringVector
 
 
@@ -111,7 +110,7 @@ def _read(name: str | None, file: Any) -> Contender:
     if not isinstance(file, str) or not file:
         return Contender(name, file=named)  # as in a single run, what names no file is refused with the plan
     path = find_vector(os.path.expanduser(file))
-    loaded = load_vector(path)
+    loaded = SteeringVector.load(path)
     return Contender(name, control_in(loaded.passport), named, path, loaded)
 
 
