@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lm_eval_steer.cli import export, fold
+from lm_eval_steer.cli import export, fold, import_vector
 from lm_eval_steer.cli.arguments import add_command, read_path
 from lm_eval_steer.cli.output import make_console, quote, steered
 from lm_eval_steer.text import printable
@@ -59,6 +59,7 @@ def add(group: Any) -> None:
     )
     export.add(actions)
     fold.add(actions)
+    import_vector.add(actions)
 
 
 def show(args: argparse.Namespace) -> None:
@@ -66,13 +67,13 @@ def show(args: argparse.Namespace) -> None:
     from lm_eval_steer.interventions.meant import meant
     from lm_eval_steer.report.figures import alignment_of, check_figure, save_figure
     from lm_eval_steer.vectors.catalog import find_vector
+    from lm_eval_steer.vectors.load import load_vector
     from lm_eval_steer.vectors.show import blocks_table, passport_table
-    from lm_eval_steer.vectors.vector import SteeringVector
 
     if args.out is not None:
         check_figure(args.out)
     path = find_vector(args.vector)
-    vector = SteeringVector.load(path)
+    vector = load_vector(path)
     figure = alignment_of(vector) if args.out is not None else None
     console = make_console()
     console.print(passport_table(vector, path))
@@ -91,14 +92,14 @@ def compare(args: argparse.Namespace) -> None:
     """Print how alike two vectors are, beside what chance gives (the paper's Figure 2), and draw it where asked to."""
     from lm_eval_steer.report.figures import check_figure, correlation, save_figure
     from lm_eval_steer.vectors.catalog import find_vector
+    from lm_eval_steer.vectors.load import load_vector
     from lm_eval_steer.vectors.show import comparison_notes, comparison_table
     from lm_eval_steer.vectors.similarity import chance
     from lm_eval_steer.vectors.similarity import compare as cosines_of
-    from lm_eval_steer.vectors.vector import SteeringVector
 
     if args.out is not None:
         check_figure(args.out)
-    first, second = (SteeringVector.load(find_vector(name)) for name in (args.first, args.second))
+    first, second = (load_vector(find_vector(name)) for name in (args.first, args.second))
     cosines = cosines_of(first, second, (Path(args.first).name, Path(args.second).name))
     null = chance(first, second)
     console = make_console()

@@ -24,8 +24,8 @@ from lm_eval_steer.interventions.profiles import read_profile
 from lm_eval_steer.text import quoted, span
 from lm_eval_steer.vectors.catalog import find_vector
 from lm_eval_steer.vectors.identity import UNKNOWN, Identity
+from lm_eval_steer.vectors.load import load_vector
 from lm_eval_steer.vectors.transferred import map_name
-from lm_eval_steer.vectors.vector import SteeringVector
 
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
@@ -110,7 +110,7 @@ class SteeringPlan(Arguments):
                 "vectors=phi4_gsm8k.safetensors"
             )
         if isinstance(held["vector"], str | Path):
-            held["vector"] = SteeringVector.load(find_vector(os.path.expanduser(held["vector"])))
+            held["vector"] = load_vector(find_vector(os.path.expanduser(held["vector"])))
         if held["vector"] is not None and held["vector"].transfer is not None:
             held |= _maps_of(held["vector"].transfer, arguments)
         if held["record"] is None and len(alphas) > 1:

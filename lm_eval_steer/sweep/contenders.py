@@ -16,6 +16,7 @@ from lm_eval_steer.interventions.controls import Control, control_in, read_contr
 from lm_eval_steer.sweep.others import WORDS
 from lm_eval_steer.text import quoted
 from lm_eval_steer.vectors.catalog import find_vector
+from lm_eval_steer.vectors.load import load_vector
 from lm_eval_steer.vectors.vector import SteeringVector
 
 
@@ -110,7 +111,7 @@ def _read(name: str | None, file: Any) -> Contender:
     if not isinstance(file, str) or not file:
         return Contender(name, file=named)  # as in a single run, what names no file is refused with the plan
     path = find_vector(os.path.expanduser(file))
-    loaded = SteeringVector.load(path)
+    loaded = load_vector(path)
     return Contender(name, control_in(loaded.passport), named, path, loaded)
 
 

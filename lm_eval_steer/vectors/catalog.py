@@ -21,6 +21,10 @@ _PARENTS = {
 _TASKS = {"arith": "arith_steer", "math": "math_steer", "arc": "arc_challenge_steer"}
 
 
+OF_OTHER_TOOLS = (".gguf", ".svec", ".json", ".pth", ".npy")
+"""Suffixes of files of other tools, which are named with them."""
+
+
 def shipped_folder() -> Path:
     """The folder of the vectors that come with the package."""
     return Path(str(importlib.resources.files("lm_eval_steer.shipped")))
@@ -40,7 +44,7 @@ def find_vector(name: str) -> Path:
     folders = [Path(), Path("vectors"), shipped_folder()]
     if Path(name).is_absolute():
         folders = folders[:1]
-    endings = ("",) if Path(name).suffix in suffixes() else suffixes()
+    endings = ("",) if Path(name).suffix in (*suffixes(), *OF_OTHER_TOOLS) else suffixes()
     for folder in folders:
         for ending in endings:
             candidate = folder / f"{name}{ending}"

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from lm_eval_steer.table import Table
 from lm_eval_steer.vectors.foreign.answers import Answers, UnansweredError
 from lm_eval_steer.vectors.foreign.format import ForeignFormat, Said
-from lm_eval_steer.vectors.foreign.source import Source
+from lm_eval_steer.vectors.foreign.formats import FOREIGN
+from lm_eval_steer.vectors.foreign.importing import AUTO, import_vector, recognise
+from lm_eval_steer.vectors.foreign.source import Source, open_source
 
-__all__ = ["FOREIGN", "Answers", "ForeignFormat", "Said", "Source", "UnansweredError"]
-
-FOREIGN: Table[ForeignFormat] = Table("foreign format", {})
+__all__ = [
+    "AUTO",
+    "FOREIGN",
+    "Answers",
+    "ForeignFormat",
+    "Said",
+    "Source",
+    "UnansweredError",
+    "import_vector",
+    "open_source",
+    "recognise",
+]

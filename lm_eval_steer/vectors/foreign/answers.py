@@ -59,6 +59,12 @@ class Answers:
         self.asked[argument] = self._given[argument]
         return self._given[argument]
 
+    def may(self, argument: str) -> Any:
+        """What the user says, where it is said, of something that needs no answer."""
+        if argument in self._given:
+            self.asked[argument] = self._given[argument]
+        return self._given.get(argument)
+
     def choose(self, argument: str, why: str, choices: Mapping[str, str]) -> str:
         """One of several answers; the sentence tells what each of them means.
 
@@ -72,8 +78,12 @@ class Answers:
             raise SteeringError(f"--{argument} {answer} is no answer for this file: {why}, {told}")
         return str(answer)
 
-    def blocks(self, why: str) -> int:
+    def blocks(self, why: str, model: str | None = None) -> int:
         """How many blocks the parent has, of its configuration or as the user says.
+
+        Args:
+            why: it has to be known, to stand before "say it with".
+            model: the name of the parent that the file says.
 
         Raises:
             UnansweredError: where neither is known.
@@ -81,9 +91,10 @@ class Answers:
         known = self.parent.get("num_blocks")
         if known is not None:
             return int(known)
-        if "parent" not in self._given and not self.parent.get("name"):
-            self.ask("parent", f"{why}, the number of blocks of its model")
-        return int(self.ask("blocks", f"{why}, the number of blocks of its model"))
+        name = self.parent.get("name") or model
+        if not name:
+            self.ask("parent", f"{why}, and nobody knows its model")
+        return int(self.ask("blocks", f"{why}, and the configuration of {name} is not in reach"))
 
     def refuse_unused(self, what: str) -> None:
         """Refuse answers to questions that the file does not raise.

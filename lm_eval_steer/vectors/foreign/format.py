@@ -1,10 +1,9 @@
-"""What a format of another tool is: how its files are known, what they say, and how one is written."""
+"""What a format of another tool is: how its files are known, and what they say."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from lm_eval_steer.vectors.foreign.answers import Answers
 
 if TYPE_CHECKING:
     from lm_eval_steer.vectors.foreign.source import Source
-    from lm_eval_steer.vectors.vector import SteeringVector
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +40,6 @@ Read = Callable[["Source", Answers], Said]
 """(opened file or folder, answers) -> what it says. It asks `answers` for what the file leaves open, and raises a
 SteeringError for what cannot be a vector of block outputs."""
 
-Write = Callable[["SteeringVector", Path], None]
-"""(vector, path): writes `vector.shifts`, what strength 1 adds at each block, into the file or folder of that path."""
-
 
 @dataclass(frozen=True)
 class ForeignFormat:
@@ -52,15 +47,11 @@ class ForeignFormat:
 
     Attributes:
         words: what its files are, with an article and the tool: `a control vector of repeng (.gguf)`.
+        read: what a file says.
         recognises: whether an opened file or folder is of this format, by its content; None for a format that content
-            does not tell, or that is written only.
-        read: None for a format that is written only.
-        write: None for a format that is read only.
-        loses: what of a vector its files cannot hold, as a phrase.
+            does not tell, and that has to be named.
     """
 
     words: str
+    read: Read
     recognises: Callable[[Source], bool] | None = None
-    read: Read | None = None
-    write: Write | None = None
-    loses: str = ""
