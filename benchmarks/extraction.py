@@ -19,7 +19,7 @@ import torch
 from lm_eval_steer import plugin
 from lm_eval_steer.engines.hf.blocks import find_blocks
 from lm_eval_steer.extraction.args import ExtractionArgs
-from lm_eval_steer.extraction.capture import capture_differences
+from lm_eval_steer.extraction.capture import capture_pairs
 from lm_eval_steer.extraction.extract import load_parent
 from lm_eval_steer.extraction.source import load_source, make_pairs
 
@@ -54,7 +54,7 @@ def main(pairs: int = 128, repeat: int = 3) -> None:
         start = time.perf_counter()
         usual = usual_way(parent, [one for one, _ in tokens]) - usual_way(parent, [other for _, other in tokens])
         middle = time.perf_counter()
-        ours, _ = capture_differences(parent.model, blocks, tokens, BATCH, parent.device)
+        ours = capture_pairs(parent.model, blocks, tokens, BATCH, parent.device).differences
         times["usual"].append(middle - start)
         times["ours"].append(time.perf_counter() - middle)
     # The last hidden state that transformers gives has gone through the final norm.

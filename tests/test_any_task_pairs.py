@@ -34,7 +34,7 @@ from lm_eval_steer.cli.main import main
 from lm_eval_steer.engines.hf.blocks import find_blocks
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.args import ExtractionArgs
-from lm_eval_steer.extraction.capture import capture_differences
+from lm_eval_steer.extraction.capture import capture_pairs
 from lm_eval_steer.extraction.extract import extract, load_parent
 from lm_eval_steer.extraction.pairs import ContrastPair
 from lm_eval_steer.extraction.source import Source, load_source, make_pairs
@@ -352,7 +352,7 @@ def test_beginnings_are_run_once_for_each_side(folder: Path, tiny_folder: Path) 
     want = np.mean(whole, axis=0)
     want /= np.linalg.norm(want, axis=1, keepdims=True)
     assert np.all((vector.directions[:2] * want).sum(axis=1) > 0.99999)
-    differences, _ = capture_differences(parent.model, blocks, tokens, 1, torch.device("cpu"))
+    differences = capture_pairs(parent.model, blocks, tokens, 1, torch.device("cpu")).differences
     mean = differences.mean(axis=0)
     mean /= np.linalg.norm(mean, axis=1, keepdims=True)
     assert np.all((vector.directions * mean).sum(axis=1) > 0.99999)

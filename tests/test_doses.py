@@ -31,6 +31,18 @@ def test_means_over_the_steered_positions() -> None:
     assert measured([0], pure=False).report()[0]["4"]["survival"] is None
 
 
+def test_what_is_no_shift_is_measured_on_what_it_did() -> None:
+    """The first row's operator is a shift; the second moved both of its positions by 3 and 4 across v."""
+    doses = Doses(2, [4])
+    after = BEFORE + torch.tensor([[[9.0, 9.0], [9.0, 9.0]], [[0.0, 3.0], [0.0, 4.0]]])
+    shifts = torch.tensor([True, False])[:, None, None]
+    steered = torch.ones(2, 2, 1, dtype=torch.bool)
+    doses.add(4, torch.tensor([0, 1]), LENGTHS, BEFORE, after, DIRECTION, steered, shifts)
+    first, second = doses.report()
+    assert first["4"]["dose"] == pytest.approx((1 / 5 + 1 / 10) / 2)
+    assert second["4"]["dose"] == pytest.approx((3 / 5 + 4 / 10) / 2)
+
+
 def test_parts_add_up_to_the_whole() -> None:
     """Also where the positions of one strength weigh differently, as under `dose`."""
     whole = measured([0, 1, 1])

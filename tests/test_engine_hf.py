@@ -39,7 +39,7 @@ def make_engine(family: str = "llama") -> CausalEngine:
 
 
 def mixed() -> list[Intervention]:
-    """Two vectors, two strengths, both operators, both units, all token rules; one steers a block alone."""
+    """Two vectors, all operators, both units, all token rules; one steers a block alone."""
     kinds = product((1.0, -2.0), ("add", "add_keep_norm"), ("length", "dose"))
     tokens = ("all", "prompt", "generated", "last")
     found = [NOTHING, steering({1: directions(0)[1]}, 3.0)]
@@ -47,18 +47,26 @@ def mixed() -> list[Intervention]:
         scaled = strength / 2 if unit == "dose" else strength
         found.append(steering(directions(place % 2), scaled, operator, unit=unit, tokens=tokens[place % 4]))
         found.append(steering(directions(1 - place % 2), scaled, operator, unit=unit, tokens=tokens[(place + 1) % 4]))
-    return found
+    others = (("ablate", 1.0), ("set", 0.0), ("set_at_least", 2.0), ("set_at_most", -1.0), ("turn", 30), ("slerp", 0.4))
+    for place, (operator, strength) in enumerate(others):
+        found.append(steering(directions(place % 2), strength, operator, tokens=tokens[place % 4]))
+    planes = np.stack([directions(0), directions(1)], axis=1)  # [blocks, 2, hidden]
+    found += [steering(planes, 35.0, "rotate"), steering(planes[:, ::-1].copy(), 50.0, "rotate", tokens="generated")]
+    found += [steering(planes, 120.0, "rotate_to", tokens="prompt"), steering(planes, 0.6, "swap")]
+    windows = ("first:2", "after:1", "after:3", "last:-2", "last:-9")
+    found += [steering(directions(place % 2), 3.0, tokens=window) for place, window in enumerate(windows)]
+    return [*found, steering(directions(0), 0.5, "set", unit="dose", tokens="generated")]
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])  # the first shares beginnings, the second has a tiny window
 def test_a_mixed_batch_equals_the_oracle_one_by_one(family: str) -> None:
     engine, interventions = make_engine(family), mixed()
-    assert len(set(interventions)) == 18
+    assert len(set(interventions)) == 34
     engine.load(interventions)
     engine.batch_size = 16
     pairs = tuple((PROMPTS[0], choice) for choice in CHOICES)
-    jobs = [Job(None, number, prompt, GREEDY) for number, prompt in product(range(18), PROMPTS[:2])]
-    jobs += [Job(None, number, pairs=pairs) for number in range(18)]
+    jobs = [Job(None, number, prompt, GREEDY) for number, prompt in product(range(len(interventions)), PROMPTS[:2])]
+    jobs += [Job(None, number, pairs=pairs) for number in range(len(interventions))]
     texts = set()
     for done in engine.run(jobs):
         oracle = Reference(engine.child.model, interventions[done.job.intervention])
@@ -76,7 +84,8 @@ def test_a_mixed_batch_equals_the_oracle_one_by_one(family: str) -> None:
     measured = engine.measured()
     assert measured.steered == measured.implied
     assert not measured.not_compared
-    assert set(measured.doses) == {one.fingerprint for one in interventions if one.acts}
+    seldom = {one.fingerprint for one in interventions if one.tokens == "after:3"}  # in passes that are not measured
+    assert set(measured.doses) | seldom == {one.fingerprint for one in interventions if one.acts}
 
 
 def test_what_leaves_beginnings_alone_shares_one() -> None:

@@ -69,7 +69,7 @@ def unit(width: int = models.WIDTH, seed: int = 0) -> Tensor:
 def test_an_operator_steers_a_model_by_its_formula(tmp_path: Path) -> None:
     vector = make_vector()
     path = vector.save(tmp_path / "v.safetensors")
-    plan = SteeringPlan.build(vectors=path, alpha=0.75, layers=1, operator="erase")
+    plan = SteeringPlan.build(vectors=path, alpha=0.75, layers=1, operator="outward")
     child = plan.fit(models.DEPTH, models.WIDTH)
     model = models.make_model("llama")
     seen: list[Tensor] = []
@@ -84,7 +84,7 @@ def test_an_operator_steers_a_model_by_its_formula(tmp_path: Path) -> None:
     before, after = seen
     v = vector.directions[1].astype(np.float64)
     expected = before.double().numpy()
-    expected[0, 1:] -= 0.75 * np.outer(expected[0, 1:] @ v, v)
+    expected[0, 1:] += 0.75 * np.outer(np.sign(expected[0, 1:] @ v), v)
     assert np.allclose(after.numpy(), expected, atol=1e-5)
     assert torch.equal(after[0, 0], before[0, 0])
 
@@ -97,7 +97,7 @@ def test_a_token_rule_chooses_its_positions(tmp_path: Path) -> None:
     path = make_vector().save(tmp_path / "v.safetensors")
     plan = SteeringPlan.build(vectors=path, alpha=1, tokens="ending")
     (one,) = plan.interventions(models.DEPTH, plan.fit(models.DEPTH, models.WIDTH))
-    assert (one.tokens, one.steers_beginnings, TOKENS["ending"].interval(10)) == ("ending", True, (6, 10))
+    assert (one.tokens, one.steers_beginnings, TOKENS["ending"].interval(10)) == ("ending", False, (6, 10))
 
 
 def test_a_control_gives_other_directions_of_the_same_length(tmp_path: Path) -> None:
@@ -176,21 +176,29 @@ def test_an_entry_point_of_an_installed_package_is_found(tmp_path: Path) -> None
 # Every entry is as it declares
 
 
-@pytest.mark.parametrize("name", [*OPERATORS, "erase"])
+@pytest.mark.parametrize("name", [*OPERATORS, "outward"])
 def test_an_operator_keeps_its_word(name: str) -> None:
     operator = OPERATORS[name]
     hidden = torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(1))
     directions = torch.stack([unit(16, 2), unit(16, 3)])[:, None]
+    if operator.directions == 2:
+        directions = torch.stack([directions, torch.stack([unit(16, 4), unit(16, 5)])[:, None]], dim=-2)
     strength = torch.tensor([[[0.5], [2.0], [-1.0]], [[0.0], [3.0], [0.25]]])
     after = operator.apply(hidden, strength, directions)
     for row in range(2):
         alone = operator.apply(hidden[row : row + 1], strength[row : row + 1], directions[row, 0])
         assert torch.equal(alone[0], after[row])
-    tokens = operator.apply(hidden.flatten(0, 1), strength.flatten(0, 1), directions.expand(2, 3, 16).flatten(0, 1))
+    tokens = operator.apply(
+        hidden.flatten(0, 1), strength.flatten(0, 1), directions.expand(2, 3, *directions.shape[2:]).flatten(0, 1)
+    )
     assert torch.equal(tokens, after.flatten(0, 1))
     if not operator.acts(0.0):
         assert torch.equal(after[1, 0], hidden[1, 0])
-    assert torch.allclose(after - hidden, strength * directions, atol=1e-6) == operator.is_shift
+    if operator.directions == 1:
+        assert torch.allclose(after - hidden, strength * directions, atol=1e-6) == operator.is_shift
+    opposite = directions.clone()
+    opposite[..., 0, :] *= -1  # of several the vector's
+    assert torch.allclose(after, operator.apply(hidden, strength, opposite), atol=1e-6) != operator.signed
     half = operator.apply(hidden.bfloat16(), strength.bfloat16(), directions.bfloat16())
     exact = operator.apply(hidden.bfloat16().double(), strength.bfloat16().double(), directions.bfloat16().double())
     assert half.dtype is torch.bfloat16

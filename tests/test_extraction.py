@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from lm_eval_steer.cli.main import main
 from lm_eval_steer.engines.hf.blocks import find_blocks
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.args import ExtractionArgs
-from lm_eval_steer.extraction.capture import capture_differences
+from lm_eval_steer.extraction.capture import capture_pairs
 from lm_eval_steer.extraction.extract import extract, load_parent
 from lm_eval_steer.extraction.keep import keep
 from lm_eval_steer.extraction.pairs import candidates, load_task, pair_template, read_pairs
@@ -41,6 +42,9 @@ TEXTS = [
 ]
 
 
+AXIS = np.random.default_rng(3).normal(size=models.WIDTH).astype(np.float32)
+
+
 @pytest.mark.parametrize("shared", ["", "A system prompt that every text begins with. "])
 @pytest.mark.parametrize("family", [*models.FAMILIES, *models.OTHERS])
 def test_capture_reads_block_outputs_at_the_last_token(family: str, shared: str) -> None:
@@ -49,7 +53,8 @@ def test_capture_reads_block_outputs_at_the_last_token(family: str, shared: str)
     model, tokenizer = models.make_model(family), models.make_tokenizer()
     blocks = find_blocks(model)
     pairs = [(tokenizer.encode(shared + a), tokenizer.encode(shared + b)) for a, b in TEXTS]
-    differences, norms = capture_differences(model, dict(enumerate(blocks)), pairs, 4, torch.device("cpu"))
+    captured = capture_pairs(model, dict(enumerate(blocks)), pairs, 4, torch.device("cpu"))
+    differences, norms = captured.differences, captured.norms
     assert differences.shape == (3, models.DEPTH, models.WIDTH)
     assert differences.dtype == np.float32
     last: list[torch.Tensor] = []
@@ -65,6 +70,8 @@ def test_capture_reads_block_outputs_at_the_last_token(family: str, shared: str)
             outputs.append(torch.stack([*(state[0, -1] for state in others), last[-1][0, -1]]))
             lengths.append(outputs[-1].norm(dim=-1).numpy())
         assert np.allclose(differences[pair], (outputs[0] - outputs[1]).numpy(), atol=1e-4)
+        along = np.array([projected[pair] for projected in captured.projections(1, AXIS)])
+        assert np.allclose(along, [float(output[1] @ AXIS) for output in outputs[::-1]], atol=1e-4)
     assert np.allclose(norms, np.mean(lengths, axis=0), rtol=1e-4)
 
 
@@ -79,10 +86,10 @@ def test_capture_leaves_no_hooks_and_refuses_other_modules() -> None:
     model = models.make_model("llama")
     ids = models.make_tokenizer().encode("abc")
     with pytest.raises(SteeringError, match="set blocks= in --model_args"):
-        capture_differences(model, {0: model.model.rotary_emb}, [(ids, ids)], 2, torch.device("cpu"))
+        capture_pairs(model, {0: model.model.rotary_emb}, [(ids, ids)], 2, torch.device("cpu"))
     assert not any(module._forward_hooks for module in model.modules())
     with pytest.raises(SteeringError, match="pair 1 holds a text without tokens"):
-        capture_differences(model, {0: find_blocks(model)[0]}, [(ids, ids), (ids, [])], 2, torch.device("cpu"))
+        capture_pairs(model, {0: find_blocks(model)[0]}, [(ids, ids), (ids, [])], 2, torch.device("cpu"))
 
 
 def test_texts_that_memory_does_not_hold_are_read_in_halves(caplog: pytest.LogCaptureFixture) -> None:
@@ -98,24 +105,24 @@ def test_texts_that_memory_does_not_hold_are_read_in_halves(caplog: pytest.LogCa
         torch.empty(2**60)
 
     pairs = [(tokenizer.encode(a + "." * i), tokenizer.encode(b)) for i, (a, b) in enumerate(TEXTS * 2)]
-    want = capture_differences(model, dict(enumerate(blocks)), pairs, 12, torch.device("cpu"))
+    want = capture_pairs(model, dict(enumerate(blocks)), pairs, 12, torch.device("cpu"))
     guard = blocks[1].register_forward_pre_hook(hold_three)
-    got = capture_differences(model, dict(enumerate(blocks)), pairs, 12, torch.device("cpu"))
+    got = capture_pairs(model, dict(enumerate(blocks)), pairs, 12, torch.device("cpu"))
     guard.remove()
     assert sizes[-4:] == [3, 3, 3, 3]
-    assert np.allclose(got[0], want[0], atol=1e-5)
-    assert np.allclose(got[1], want[1], rtol=1e-5)
+    assert np.allclose(got.differences, want.differences, atol=1e-5)
+    assert np.allclose(got.norms, want.norms, rtol=1e-5)
     assert "Memory does not hold 12 texts: going on with 6 at a time" in caplog.text
     blocks[0].register_forward_pre_hook(lambda module, args: exhaust() if args[0].shape[1] == 42 else None)
     with pytest.raises(SteeringError, match="memory does not hold a single text of 42 tokens"):
-        capture_differences(model, dict(enumerate(blocks)), pairs[1:2], 4, torch.device("cpu"))
+        capture_pairs(model, dict(enumerate(blocks)), pairs[1:2], 4, torch.device("cpu"))
 
 
 def test_a_block_that_never_runs_is_named() -> None:
     model, ids = models.make_model("llama"), models.make_tokenizer().encode("abc")
     spare = models.make_model("llama").model.layers[0]
     with pytest.raises(SteeringError, match=r"block 7 \(LlamaDecoderLayer\) did not run .*leave it out with --layers"):
-        capture_differences(model, {0: find_blocks(model)[0], 7: spare}, [(ids, ids)], 2, torch.device("cpu"))
+        capture_pairs(model, {0: find_blocks(model)[0], 7: spare}, [(ids, ids)], 2, torch.device("cpu"))
 
 
 def test_rows_that_are_too_long_are_replaced_and_told(tiny_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -263,6 +270,28 @@ def test_refusals(tiny_folder: Path, tmp_path: Path) -> None:
         run(ExtractionArgs(task="arith_steer", n=2, layers="9"), parent)
 
 
+def last_states(parent: SteeredHF) -> list[list[np.ndarray]]:
+    """Outputs [blocks, hidden] at the last token of each text, of positive and negative sides, one text at a time."""
+    args = ExtractionArgs(task="arith_steer", n=12, layers=[0, 2], seed=4, batch_size=3)
+    pairs, _ = make_pairs(args, load_source(args), parent)
+    found: list[list[np.ndarray]] = []
+    for texts in ([pair.positive for pair in pairs], [pair.negative for pair in pairs]):
+        seen: list[np.ndarray] = []
+
+        def read(module: torch.nn.Module, given: Any, output: Any, seen: list[np.ndarray] = seen) -> None:
+            hidden = output if torch.is_tensor(output) else output[0]
+            seen.append(hidden[0, -1].float().numpy())
+
+        handles = [block.register_forward_hook(read) for block in find_blocks(parent.model)]
+        with torch.no_grad():
+            for text in texts:
+                parent.model(torch.tensor([parent.tok_encode(text)]))
+        for handle in handles:
+            handle.remove()
+        found.append(list(np.stack(seen).reshape(len(texts), models.DEPTH, -1)))
+    return found
+
+
 def test_passport_and_table(tiny_folder: Path) -> None:
     parent = load_parent({"pretrained": str(tiny_folder), "dtype": "bfloat16"}, "cpu")
     vector = run(ExtractionArgs(task="arith_steer", n=12, layers=[0, 2], seed=4, batch_size=3), parent)
@@ -283,6 +312,12 @@ def test_passport_and_table(tiny_folder: Path) -> None:
         12,
     )
     assert [block["block"] for block in passport["blocks"]] == [0, 2]
+    for direction, said in zip(vector.directions, passport["blocks"], strict=True):
+        sides = [[float(state[said["block"]] @ direction) for state in one] for one in last_states(parent)]
+        assert said["projection_positive"] == pytest.approx(np.mean(sides[0]), abs=0.02)  # bfloat16
+        assert said["projection_negative"] == pytest.approx(np.mean(sides[1]), abs=0.02)
+        assert said["projection_deviation"] == pytest.approx(np.std(sides[0] + sides[1]), abs=0.02)
+        assert said["projection_positive"] > said["projection_negative"]
     table = make_table(vector)
     assert table.row_count == 2
     assert [str(c.header) for c in table.columns][1:4] == [

@@ -242,6 +242,14 @@ def test_strengths_outside_a_sweep_are_rows_of_their_own_and_none_is_called_best
     assert set(board.families[0].tests) == {"alpha 0.25", "alpha -0.25", "alpha 0.5"}
 
 
+def test_strength_0_is_no_baseline_where_it_steered(tmp_path: Path) -> None:
+    """As under the operator `set`; the file says so."""
+    write_run(tmp_path, [0.0, 1.0], alpha=0.0)
+    write_run(tmp_path, [1.0, 1.0], alpha=0.0, steering={"operator": "set", "steers": True}, operator="set")
+    (row,) = entries(tmp_path)
+    assert list(row["changes"]) == ["0"]
+
+
 def test_votes_over_one_set_are_compared_with_their_controls(tmp_path: Path) -> None:
     def run(control: str | None, scores: list[float], alphas: list[float] = VOTE) -> None:
         given = {"control": control} if control else {}

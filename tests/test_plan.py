@@ -85,9 +85,26 @@ def test_an_integer_beyond_every_float_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"tokens": "first"}, "tokens='first' is not understood: use one of all, prompt, generated, last"),
-        ({"tokens": None}, "tokens=None is not understood: use one of all, prompt, generated, last"),
-        ({"tokens": ["all"]}, "tokens=['all'] is not understood: use one of all, prompt, generated, last"),
+        (
+            {"tokens": "first"},
+            "tokens='first' is not understood: use one of all, prompt, generated, last, first:N, after:N, last:-N",
+        ),
+        (
+            {"tokens": None},
+            "tokens=None is not understood: use one of all, prompt, generated, last, first:N, after:N, last:-N",
+        ),
+        (
+            {"tokens": "first:0"},
+            "tokens='first:0' is not understood: use one of all, prompt, generated, last, first:N, after:N, last:-N",
+        ),
+        (
+            {"tokens": "last:2"},
+            "tokens='last:2' is not understood: use one of all, prompt, generated, last, first:N, after:N, last:-N",
+        ),
+        (
+            {"tokens": ["all"]},
+            "tokens=['all'] is not understood: use one of all, prompt, generated, last, first:N, after:N, last:-N",
+        ),
         (
             {"width_map": "pad"},
             "width_map='pad' is not understood: use one of cut, cut-raw, lstsq, ridge[:lambda], procrustes, "

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from conftest import ROOT, make_vector
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.argument import table
 from lm_eval_steer.interventions.arguments import APART, ARGUMENT_NAMES, ARGUMENTS, OPTIONS
+from lm_eval_steer.interventions.controls import Control
 from lm_eval_steer.interventions.operators import OPERATORS, Operator
 from lm_eval_steer.interventions.plan import SteeringPlan
 
@@ -43,7 +45,8 @@ def test_what_a_plan_of_defaults_records_is_what_the_leaderboard_leaves_unsaid()
     settings = SteeringPlan.build(alpha=1, vectors=make_vector()).settings()
     assert {key: settings[key] for key in APART} == APART
     assert set(APART) == {
-        *("unit", "alpha_per_layer", "layers", "tokens", "operator", "layer_map", "width_map", "blocks"),
+        *("unit", "alpha_unit", "alpha_per_layer", "layers", "tokens", "operator", "second"),
+        *("layer_map", "width_map", "blocks"),
     }
     assert set(OPTIONS) == {"alpha", "dose", "control", "record", "seed"}
 
@@ -145,25 +148,108 @@ def set_to(hidden: Tensor, strength: Tensor, direction: Tensor) -> Tensor:
 
 
 def test_an_operator_that_is_added_is_named_as_ours_and_may_act_at_strength_0() -> None:
-    OPERATORS.add("set", Operator(set_to, acts=lambda strength: True, is_shift=False))
+    OPERATORS.add("replace", Operator(set_to, acts=lambda strength: True, is_shift=False))
     try:
-        plan = SteeringPlan.build(vectors=make_vector(), alpha=0, operator="set")
+        plan = SteeringPlan.build(vectors=make_vector(), alpha=0, operator="replace")
         assert plan.steers
         (found,) = plan.interventions(models.DEPTH, plan.fit(models.DEPTH, models.WIDTH))
         assert [(edit.block, edit.operator, edit.strength) for edit in found.edits] == [
-            (block, "set", 0.0) for block in range(models.DEPTH)
+            (block, "replace", 0.0) for block in range(models.DEPTH)
         ]
         for control in ("identity", "self-consistency"):
-            plan = SteeringPlan.build(vectors=make_vector(), alpha=0, operator="set", control=control)
+            plan = SteeringPlan.build(vectors=make_vector(), alpha=0, operator="replace", control=control)
             assert not plan.steers
             assert not any(one.acts for one in plan.interventions(3, plan.fit(3, models.WIDTH)))
         with pytest.raises(SteeringError, match="needs vectors"):
-            SteeringPlan.build(alpha=0, operator="set")
+            SteeringPlan.build(alpha=0, operator="replace")
     finally:
-        OPERATORS.remove("set")
+        OPERATORS.remove("replace")
 
 
 def test_operators_are_names_of_their_table() -> None:
     with pytest.raises(SteeringError) as caught:
         SteeringPlan.build(alpha=0, operator="other")
-    assert str(caught.value) == "operator='other' is not understood: use one of add, add_keep_norm"
+    assert str(caught.value) == "operator='other' is not understood: use one of " + ", ".join(OPERATORS)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            {"dose": 0.1, "operator": "ablate"},
+            "dose=0.1 is a length, and the strength of operator=ablate is a share, 1 for all of it: give it as alpha",
+        ),
+        (
+            {"dose": "[0.1,0.2]", "operator": "turn"},
+            "dose='[0.1,0.2]' is a length, and the strength of operator=turn is an angle in degrees: give it as alpha",
+        ),
+        (
+            {"alpha": 1, "operator": "ablate", "control": "negated"},
+            "control=negated turns the directions round, and operator=ablate does the same along both: use another "
+            "control",
+        ),
+    ],
+)
+def test_what_has_no_meaning_for_an_operator(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SteeringError) as caught:
+        SteeringPlan.build(vectors=make_vector(), **given)
+    assert str(caught.value) == sentence
+    signed = given | {"operator": "set"}  # a length, and another one along the opposite direction
+    assert SteeringPlan.build(vectors=make_vector(), **signed).steers
+
+
+def test_a_baseline_is_plain_under_an_operator_that_acts_at_strength_0() -> None:
+    plan = SteeringPlan.build(vectors=make_vector(), alpha=[0, 1], operator="set")
+    child = plan.fit(models.DEPTH, models.WIDTH)
+    assert [one.acts for one in plan.interventions(models.DEPTH, child)] == [True, True]
+    beside = plan.with_changes(zero_is_plain=True)
+    assert [one.acts for one in beside.interventions(models.DEPTH, child)] == [False, True]
+    assert beside.steers
+    assert not plan.unsteered().steers
+    assert not plan.with_changes(alphas=(0.0,), zero_is_plain=True).steers
+
+
+def test_a_second_vector_gives_the_other_direction_of_each_block() -> None:
+    one, other = make_vector(), make_vector(seed=1)
+    plan = SteeringPlan.build(vectors=one, second=other, alpha=30, operator="rotate", layers="1-2")
+    (found,) = plan.interventions(models.DEPTH, plan.fit(models.DEPTH, models.WIDTH))
+    assert [(edit.block, edit.operator, edit.strength) for edit in found.edits] == [
+        (1, "rotate", 30),
+        (2, "rotate", 30),
+    ]
+    for edit in found.edits:
+        assert np.array_equal(edit.direction, [one.directions[edit.block], other.directions[edit.block]])
+    control = plan.with_changes(control=Control("random", 1))
+    (drawn,) = control.interventions(models.DEPTH, control.fit(models.DEPTH, models.WIDTH))
+    assert np.array_equal(drawn.edits[0].direction[1], other.directions[1])
+    assert not np.array_equal(drawn.edits[0].direction[0], one.directions[1])
+    assert plan.settings()["second"] == other.fingerprint[:12]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            {"operator": "rotate"},
+            "operator=rotate takes two directions: name a second vector, as in second=other.safetensors",
+        ),
+        (
+            {"second": make_vector(seed=1)},
+            "operator=add takes one direction, and second= names another: leave second out",
+        ),
+        (
+            {"operator": "swap", "second": make_vector()},
+            "the directions of vectors and second are parallel in block 0, and operator=swap takes two that differ: "
+            "name another vector as second",
+        ),
+        (
+            {"operator": "swap", "second": make_vector(blocks=2, seed=1)},
+            "second has no direction for block 2, which is steered: leave it out with layers=, or name another vector "
+            "as second",
+        ),
+    ],
+)
+def test_second_vectors_that_cannot_be(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SteeringError) as caught:
+        SteeringPlan.build(vectors=make_vector(), alpha=1, **given).fit(models.DEPTH, models.WIDTH)
+    assert str(caught.value) == sentence

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import models
 from conftest import make_vector
 from lm_eval_steer.engines.hf.blocks import find_blocks
-from lm_eval_steer.extraction.capture import capture_differences
+from lm_eval_steer.extraction.capture import capture_pairs
 from lm_eval_steer.models.hf import SteeredHF
 from test_embedded import write_gguf
 from test_hf import SHARED, export_for_harness, generations, scorings
@@ -109,7 +109,7 @@ def check_parent(lm: HFLM) -> None:
     """What is read in batches against one text at a time."""
     pairs = [(lm.tok_encode(text), lm.tok_encode(text[:-1] + "!")) for text in CONTEXTS]
     blocks = dict(enumerate(find_blocks(lm.model)))
-    found, _ = capture_differences(lm.model, blocks, pairs, 4, lm.device)
+    found = capture_pairs(lm.model, blocks, pairs, 4, lm.device).differences
     for pair, (positive, negative) in zip(found, pairs, strict=True):
         one, other = (read(lm.model, tokens) for tokens in (positive, negative))
         assert torch.allclose(torch.from_numpy(pair[:-1]), (one - other)[:-1], atol=1e-3)  # the last is before its norm

@@ -79,6 +79,22 @@ def test_baseline_and_best_are_the_single_runs(
         assert (entry["alpha"], entry["responses"], entry["n"]) == (alpha, 8, 8)
 
 
+def test_a_baseline_is_plain_under_an_operator_that_acts_at_strength_0(
+    child: dict[str, Any], singles: dict[float, dict[str, Any]], tmp_path: Path
+) -> None:
+    set_to = child | {"operator": "set"}
+    before = sweep(set_to, tmp_path / "out", alpha=[1], val_limit=2.0)
+    assert responses(tmp_path / "out", "baseline") == texts(singles[0.0])
+    (path,) = (tmp_path / "out" / "arms" / "parity_steer" / "baseline").rglob("results_*.json")
+    config = json.loads(path.read_text(encoding="utf-8"))["config"]
+    assert config["model_args"] == set_to | {"alpha": 0.0, "operator": "add"}
+    assert not config["steering"]["steers"]
+    assert texts(single(set_to, alpha=0)) != texts(singles[0.0])
+    again = sweep(set_to, tmp_path / "out", alpha=[1], val_limit=2.0)
+    for name, log in again["tasks"]["parity_steer"]["passes"].items():
+        assert log["new"] == before["tasks"]["parity_steer"]["passes"][name]["new"]
+
+
 def vote_by_hand(of_alphas: list[list[str]]) -> list[str]:
     """Per document the earliest response with the most frequent answer; without any answer the first."""
     chosen = []

@@ -256,17 +256,23 @@ def test_the_blocks_are_the_list_of_the_configured_length() -> None:
 
 @pytest.mark.parametrize("kind", [Pair, Sum, Stale])
 def test_vectors_operators_and_units_share_a_pass(kind: type[nn.Module]) -> None:
-    """Each token as if it were alone under its own intervention; two vectors, two operators, two units."""
+    """Each token as if it were alone under its own intervention; two vectors, all operators, two units."""
     model = Model(kind)
     other = {block: -2 * direction[::-1].copy() for block, direction in DIRECTIONS.items()}
+    plane = np.stack([other[1], DIRECTIONS[0]])
     interventions = [
         intervention(0),
         intervention(1, normalize=True),
         intervention(1, share=True),
         intervene([Edit(block, "add", other[block], 0.5) for block in (0, 2)]),
         intervene([Edit(1, "add_keep_norm", other[1], 0.5)], unit="dose"),
+        *(
+            intervene([Edit(1, name, plane if OPERATORS[name].directions == 2 else other[1], 0.75)])
+            for name in list(OPERATORS)[2:]
+        ),
+        intervene([Edit(1, "rotate", plane[::-1].copy(), 40.0)]),
     ]
-    index = torch.tensor([4, 0, 2, 1, 5, 3, 2])
+    index = torch.tensor([4, 0, 2, 1, 5, 3, 2, *range(6, len(interventions) + 1)])
     hidden = torch.randn(len(index), WIDTH, generator=torch.Generator().manual_seed(2))
     wanted = [torch.zeros(len(index), WIDTH) for _ in range(3)]
     for token, number in enumerate(index.tolist()):
@@ -287,7 +293,7 @@ def test_vectors_operators_and_units_share_a_pass(kind: type[nn.Module]) -> None
         assert seen.untouched
         assert seen.error <= 16
 
-    assert steering.applied == {0: 5, 1: 5, 2: 4}
+    assert steering.applied == {0: 5, 1: 15, 2: 4}
 
 
 @pytest.mark.parametrize("kind", [Pair, Sum])

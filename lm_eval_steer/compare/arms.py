@@ -91,15 +91,16 @@ BASELINE = Arm("baseline")
 """The model as it is."""
 
 
-def arm_alone(alphas: tuple[float, ...], control: Control | None) -> Arm:
+def arm_alone(alphas: tuple[float, ...], control: Control | None, steers: bool) -> Arm:
     """The arm of a run outside a sweep.
 
     Args:
         alphas: its strengths, over which it voted where they are several.
         control: what took the vector's place.
+        steers: whether any of its strengths does anything; some operators act at 0, too.
     """
     kind, seed = (control.kind, control.seed) if control else (None, None)
-    if (control and control.is_plain) or (control is None and not any(alphas)):
+    if (control and control.is_plain) or (control is None and not steers):
         return Arm(BASELINE.role, None, kind)
     if len(alphas) > 1 or (control and not control.steers):
         return Arm("vote", None, kind, seed)

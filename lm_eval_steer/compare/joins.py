@@ -40,7 +40,7 @@ def _rows_of(group: Group) -> list[Row]:
     others: list[tuple[Arm, Run, Part | None]] = []
     for run in group.runs:
         part = part_of(run.path, run.task)
-        arm = part.arm if part else arm_alone(run.alphas, run.control)
+        arm = part.arm if part else arm_alone(run.alphas, run.control, run.has_strength)
         if arm == BASELINE:
             baselines.setdefault((run.child, part.folder if part else None), (run, part))
         else:

@@ -218,7 +218,7 @@ class Row:
 
 def steers(run: Run) -> bool:
     """Whether the run steered at all; self-consistency samples at α = 0."""
-    return any(run.alphas) and (run.control is None or run.control.steers)
+    return run.has_strength and (run.control is None or run.control.steers)
 
 
 def _without_control(arm: Arm) -> Arm:

@@ -139,6 +139,11 @@ class Run:
         return tuple(map(float, alpha)) if isinstance(alpha, list) else (float(alpha),)
 
     @property
+    def has_strength(self) -> bool:
+        """Whether any of them does anything: 0 does under operators that set a value, as newer files say."""
+        return any(self.alphas) or bool(self.steering.get("steers"))
+
+    @property
     def settings(self) -> list[str]:
         """Digests of its settings, which its lines in a record bear; empty where the file does not say."""
         return list(self.steering.get("settings") or ())
@@ -147,7 +152,7 @@ class Run:
     def control(self) -> Control | None:
         """What took the vector's place, also by the passport of its file; None for the vector itself and for none."""
         return read_control(self.steering.get("control") or None) or (
-            control_in(self.passport) if any(self.alphas) else None
+            control_in(self.passport) if self.has_strength else None
         )
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 from lm_eval_steer.engines.measured import Measured, Sums
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
-from lm_eval_steer.interventions.tokens import TOKENS
+from lm_eval_steer.interventions.tokens import token_rule
 
 
 class Application:
@@ -26,7 +26,7 @@ class Application:
 
     def __init__(self, interventions: Sequence[Intervention], steered: Callable[[], Mapping[int, int]]) -> None:
         self._steered = steered
-        self._rules = [TOKENS[one.tokens] for one in interventions]
+        self._rules = [token_rule(one.tokens) for one in interventions]
         self._blocks = [one.blocks for one in interventions]
         self._implied = Counter[int]()
         self.not_compared = ""

@@ -19,7 +19,7 @@ from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.operators import OPERATORS
 
 Sums = dict[int, list[list[float]]]
-"""Block -> [4, strengths]: positions, ‖α·v‖ / ‖h‖, ⟨Δ, v⟩ and α·‖v‖² (see `report`), summed over the positions."""
+"""Block -> [4, strengths]: positions, ‖Δ‖ / ‖h‖, ⟨Δ, v⟩ and α·‖v‖² (see `report`), summed over the positions."""
 
 
 def to_double(values: Tensor) -> Tensor:
@@ -49,6 +49,7 @@ class Doses:
         after: Tensor,
         direction: Tensor,
         steered: Tensor | None = None,
+        shifts: bool | Tensor = True,
     ) -> None:
         """Add one pass.
 
@@ -60,6 +61,8 @@ class Doses:
             after: what it became, in the model's dtype [rows, positions, hidden].
             direction: v [hidden], or one per row [rows, 1, hidden], float32.
             steered: bool [rows, positions, 1]; by default wherever the strength is not 0.
+            shifts: whether the operators of all rows are shifts, or which rows' are [rows, 1, 1]. What others do to h
+                is measured on what it became.
         """
         steered = strength != 0 if steered is None else steered
         wide = before.float()
@@ -67,7 +70,10 @@ class Doses:
         norm = wide.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
         shift = after.float() - wide
         along = (shift @ direction)[..., None] if direction.dim() == 1 else shift @ direction.mT
-        values = (steered, strength.abs() * length / norm, along, strength * length**2)
+        moved = strength.abs() * length
+        if shifts is not True:
+            moved = torch.where(torch.as_tensor(shifts, device=moved.device), moved, shift.norm(dim=-1, keepdim=True))
+        values = (steered, moved / norm, along, strength * length**2)
         rows = torch.stack([torch.where(steered, one, 0.0).sum(dim=(1, 2)) for one in values])
         wide_rows = to_double(rows)
         sums = self._sums[block] = self._sums[block].to(wide_rows.device)
@@ -103,7 +109,7 @@ def report_one(sums: measured.Sums, one: Intervention) -> dict[str, dict[str, An
 
     Returns:
         positions: how many were measured.
-        dose: mean of ‖α·v‖ / ‖h‖.
+        dose: mean of ‖Δ‖ / ‖h‖: of a shift ‖α·v‖ / ‖h‖, of another operator what was really done to h.
         survival: ⟨Δ, v⟩ / (α·‖v‖²) with Δ what was really added: 1 when the dtype kept all of it. None where the
             operator does more than to shift.
     """
@@ -137,7 +143,7 @@ def report(sums: Sums, strengths: int, pure: bool) -> list[dict[str, dict[str, A
 
     Returns:
         positions: how many were measured.
-        dose: mean of ‖α·v‖ / ‖h‖.
+        dose: mean of ‖Δ‖ / ‖h‖: of a shift ‖α·v‖ / ‖h‖, of another operator what was really done to h.
         survival: ⟨Δ, v⟩ / (α·‖v‖²) with Δ what was really added: 1 when the dtype kept all of it. None under
             `normalize`, where Δ is more than α·v.
     """

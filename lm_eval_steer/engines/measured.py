@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 Sums = dict[int, list[float]]
-"""Block -> positions, ‖α·v‖ / ‖h‖, ⟨Δ, v⟩ and α·‖v‖² (engines/doses.py), summed over the positions."""
+"""Block -> positions, ‖Δ‖ / ‖h‖, ⟨Δ, v⟩ and α·‖v‖² (engines/doses.py), summed over the positions."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,43 @@ NEAR_TIE = 1e-3
 """Two logits that differ by less may change places by rounding."""
 
 
+def _interpolated(h: Tensor, part: Tensor | float, v: Tensor) -> Tensor:
+    """‖h‖ (sin((1-t)θ) ĥ + sin(tθ) v̂) / sin θ at the part t of the angle θ between h [positions, hidden] and v."""
+    norm, unit = h.norm(dim=1, keepdim=True), v / v.norm()
+    angle = torch.acos(h @ unit / norm[:, 0])[:, None]
+    return norm * (torch.sin((1 - part) * angle) * h / norm + torch.sin(part * angle) * unit) / torch.sin(angle)
+
+
+def _degrees(h: Tensor, v: Tensor) -> Tensor:
+    """The angle between h [positions, hidden] and v [hidden]: [positions, 1]."""
+    return torch.rad2deg(torch.acos(h @ v / (h.norm(dim=1) * v.norm())))[:, None]
+
+
+def _rotated(h: Tensor, degrees: Tensor, plane: Tensor, to: bool) -> Tensor:
+    """h [positions, hidden] with its part in a plane [2, hidden] turned by degrees [positions, 1], or to them."""
+    axes, signs = torch.linalg.qr(plane.T)  # [hidden, 2]
+    part = torch.view_as_complex((h @ axes * signs.diagonal().sign()).contiguous())
+    angle = torch.deg2rad(degrees[:, 0])
+    turned = torch.polar(part.abs(), angle if to else part.angle() + angle)
+    return h + torch.view_as_real(turned - part) * signs.diagonal().sign() @ axes.T
+
+
+OPERATORS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "add": lambda h, s, v: h + s * v,
+    "add_keep_norm": lambda h, s, v: (h + s * v) * h.norm(dim=1, keepdim=True) / (h + s * v).norm(dim=1, keepdim=True),
+    "ablate": lambda h, s, v: h - s * torch.outer(h @ v, v) / (v @ v),
+    "set": lambda h, s, v: h - torch.outer(h @ v, v) / (v @ v) + s * v,
+    "set_at_least": lambda h, s, v: h + torch.relu(s - (h @ v / (v @ v))[:, None]) * v,
+    "set_at_most": lambda h, s, v: h - torch.relu((h @ v / (v @ v))[:, None] - s) * v,
+    "turn": lambda h, s, v: _interpolated(h, s / _degrees(h, v), v),
+    "slerp": lambda h, s, v: _interpolated(h, s, v),
+    "rotate": lambda h, s, v: _rotated(h, s, v, to=False),
+    "rotate_to": lambda h, s, v: _rotated(h, s, v, to=True),
+    "swap": lambda h, s, v: h + s * torch.outer(h @ v[0], v[1] - v[0]) / (v[0] @ v[0]),
+}
+"""Name -> (h [positions, hidden], strength [positions, 1], v [hidden] or [directions, hidden]) to h', all float64."""
+
+
 @dataclass(frozen=True)
 class Continuation:
     """Greedy text.
@@ -41,12 +78,28 @@ class Continuation:
         return len(self.tokens) == len(tokens)
 
 
+def _positions(tokens: str, prompt: int) -> slice:
+    """Where a text is steered of which so many tokens are the prompt."""
+    kind, _, number = tokens.partition(":")
+    if kind == "last" and number:
+        place = prompt + int(number)
+        return slice(max(place, 0), max(place + 1, 0))
+    return {
+        "all": slice(0, None),
+        "prompt": slice(0, prompt),
+        "generated": slice(prompt - 1, None),
+        "last": slice(prompt - 1, prompt),
+        "first": slice(prompt - 1, prompt - 1 + int(number or 0)),
+        "after": slice(prompt - 1 + int(number or 0), None),
+    }[kind]
+
+
 class Reference:
     """A model under one intervention, whose arithmetic is written here anew, in float64.
 
     Args:
         model: a transformers model.
-        intervention: of the operators `add` and `add_keep_norm`.
+        intervention: of operators in `OPERATORS`.
         blocks: where the blocks are, if they cannot be found by shape.
     """
 
@@ -70,12 +123,7 @@ class Reference:
             told["input_ids"], rest = told["input_ids"].split([prompt, len(tokens) - prompt], dim=1)
             told["decoder_input_ids"] = torch.cat([rest.new_tensor([[self._start]]), rest], dim=1)
             prompt = 1
-        positions = {
-            "all": slice(0, None),
-            "prompt": slice(0, prompt),
-            "generated": slice(prompt - 1, None),
-            "last": slice(prompt - 1, prompt),
-        }[self._tokens]
+        positions = _positions(self._tokens, prompt)
         with ExitStack() as stack:
             for block, edit in self._edits:
                 stack.callback(block.register_forward_hook(self._hook(positions, edit)).remove)
@@ -83,7 +131,7 @@ class Reference:
         return logits
 
     def _hook(self, positions: slice, edit: Edit) -> Callable[..., Any]:
-        keeps_norm = {"add": False, "add_keep_norm": True}[edit.operator]
+        operate = OPERATORS[edit.operator]
         direction = torch.from_numpy(edit.direction).double()
         length = edit.strength / (direction.norm() if self._unit == "dose" else 1.0)
 
@@ -92,10 +140,8 @@ class Reference:
             changed = hidden.clone()
             before = hidden[0, positions].cpu().double()  # [positions, hidden]
             norm = before.norm(dim=1, keepdim=True)
-            after = before + length * (norm if self._unit == "dose" else 1.0) * direction
-            if keeps_norm:
-                after = after * norm / after.norm(dim=1, keepdim=True)
-            changed[0, positions] = after.to(hidden)
+            strength = length * (norm if self._unit == "dose" else torch.ones_like(norm))
+            changed[0, positions] = operate(before, strength, direction).to(hidden)
             return (changed, *output[1:]) if isinstance(output, (tuple, list)) else changed
 
         return steer

@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -32,16 +33,40 @@ AUTO_ROWS, AUTO_TOKENS, AUTO_TOKENS_ON_CPU = 64, 4096, 1024
 """The most of a batch whose size is `auto`: a run that goes on has the same batches, whatever memory is free then."""
 
 
-def capture_differences(
+@dataclass(frozen=True)
+class Captured:
+    """What was read at the last tokens of pairs.
+
+    Attributes:
+        differences: positive minus negative block output, float32 [pairs, blocks, hidden].
+        sums: positive plus negative block output, float32 [pairs, blocks, hidden].
+        norms: float32 [blocks], mean ‖h‖ over all texts.
+    """
+
+    differences: np.ndarray
+    sums: np.ndarray
+    norms: np.ndarray
+
+    def projections(self, place: int, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """⟨h, v⟩ of the negative and of the positive side of every pair, float64 [pairs].
+
+        Args:
+            place: of a block among those that were read.
+            direction: v [hidden].
+        """
+        v = direction.astype(np.float64)
+        middle, half = self.sums[:, place] @ v / 2, self.differences[:, place] @ v / 2
+        return middle - half, middle + half
+
+
+def capture_pairs(
     model: nn.Module,
     blocks: Mapping[int, nn.Module],
     pairs: Sequence[tuple[list[int], list[int]]],
     batch_size: int,
     device: torch.device,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positive minus negative block output at the last token of each pair.
-
-    Only the differences are kept, in pairs x blocks x hidden numbers.
+) -> Captured:
+    """Block outputs at the last token of each side of each pair, in two times pairs x blocks x hidden numbers.
 
     Args:
         model: a transformers model; its head is not run.
@@ -50,10 +75,6 @@ def capture_differences(
         batch_size: texts per forward pass.
         device: where the token ids go.
 
-    Returns:
-        differences: float32 [pairs, blocks, hidden].
-        norms: float32 [blocks], mean ‖h‖ over all texts.
-
     Raises:
         SteeringError: for a text without tokens, a block whose output is no residual stream or that never runs, and
             memory that does not hold a single text.
@@ -61,19 +82,20 @@ def capture_differences(
     if empty := [pair for pair, sides in enumerate(pairs) if not all(sides)]:
         raise SteeringError(f"pair {empty[0]} holds a text without tokens")
     texts = [tokens for sides in pairs for tokens in sides]
-    differences: np.ndarray | None = None
+    differences = sums = np.zeros(0, dtype=np.float32)
     norms = np.zeros(len(blocks), dtype=np.float64)
     last = [[len(tokens) - 1] for tokens in texts]
     sides = _sides_apart(pairs)
     for numbers, outputs in read_outputs(model, blocks, texts, last, batch_size, device, groups=sides):
-        if differences is None:
-            differences = np.zeros((len(pairs), len(blocks), outputs.shape[2]), dtype=np.float32)
+        if not len(differences):
+            differences, sums = np.zeros((2, len(pairs), len(blocks), outputs.shape[2]), dtype=np.float32)
         for number, output in zip(numbers, outputs, strict=True):
             differences[number // 2] += -output if number % 2 else output
+            sums[number // 2] += output
         norms += np.linalg.norm(outputs, axis=-1).sum(axis=0)
-    if differences is None:
+    if not len(differences):
         raise SteeringError("there are no pairs to read")
-    return differences, (norms / len(texts)).astype(np.float32)
+    return Captured(differences, sums, (norms / len(texts)).astype(np.float32))
 
 
 def _sides_apart(pairs: Sequence[tuple[list[int], list[int]]]) -> list[int] | None:

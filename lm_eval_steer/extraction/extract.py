@@ -16,7 +16,7 @@ from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, text_config
 from lm_eval_steer.engines.hf.probes import require_causal
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.args import ExtractionArgs
-from lm_eval_steer.extraction.capture import capture_differences
+from lm_eval_steer.extraction.capture import capture_pairs
 from lm_eval_steer.extraction.directions import find_direction, shuffle_orders
 from lm_eval_steer.extraction.source import Source, make_pairs
 from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES
@@ -59,7 +59,7 @@ def refuse_steered(model_args: Mapping[str, Any], option: str = "--model_args") 
 def extract(args: ExtractionArgs, source: Source, parent: SteeredHF) -> SteeringVector:
     """Run Algorithm 1 of the paper on what `load_source` returned.
 
-    Memory beyond the model is pairs x blocks x hidden float32 numbers, and one batch.
+    Memory beyond the model is two times pairs x blocks x hidden float32 numbers, and one batch.
 
     Raises:
         SteeringError: for a parent that is no causal model, and for pairs or blocks that do not fit.
@@ -69,12 +69,12 @@ def extract(args: ExtractionArgs, source: Source, parent: SteeredHF) -> Steering
     blocks = find_blocks(parent.model, parent.plan.blocks)
     layers = parse_layers(args.layers, len(blocks)) or tuple(range(len(blocks)))
     tokens = [(parent.tok_encode(pair.positive), parent.tok_encode(pair.negative)) for pair in pairs]
-    differences, norms = capture_differences(
+    captured = capture_pairs(
         parent.model, {layer: blocks[layer] for layer in layers}, tokens, args.batch_size, parent.device
     )
     orders = shuffle_orders(len(pairs), args.seed)
     found = [
-        find_direction(differences[:, i], orders, args.method, args.normalize_differences)
+        find_direction(captured.differences[:, i], orders, args.method, args.normalize_differences)
         for i in tqdm(range(len(layers)), desc="Finding directions", unit="block")
     ]
     statistics = [
@@ -82,11 +82,12 @@ def extract(args: ExtractionArgs, source: Source, parent: SteeredHF) -> Steering
             "block": layer,
             **{key: value for key, value in vars(direction).items() if key != "vector"},
             "mean_norm": float(norm),
+            **_measured(*captured.projections(place, direction.vector)),
         }
-        for layer, direction, norm in zip(layers, found, norms, strict=True)
+        for place, (layer, direction, norm) in enumerate(zip(layers, found, captured.norms, strict=True))
     ]
     passport = {
-        "parent": describe(parent, len(blocks), differences.shape[2]),
+        "parent": describe(parent, len(blocks), captured.differences.shape[2]),
         "site": SITE,
         "layer_base": 0,
         "method": {
@@ -105,6 +106,20 @@ def extract(args: ExtractionArgs, source: Source, parent: SteeredHF) -> Steering
         },
     }
     return SteeringVector(np.stack([direction.vector for direction in found]), layers, passport)
+
+
+def _measured(negative: np.ndarray, positive: np.ndarray) -> dict[str, float]:
+    """What a passport says of ⟨h, v⟩ at one block, of which units of strength are made (interventions/alpha_units.py).
+
+    Args:
+        negative, positive: of each side of the pairs [pairs].
+    """
+    both = np.concatenate([negative, positive])
+    return {
+        "projection_negative": float(negative.mean()),
+        "projection_positive": float(positive.mean()),
+        "projection_deviation": float(both.std()),
+    }
 
 
 def require_last_token(parent: SteeredHF) -> None:

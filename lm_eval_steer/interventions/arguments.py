@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lm_eval_steer.vectors.vector import SteeringVector
 
 SYSTEM_ROLES = ("merge", "drop")
+ALPHA_UNITS = ("length", "sigma", "projection")
 VOTES = ("mode", "weighted", "none")
 METRICS = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
 """How an option is chosen: by log-likelihood; by that per character or per byte of the option; by what the context adds
@@ -32,12 +33,6 @@ def _operators() -> Iterable[str]:
     from lm_eval_steer.interventions.operators import OPERATORS  # brings torch, which a leaderboard does not need
 
     return OPERATORS
-
-
-def _tokens() -> Iterable[str]:
-    from lm_eval_steer.interventions.tokens import TOKENS  # brings torch
-
-    return TOKENS
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,8 +50,8 @@ class Arguments:
     )
     alphas: tuple[float, ...] = argument(
         None,
-        "length of the shift: h' = h + α·v with a unit vector v, in every block alike; a number, a list `[0.04,0.5]`, "
-        "a range `0.01:0.09:0.01`, or `paper` (its 18 values)",
+        "length of the shift: h' = h + α·v with a unit vector v, in every block alike, or what `operator` takes; a "
+        "number, a list `[0.04,0.5]`, a range `0.01:0.09:0.01`, or `paper` (its 18 values)",
         name="alpha",
         changes="response",
         show=lambda value: value[0] if len(value) == 1 else list(value),
@@ -71,6 +66,16 @@ class Arguments:
         plain="alpha",
         apart=True,
         option="--dose",
+    )
+    alpha_unit: str = argument(
+        "length",
+        "what `alpha` counts in: `length`; in the model that the vector was read from also `sigma`, deviations of "
+        "⟨h, v⟩ over its texts, or `projection`, how far the means of positive and negative sides are apart",
+        name="unit",
+        changes="response",
+        read=one_of(lambda: ALPHA_UNITS),
+        setting="alpha_unit",
+        apart=True,
     )
     alpha_per_layer: Any = argument(
         None,
@@ -96,17 +101,27 @@ class Arguments:
     )
     tokens: str = argument(
         "all",
-        "which positions are steered: `all`, `prompt`, `generated` (from the last prompt position on), `last`; padding "
-        "never",
+        "which positions are steered: `all`, `prompt`, `generated` (from the last prompt position on), `last`; those "
+        "that predict the first tokens (`first:5`) or what follows them (`after:5`); one of the prompt from its end "
+        "(`last:-2`); padding never",
         changes="response",
-        read=one_of(_tokens),
+        read=checks.tokens,
         apart=True,
     )
     operator: str = argument(
         "add",
-        "what happens to a block output: `add`, or `add_keep_norm`, which keeps its length",
+        "what happens to a block output: `add`, `add_keep_norm`, `ablate`, `set`, `set_at_least`, `set_at_most`, "
+        "`turn`, `slerp`, `rotate`, `rotate_to` or `swap`",
         changes="response",
         read=one_of(_operators),
+        apart=True,
+    )
+    second: SteeringVector | None = argument(
+        None,
+        "the vector of the second direction that the operators `rotate`, `rotate_to` and `swap` take: a file or a name",
+        changes="response",
+        read=checks.vector,
+        show=lambda value: value.fingerprint[:12] if value else None,
         apart=True,
     )
     normalize: bool = argument(

@@ -35,6 +35,17 @@ def one_of(names: Callable[[], Iterable[str]]) -> Read:
     return read
 
 
+def tokens(name: str, value: Any) -> str:
+    """A token rule, a window in its one spelling."""
+    from lm_eval_steer.interventions.tokens import TOKENS, canonical  # brings torch
+
+    if isinstance(value, str) and (value in TOKENS or canonical(value)):
+        return canonical(value) or value
+    raise SteeringError(
+        f"{name}={quoted(value)} is not understood: use one of {', '.join(TOKENS.names)}, first:N, after:N, last:-N"
+    )
+
+
 def switch(name: str, value: Any) -> bool:
     """True or False."""
     if not isinstance(value, bool):

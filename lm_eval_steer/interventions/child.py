@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.alpha_units import Scale
 from lm_eval_steer.interventions.layer_maps import layer_map_of_a_run
 from lm_eval_steer.interventions.layers import parse_layers
 from lm_eval_steer.interventions.width_maps import plain_width_map
@@ -29,11 +30,13 @@ class ChildVector:
         directions: child block, ascending -> float32 [child hidden].
         sources: child block -> the vector's block that its direction comes from.
         report: what the log and the result file say about how it came there.
+        scales: child block -> what strengths come to there; empty where they are lengths.
     """
 
     directions: dict[int, np.ndarray]
     sources: dict[int, int]
     report: dict[str, Any]
+    scales: dict[int, Scale] = field(default_factory=dict)
 
 
 def into_child(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lm_eval_steer.interventions.operators import OPERATORS
-from lm_eval_steer.interventions.tokens import TOKENS
+from lm_eval_steer.interventions.tokens import canonical, token_rule
 from lm_eval_steer.interventions.units import UNITS
 
 
@@ -23,7 +23,7 @@ class Edit:
     Attributes:
         block: number of the block.
         operator: name in `OPERATORS`.
-        direction: v [hidden], float32.
+        direction: v [hidden], or those of an operator of several [directions, hidden]; float32.
         strength: α, rounded to float32 as engines have it; what it counts in is the intervention's unit.
     """
 
@@ -57,7 +57,7 @@ class Intervention:
     Attributes:
         edits: those that act, by block; none where nothing is steered.
         unit: of their strengths: `length`, or `dose`, a share of each position's ‖h‖.
-        tokens: which positions are steered, a name in `TOKENS`.
+        tokens: which positions are steered, a name in `TOKENS` or a window.
         sample: number of the sample, for text that a control draws; None for what the task's arguments ask for.
         temperature: at which it is drawn; None where `sample` is.
         regrouped: whether requests are put into other batches than usual (the control `identity`).
@@ -88,7 +88,7 @@ class Intervention:
     @property
     def steers_beginnings(self) -> bool:
         """Whether it changes keys and values of a beginning that prompts share."""
-        return self.acts and TOKENS[self.tokens].steers_beginnings
+        return self.acts and token_rule(self.tokens).steers_beginnings
 
     def content(self) -> dict[str, Any]:
         """All of it as JSON, directions by their SHA-256."""
@@ -142,7 +142,8 @@ def intervene(
         raise ValueError(f"two edits of one block: {blocks}")
     if unit not in UNITS:
         raise ValueError(f"there is no unit {unit!r}: use one of {', '.join(UNITS)}")
-    _ = TOKENS[tokens]
+    tokens = canonical(tokens) or tokens
+    _ = token_rule(tokens)
     if not acting:
         unit, tokens = "length", "all"
     return Intervention(acting, unit, tokens, sample, temperature if sample is not None else None, regrouped)

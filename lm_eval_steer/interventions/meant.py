@@ -12,7 +12,7 @@ from lm_eval_steer.shapes import is_number
 ACTING = tuple(
     one.name
     for one in ARGUMENTS
-    if one.changes == "response" and not one.shared and one.name not in ("vectors", "control")
+    if one.changes == "response" and not one.shared and one.name not in ("vectors", "second", "control")
 )
 """Arguments that say how a vector acts, whatever the child and the task are."""
 

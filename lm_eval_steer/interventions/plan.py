@@ -13,12 +13,14 @@ import numpy as np
 
 from lm_eval_steer.answers.named import refuse_two_readers
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.alpha_units import PLAIN, scales
 from lm_eval_steer.interventions.alphas import alpha_name, read_strengths
 from lm_eval_steer.interventions.argument import Argument, declare
 from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES, ARGUMENTS, Arguments
 from lm_eval_steer.interventions.child import ChildVector, into_child, refuse_other_child
 from lm_eval_steer.interventions.controls import Control, read_control
 from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
+from lm_eval_steer.interventions.of_operator import KEEPS_NORM, read_operator, refuse_meaningless, side_by_side
 from lm_eval_steer.interventions.operators import OPERATORS
 from lm_eval_steer.interventions.profiles import read_profile
 from lm_eval_steer.text import quoted, span
@@ -26,14 +28,12 @@ from lm_eval_steer.vectors.catalog import find_vector
 from lm_eval_steer.vectors.identity import UNKNOWN, Identity
 from lm_eval_steer.vectors.load import load_vector
 from lm_eval_steer.vectors.transferred import map_name
+from lm_eval_steer.vectors.vector import SteeringVector
 
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
 DEFAULT_RECORD = "steer_records"
 """Folder of the record of a set where none is named."""
-
-KEEPS_NORM = "add_keep_norm"
-"""The operator that `normalize` stands for."""
 
 _LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38, "float32": 3.4028234663852886e38}
 """dtype -> its largest number; strengths are float32 in all others, too."""
@@ -71,9 +71,12 @@ class SteeringPlan(Arguments):
     Attributes:
         profiles: multipliers of the strength per block, several of them, in place of `alpha_per_layer`: each strength
             is a variant under each of them (the search over blocks).
+        zero_is_plain: whether a strength of 0 leaves the model as it is under every operator, as a sweep's baseline
+            that is asked beside other strengths; else it acts under those that set a value.
     """
 
     profiles: tuple[tuple[float, ...], ...] = ()
+    zero_is_plain: bool = False
 
     @classmethod
     @declare(ARGUMENTS)
@@ -94,10 +97,17 @@ class SteeringPlan(Arguments):
         if control is not None and control.is_plain:
             given |= {"alpha": 0, "dose": None, "alpha_per_layer": None}
         held = {one.attribute: one.read(one.name, given[one.name]) for one in ARGUMENTS}
-        held["operator"] = _read_operator(arguments, held["operator"], held["normalize"])
+        held["operator"] = read_operator(arguments, held["operator"], held["normalize"])
         held["normalize"] = held["operator"] == KEEPS_NORM
         alphas = read_strengths(given["alpha"], given["dose"], given["alpha_per_layer"])
         held |= {"alphas": alphas, "dose": given["dose"] is not None}
+        refuse_meaningless(
+            held["operator"],
+            dose=given["dose"],
+            unit=held["alpha_unit"],
+            control=control,
+            second=held["second"],
+        )
         refuse_two_readers(held["vote_filter"], held["vote_answer"])
         if len(alphas) > 1 and held["vote"] == "none":
             raise SteeringError(
@@ -109,8 +119,9 @@ class SteeringPlan(Arguments):
                 f"alpha={alpha_name(alphas[-1])} needs vectors: name a steering vector file, as in "
                 "vectors=phi4_gsm8k.safetensors"
             )
-        if isinstance(held["vector"], str | Path):
-            held["vector"] = load_vector(find_vector(os.path.expanduser(held["vector"])))
+        for name in ("vector", "second"):
+            if isinstance(held[name], str | Path):
+                held[name] = load_vector(find_vector(os.path.expanduser(held[name])))
         if held["vector"] is not None and held["vector"].transfer is not None:
             held |= _maps_of(held["vector"].transfer, arguments)
         if held["record"] is None and len(alphas) > 1:
@@ -132,6 +143,11 @@ class SteeringPlan(Arguments):
         return [self.with_changes(alphas=alphas, profiles=profiles) for alphas, profiles in parts]
 
     @property
+    def sources(self) -> tuple[SteeringVector, ...]:
+        """The vectors whose directions steer."""
+        return tuple(one for one in (self.vector, self.second) if one is not None)
+
+    @property
     def samples(self) -> bool:
         """Whether the variants are samples without steering (self-consistency), as many as the set has strengths."""
         return self.temperature is not None
@@ -139,7 +155,8 @@ class SteeringPlan(Arguments):
     @property
     def steers(self) -> bool:
         """Whether any variant changes a block output."""
-        return _steers(self.control, self.operator, self.alphas)
+        strengths = (one for one in self.alphas if one or not self.zero_is_plain)
+        return _steers(self.control, self.operator, strengths)
 
     @property
     def is_plain(self) -> bool:
@@ -178,6 +195,16 @@ class SteeringPlan(Arguments):
         )
         if self.control is not None:
             child = replace(child, directions=self.control.apply(child.directions))
+        if self.second is not None:
+            if self.second.transfer is not None:
+                refuse_other_child(self.second.transfer, blocks, width, model, self.allow_other_child)
+            other = into_child(
+                self.second, blocks, width, layers="all", layer_map=self.layer_map, width_map=self.width_map
+            )
+            child = replace(child, directions=side_by_side(self.operator, child.directions, other.directions))
+        if self.alpha_unit != "length":
+            measured = scales(self.vector, self.alpha_unit, blocks, width, model)
+            child = replace(child, scales={block: measured[source] for block, source in child.sources.items()})
         report = child.report
         logger.info(
             "Steering block%s %s of %d (hidden %d) with %s (%d blocks, hidden %d)%s: %s=%s, tokens=%s, layer map %s, "
@@ -209,12 +236,23 @@ class SteeringPlan(Arguments):
             SteeringError: where nothing would be done, though a strength is given.
         """
         directions = child.directions if child and self.steers else {}
+        sets = OPERATORS[self.operator].acts(0.0)
+
+        def length(block: int, strength: float) -> float:
+            return child.scales.get(block, PLAIN).length(strength, sets) if child else strength
+
         common = (1.0,) * blocks if self.alpha_per_layer is None else read_profile(self.alpha_per_layer, blocks)
         found = tuple(
             intervene(
                 (
-                    Edit(block, self.operator, direction, variant.alpha * (variant.profile or common)[block])
+                    Edit(
+                        block,
+                        self.operator,
+                        direction,
+                        length(block, variant.alpha * (variant.profile or common)[block]),
+                    )
                     for block, direction in directions.items()
+                    if variant.alpha or not self.zero_is_plain
                 ),
                 unit="dose" if self.dose else "length",
                 tokens=self.tokens,
@@ -244,7 +282,8 @@ class SteeringPlan(Arguments):
             SteeringError: with the largest strength and the largest number.
         """
         edits = [edit for one in interventions for edit in one.edits]
-        shifts = [abs(one.strength) * (1.0 if self.dose else float(np.abs(one.direction).max())) for one in edits]
+        counts = self.dose or OPERATORS[self.operator].strength != "length"  # not in lengths of the direction
+        shifts = [abs(one.strength) * (1.0 if counts else float(np.abs(one.direction).max())) for one in edits]
         most = max(shifts, default=0.0)
         name = self._strongest
         if self.alpha_per_layer is not None:
@@ -267,6 +306,11 @@ class SteeringPlan(Arguments):
     def _strongest(self) -> str:
         """The largest strength, as it is given."""
         return f"{'dose' if self.dose else 'alpha'}={alpha_name(max(self.alphas, key=abs))}"
+
+    def unsteered(self) -> SteeringPlan:
+        """The same without steering, as a sweep's baseline is asked."""
+        changes: dict[str, Any] = {"operator": "add", "second": None} if OPERATORS[self.operator].acts(0.0) else {}
+        return self.with_changes(alphas=(0.0,), **changes)
 
     def with_changes(self, **changes: Any) -> SteeringPlan:
         """The plan with some attributes replaced by checked values."""
@@ -305,21 +349,3 @@ def _maps_of(transfer: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
                 f"{transfer['child']['name']} with {name} {held} already: leave it out"
             )
     return maps
-
-
-def _read_operator(given: Mapping[str, Any], operator: str, normalize: bool) -> str:
-    """The operator that two arguments say together.
-
-    Args:
-        given: the arguments that were given.
-        operator: of that name, or its default.
-        normalize: of that name, or its default.
-
-    Raises:
-        SteeringError: where they contradict each other.
-    """
-    if "operator" not in given:
-        return KEEPS_NORM if normalize else operator
-    if "normalize" in given and normalize != (operator == KEEPS_NORM):
-        raise SteeringError(f"normalize={normalize} and operator={operator} contradict each other: give one of them")
-    return operator

@@ -311,7 +311,7 @@ class Steered(Results):
             raise SteeringError("control=identity forms batches of its own: give it a pass of its own")
         for plan in (arm.plan for arm in self._arms):
             if plan.steers and not plan.allow_leak:
-                refuse_leaks(extraction_rows(plan.vector), requests)
+                refuse_leaks(extraction_rows(*plan.sources), requests)
 
     @property
     def _goes_by_itself(self) -> bool:

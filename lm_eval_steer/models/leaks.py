@@ -13,20 +13,19 @@ _READ = ("rows", "shots")
 """What a passport lists the hashes of: documents that made pairs, and examples that stood before them."""
 
 
-def extraction_rows(vector: SteeringVector | None) -> frozenset[str]:
-    """Hashes of the rows that the passport says the vector saw, in its pairs, in the examples before them and in the
-    texts that it was transferred with, and other parents in theirs; empty for a user's own."""
-    return frozenset(row for source in _sources(vector) for row in _rows(source))
+def extraction_rows(*vectors: SteeringVector) -> frozenset[str]:
+    """Hashes of the rows that the passports say the vectors saw, in their pairs, in the examples before them and in the
+    texts that they were transferred with, and other parents in theirs; empty for a user's own."""
+    return frozenset(row for vector in vectors for source in _sources(vector) for row in _rows(source))
 
 
-def rows_of_shares(vector: SteeringVector | None) -> frozenset[str]:
+def rows_of_shares(*vectors: SteeringVector) -> frozenset[str]:
     """Those of them that are a share, by hash, of the documents that a task is tested on: a sweep goes without them."""
-    return frozenset(row for source in _sources(vector) if source.get("share") for row in _rows(source))
+    sources = [source for vector in vectors for source in _sources(vector)]
+    return frozenset(row for source in sources if source.get("share") for row in _rows(source))
 
 
-def _sources(vector: SteeringVector | None) -> list[dict[str, Any]]:
-    if vector is None:
-        return []
+def _sources(vector: SteeringVector) -> list[dict[str, Any]]:
     transfer = vector.transfer or {}
     passports = [vector.passport, *(parent.get("passport") or {} for parent in transfer.get("parents", ()))]
     seen = [*(passport.get("data") for passport in passports), transfer.get("texts")]

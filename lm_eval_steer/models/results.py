@@ -137,6 +137,7 @@ class Results(Requests):
         arm, ballot, sums = self._arms[number], self.ballots[number], self._come_to()
         vector = arm.plan.vector
         return arm.plan.settings() | {
+            "steers": arm.plan.steers,
             "fingerprint": self._fingerprint(arm),
             "settings": ballot.shas,
             "weights": self._model_settings.get("weights"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.tokens import TOKENS
+from lm_eval_steer.interventions.tokens import token_rule
 
 Window = tuple[list[int], list[int]]
 """Token ids of a context and of the continuation that is scored behind it."""
@@ -40,7 +40,7 @@ def refuse_rule(name: str) -> None:
     Raises:
         SteeringError: then.
     """
-    if TOKENS[name].needs_prompt:
+    if token_rule(name).needs_prompt:
         raise SteeringError(
             f"tokens={name!r} has no meaning for loglikelihood_rolling, which has no prompt: use tokens=all"
         )

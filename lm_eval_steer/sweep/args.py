@@ -222,7 +222,7 @@ class SweepArgs:
     def choice(self, plans: Mapping[str, SteeringPlan]) -> Choice:
         """Which validation documents a task has that has no twin; `plans` has that of each contender."""
         share = SHARE if self.val_share is None else self.val_share
-        read = [rows_of_shares(plan.vector) for plan in plans.values() if plan.steers and not plan.allow_leak]
+        read = [rows_of_shares(*plan.sources) for plan in plans.values() if plan.steers and not plan.allow_leak]
         return Choice(self.val_split, share, self.sampling_seed, frozenset().union(*read))
 
     @property
@@ -330,7 +330,7 @@ class SweepArgs:
         for one in self.contenders:
             if one.is_read:
                 given = {} if one.loaded is None else {"vectors": one.loaded}
-                found[one.name] = SteeringPlan.build(**(arguments | given))
+                found[one.name] = SteeringPlan.build(**(arguments | given)).with_changes(zero_is_plain=True)
             else:
                 found[one.name] = found[one.vector or self.contenders[0].name].with_changes(control=one.control)
         return found

@@ -9,12 +9,16 @@ from typing import Any
 
 from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.interventions.alphas import alpha_name
+from lm_eval_steer.interventions.operators import OPERATORS
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.contenders import Contender
 from lm_eval_steer.sweep.harness import HarnessArgs
 from lm_eval_steer.sweep.others import Other
 from lm_eval_steer.sweep.score import choose
+
+UNSTEERED = (0.0,)
+"""The strengths of what is not steered; no strength of a sweep is 0."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,10 @@ class Member:
         seed = {"seed": args.sampling_seed} if args.sampling_seed else {}
         if self.other is not None and self.other.model is not None:
             return self.other.arguments(args.arguments, args.model) | {args.unit: self.strength} | seed
-        return args.arguments | self.changes(args.unit) | seed
+        given = args.arguments
+        if self.alphas == UNSTEERED and OPERATORS[given.get("operator", "add")].acts(0.0):
+            given = {name: value for name, value in given.items() if name != "second"} | {"operator": "add"}
+        return given | self.changes(args.unit) | seed
 
     @property
     def strength(self) -> float | list[float]:
@@ -80,7 +87,8 @@ class Member:
 
     def plan(self, plans: Mapping[str, SteeringPlan]) -> SteeringPlan:
         """How it is run; `plans` has that of each contender."""
-        plan = plans[self.contender.name].with_changes(alphas=self.alphas)
+        plan = plans[self.contender.name]
+        plan = plan.unsteered() if self.alphas == UNSTEERED else plan.with_changes(alphas=self.alphas)
         if self.arm.role != "vote":
             plan = plan.with_changes(vote_early_stop=False)
         return plan if self.profile is None else plan.with_changes(alpha_per_layer=list(self.profile))
@@ -94,7 +102,7 @@ def members(args: SweepArgs, task: Mapping[str, Any]) -> Iterator[Member]:
         task: the task's part of sweep.json.
     """
     first, every = args.contenders[0], args.alphas
-    yield Member(Arm("baseline"), first, (0.0,))
+    yield Member(Arm("baseline"), first, UNSTEERED)
     for contender in args.contenders:
         if contender in args.searched:
             best = chosen(args, task["validation"], contender)
@@ -108,12 +116,12 @@ def members(args: SweepArgs, task: Mapping[str, Any]) -> Iterator[Member]:
                 yield Member(contender.arm("per-layer"), contender, (best,), tuple(found["profile"]))
         elif contender.control is not None and contender.name not in task["refused"]:
             plain = contender.control.is_plain
-            yield Member(contender.arm("baseline" if plain else "vote"), contender, (0.0,) if plain else every)
+            yield Member(contender.arm("baseline" if plain else "vote"), contender, UNSTEERED if plain else every)
     for other in args.others:
         if not other.texts:
-            yield Member(other.arm, first, (0.0,), other=other)
+            yield Member(other.arm, first, UNSTEERED, other=other)
         elif place := chosen_text(task["validation"], other):
-            yield Member(other.arm, first, (0.0,), other=other, text=other.texts[place - 1])
+            yield Member(other.arm, first, UNSTEERED, other=other, text=other.texts[place - 1])
 
 
 def is_decided(args: SweepArgs, task: Mapping[str, Any]) -> bool:

@@ -58,7 +58,8 @@ def examine(args: SweepArgs, plans: Mapping[str, SteeringPlan], requests: Reques
         refuse_rule(plan.tokens)
     size = sample_size(requests.task, limit)
     documents = [doc for _, doc in requests.task.doc_iterator(rank=0, limit=size, world_size=1)]
-    vectors = {id(plan.vector): plan.vector for plan in plans.values() if plan.steers and not plan.allow_leak}
+    steering = [plan for plan in plans.values() if plan.steers and not plan.allow_leak]
+    vectors = {id(one): one for plan in steering for one in plan.sources}
     for known in map(extraction_rows, vectors.values()):
         if known:
             refuse_leaks(known, [SimpleNamespace(doc=doc, task_name=requests.name) for doc in documents])

@@ -266,7 +266,7 @@ class SweepOfModel:
     @property
     def _unsteered(self) -> SteeringPlan:
         """How baselines are asked."""
-        return self.plans[self.args.contenders[0].name].with_changes(alphas=(0.0,), vote_early_stop=False)
+        return self.plans[self.args.contenders[0].name].unsteered().with_changes(vote_early_stop=False)
 
     def _plan(self, member: Member) -> SteeringPlan:
         return member.plan(self.plans)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from test_vllm import CONTEXTS, SHARED, WIDTH, save, start, start_hf, stop
 
@@ -24,6 +25,17 @@ INTERVENTIONS = [
     steering(OTHER, 0.4, unit="dose", tokens="prompt"),
     steering({1: OTHER[1]}, -0.6, "add_keep_norm", unit="dose"),
     steering({0: OWN[0], 2: OTHER[2]}, {0: 2.0, 2: -3.0}, tokens="generated"),
+    steering(OWN, 1.0, "ablate"),
+    steering(OTHER, 0.0, "set", tokens="prompt"),
+    steering({1: OWN[1]}, 0.3, "set_at_least", unit="dose", tokens="generated"),
+    steering(OTHER, -0.5, "set_at_most"),
+    steering(np.stack([OWN, OTHER], axis=1), 30.0, "rotate"),
+    steering(np.stack([OTHER, OWN], axis=1), 0.5, "swap", tokens="generated"),
+    steering(OWN, 3.0, tokens="first:3"),
+    steering(OTHER, 3.0, tokens="after:2"),
+    steering(OWN, 4.0, tokens="last:-4"),
+    steering(OWN, 40.0, "turn", tokens="generated"),
+    steering({0: OTHER[0], 2: OWN[2]}, {0: 0.5, 2: -0.3}, "slerp"),
 ]
 
 
@@ -83,7 +95,10 @@ def test_vectors_operators_units_and_token_rules_share_a_batch(pair: Any, monkey
     scored = list(engine.run(scoring(hf, contexts, len(INTERVENTIONS))))
     assert len(written) == len(scored) == len(jobs)
     check(hf, INTERVENTIONS, written + scored)
-    texts = {number: [done.tokens for done in written if done.job.intervention == number] for number in range(6)}
+    texts = {
+        number: [done.tokens for done in written if done.job.intervention == number]
+        for number in range(len(INTERVENTIONS))
+    }
     assert len({str(sorted(map(str, found))) for found in texts.values()}) == len(INTERVENTIONS)
     measured = engine.measured()
     assert measured.steered == measured.implied

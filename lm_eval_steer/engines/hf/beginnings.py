@@ -28,6 +28,9 @@ class Beginnings:
         self._traits, self._steerer, self.prefixes = traits, steerer, prefixes
         interventions = steerer.sites.interventions
         self._steers = [one.steers_beginnings for one in interventions]
+        self._own = max(
+            (rule.own for rule, one in zip(steerer.sites.rules, interventions, strict=True) if one.acts), default=1
+        )
         # Those that leave beginnings alone share one cache.
         self._names: list[Hashable] = [
             (one.fingerprint, blocks) if steers else None
@@ -40,7 +43,7 @@ class Beginnings:
 
     def learn(self, prompts: Iterable[list[int]]) -> None:
         """Find the beginnings that the prompts of the run to come share (Prefixes.learn)."""
-        self.prefixes.learn(prompts)
+        self.prefixes.learn(prompts, self._own)
 
     def parts(self, prompts: Sequence[list[int]], numbers: Sequence[int], order: Sequence[int]) -> Iterator[list[int]]:
         """Rows in their order, cut into parts that are run one after the other, in batches of their own.

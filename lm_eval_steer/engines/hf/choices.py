@@ -8,7 +8,7 @@ document's own text is run once per intervention, however many choices it has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -79,7 +79,7 @@ class Tree:
         return [*range(begin), *chain.from_iterable(range(begin, begin + len(tail)) for tail in self.starts)]
 
 
-def plant(rows: Sequence[ScoredRow], limit: int, together: bool) -> list[Tree]:
+def plant(rows: Sequence[ScoredRow], limit: int, together: bool, apart: Collection[int] = frozenset()) -> list[Tree]:
     """The rows as trees.
 
     Args:
@@ -87,6 +87,7 @@ def plant(rows: Sequence[ScoredRow], limit: int, together: bool) -> list[Tree]:
         limit: tokens that the model takes; of longer texts the first are left out, as HFLM does.
         together: whether choices of one context and intervention stand in one tree, as long as their tails are not
             longer than it, or each tail in one of its own.
+        apart: interventions whose tails stand by themselves all the same.
     """
     trees: list[Tree] = []
     last: dict[tuple[tuple[int, ...], int, tuple[int, ...]], Tree] = {}
@@ -94,7 +95,7 @@ def plant(rows: Sequence[ScoredRow], limit: int, together: bool) -> list[Tree]:
         text = (row.context + row.continuation)[-(limit + 1) : -1]
         tail = tuple(row.continuation[:-1])
         context = text[: len(text) - len(tail)]
-        key = (tuple(context), row.intervention, () if together else tail)
+        key = (tuple(context), row.intervention, () if together and row.intervention not in apart else tail)
         tree = last.get(key)
         if tree is None or not tree.has_room(tail, 2 * len(context)):
             tree = last[key] = Tree(context, row.intervention)

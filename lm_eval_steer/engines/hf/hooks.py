@@ -227,7 +227,7 @@ class Steerer:
             length = turn.lengths(hidden, now.strengths[column].to(hidden.device))
             after = turn.apply(hidden, length, steered)
             if now.measured:
-                self.doses.add(block, now.rows.index, length, hidden, after, turn.direction, steered)
+                self.doses.add(block, now.rows.index, length, hidden, after, turn.direction, steered, turn.shifts)
             return (after, *output[1:]) if isinstance(output, (tuple, list)) else after
 
         return steer

@@ -38,11 +38,11 @@ class _Kept(NamedTuple):
     size: int
 
 
-def shared_length(sequences: Sequence[Sequence[int]]) -> int:
-    """How many tokens all sequences begin with, each keeping one token at least of its own."""
+def shared_length(sequences: Sequence[Sequence[int]], own: int = 1) -> int:
+    """How many tokens all sequences begin with, each keeping `own` tokens at least."""
     first, last = min(sequences, key=list), max(sequences, key=list)
     same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-    return min(same, *(len(tokens) - 1 for tokens in sequences))
+    return max(0, min(same, *(len(tokens) - own for tokens in sequences)))
 
 
 class Prefixes:
@@ -61,23 +61,31 @@ class Prefixes:
         self._tokens: dict[tuple[int, ...], list[int]] = {}
         self._caches: dict[tuple[tuple[int, ...], Hashable], _Kept] = {}  # the last used at the end
         self._limit = limit
+        self._own = 1
         self._told = False
 
-    def learn(self, prompts: Iterable[list[int]]) -> None:
+    def learn(self, prompts: Iterable[list[int]], own: int = 1) -> None:
         """Find the beginnings that the prompts of the run to come share.
 
         One of the run before stays, with its caches, if these prompts begin with it and share little more (the waves of
         a vote are runs with ever fewer prompts); the others are forgotten.
+
+        Args:
+            prompts: token ids of each.
+            own: how many tokens at its end each keeps to itself, as what is done to them may depend on the end.
         """
+        self._own = own
         groups: dict[tuple[int, ...], list[list[int]]] = {}
         for tokens in prompts:
             groups.setdefault(tuple(tokens[:WORTHWHILE]), []).append(tokens)
         known, self._tokens = self._tokens, {}
         for key, group in groups.items():
-            length = shared_length(group) if len(group) > 1 else 0
+            length = shared_length(group, own) if len(group) > 1 else 0
             old = known.get(key)
             stays = (
-                old and 2 * len(old) >= length and all(len(row) > len(old) and row[: len(old)] == old for row in group)
+                old
+                and 2 * len(old) >= length
+                and all(len(row) >= len(old) + own and row[: len(old)] == old for row in group)
             )
             if old and stays:
                 self._tokens[key] = old
@@ -113,12 +121,12 @@ class Prefixes:
 
         Returns:
             shared: how many tokens at the beginning of every row are in the cache; 0 when nothing was learnt that all
-                rows begin with and that leaves each a token of its own.
+                rows begin with and that leaves each the tokens that it keeps to itself.
             cache: the keyword argument that hands a cache of `rows` rows to the model; empty when shared is 0.
         """
         key = tuple(rows[0][:WORTHWHILE])
         tokens = self._tokens.get(key)
-        if tokens is None or any(len(row) <= len(tokens) or row[: len(tokens)] != tokens for row in rows):
+        if tokens is None or any(len(row) < len(tokens) + self._own or row[: len(tokens)] != tokens for row in rows):
             return 0, {}
         missing = [name for name in dict.fromkeys(names) if (key, name) not in self._caches]
         if missing:

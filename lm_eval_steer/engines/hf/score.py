@@ -46,7 +46,9 @@ class Scorer:
         self._rows = [ScoredRow(*jobs[job].pairs[choice], jobs[job].intervention) for job, choice in self._owners]
         self._found: list[dict[int, tuple[float, bool]]] = [{} for _ in jobs]
         limit = traits.child.max_length
-        trees = plant(self._rows, limit, together=True)
+        # In a row of several choices a position does not tell how far behind its context it is.
+        apart = {number for number, rule in enumerate(steerer.sites.rules) if rule.parts_responses}
+        trees = plant(self._rows, limit, together=True, apart=apart)
         if not all(map(is_plain, trees)) and not traits.takes_trees(max(len(tree.tokens) for tree in trees)):
             trees = plant(self._rows, limit, together=False)
         self._trees = trees

@@ -12,7 +12,7 @@ from torch import Tensor
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Edit, Intervention
 from lm_eval_steer.interventions.operators import OPERATORS, Operator
-from lm_eval_steer.interventions.tokens import TOKENS, TokenRule
+from lm_eval_steer.interventions.tokens import TokenRule, token_rule
 from lm_eval_steer.interventions.units import share_of_norm
 
 
@@ -37,7 +37,7 @@ class Sites:
     def __init__(self, interventions: Sequence[Intervention], depth: int) -> None:
         self.interventions = tuple(interventions)
         self.blocks = tuple(sorted({block for one in self.interventions for block in one.blocks}))
-        self.rules: list[TokenRule] = [TOKENS[one.tokens] for one in self.interventions]
+        self.rules: list[TokenRule] = [token_rule(one.tokens) for one in self.interventions]
         if self.blocks and not 0 <= self.blocks[0] <= self.blocks[-1] < depth:
             wrong = next(block for block in self.blocks if not 0 <= block < depth)
             raise SteeringError(f"an intervention steers block {wrong}, and the model has blocks 0 to {depth - 1}")
@@ -67,20 +67,23 @@ class _Site:
     """One block: the distinct directions [directions, hidden], and what each intervention that acts here does."""
 
     def __init__(self, block: int, edits: dict[int, Edit]) -> None:
-        widths = sorted({len(edit.direction) for edit in edits.values()})
+        widths = sorted({edit.direction.shape[-1] for edit in edits.values()})
         if len(widths) > 1:
             raise SteeringError(
                 f"the directions of block {block} are {widths[0]} and {widths[-1]} wide: give those of one model"
             )
         distinct = {edit.sha: edit.direction for edit in edits.values()}
         places = {sha: place for place, sha in enumerate(distinct)}
-        self.directions = torch.from_numpy(np.stack([np.asarray(v, dtype=np.float32) for v in distinct.values()]))
+        arrays = [torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in distinct.values()]
+        self.directions = torch.stack([array.reshape(-1, widths[0])[0] for array in arrays])
+        self._several = {place: array for place, array in enumerate(arrays) if array.dim() > 1}
         self._direction = {number: places[edit.sha] for number, edit in edits.items()}
         self._operator = {number: edit.operator for number, edit in edits.items()}
 
     def turn(self, numbers: Sequence[int], shares: Sequence[bool], device: torch.device) -> Turn:
         if self.directions.device != device:  # the blocks of a split model live on several devices
             self.directions = self.directions.to(device)
+            self._several = {place: array.to(device) for place, array in self._several.items()}
 
         def mask(rows: Sequence[bool]) -> Tensor:
             return torch.tensor(rows, device=device)[:, None, None]
@@ -95,11 +98,29 @@ class _Site:
         units = {shares[number] for number in acting}
         names = list(dict.fromkeys(self._operator[number] for number in acting))
         operators = [
-            (OPERATORS[name], mask([self._operator.get(number) == name for number in numbers]) if names[1:] else None)
+            (
+                OPERATORS[name],
+                mask([self._operator.get(number) == name for number in numbers]) if names[1:] else None,
+                self._stack(name, numbers),
+            )
             for name in names
         ]
         mixed = mask([shares[number] for number in numbers]) if len(units) > 1 else None
-        return Turn(direction, units == {True}, mixed, operators)
+        kinds = {number: OPERATORS[self._operator[number]].is_shift for number in acting}
+        shifts: bool | Tensor = all(kinds.values())
+        if len(set(kinds.values())) > 1:
+            shifts = mask([kinds.get(number, True) for number in numbers])
+        return Turn(direction, units == {True}, mixed, operators, shifts)
+
+    def _stack(self, operator: str, numbers: Sequence[int]) -> Tensor | None:
+        """The directions of an operator of several, of all its rows or of each row [rows, 1, directions, hidden]."""
+        if OPERATORS[operator].directions == 1:
+            return None
+        places = [self._direction[number] if self._operator.get(number) == operator else None for number in numbers]
+        distinct = list(dict.fromkeys(place for place in places if place is not None))
+        if len(distinct) == 1:
+            return self._several[distinct[0]]
+        return torch.stack([self._several[distinct[0] if place is None else place] for place in places])[:, None]
 
 
 @dataclass(frozen=True)
@@ -107,16 +128,19 @@ class Turn:
     """What happens to the rows of a batch at one block.
 
     Attributes:
-        direction: of all rows that are steered here [hidden], or of each row [rows, 1, hidden].
+        direction: of all rows that are steered here [hidden], or of each row [rows, 1, hidden]; of several the first.
         shares: whether the strengths of all of them are shares of ‖h‖.
         mixed: of which rows they are [rows, 1, 1], where that differs; else None.
-        operators: each with its rows [rows, 1, 1], or None where there is one; none where no row is steered.
+        operators: each with its rows [rows, 1, 1], or None where there is one, and the directions of one that takes
+            several; none where no row is steered.
+        shifts: whether all operators are shifts, or which rows' are [rows, 1, 1], where that differs.
     """
 
     direction: Tensor
     shares: bool
     mixed: Tensor | None
-    operators: list[tuple[Operator, Tensor | None]]
+    operators: list[tuple[Operator, Tensor | None, Tensor | None]]
+    shifts: bool | Tensor
 
     @property
     def keeps_zero(self) -> bool:
@@ -142,9 +166,10 @@ class Turn:
         if self.keeps_zero:
             return self.operators[0][0].apply(hidden, length, self.direction)
         after = hidden
-        for operator, rows in self.operators:
+        for operator, rows, several in self.operators:
             its = steered if rows is None else steered & rows
-            after = torch.where(its, operator.apply(hidden, length, self.direction), after)
+            directions = self.direction if several is None else several
+            after = torch.where(its, operator.apply(hidden, length, directions), after)
         return after
 
 

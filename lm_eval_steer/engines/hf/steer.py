@@ -19,7 +19,7 @@ from lm_eval_steer.interventions.argument import Argument, declare
 from lm_eval_steer.interventions.arguments import ARGUMENTS
 from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.plan import SteeringPlan
-from lm_eval_steer.interventions.tokens import TOKENS, TokenRule
+from lm_eval_steer.interventions.tokens import TokenRule, token_rule
 from lm_eval_steer.vectors.vector import SteeringVector
 
 TAKEN = tuple(
@@ -61,7 +61,7 @@ def steer(model: nn.Module, vectors: str | Path | SteeringVector, **arguments: A
     if not intervention.acts:
         yield intervention
         return
-    steerer, texts = Steerer(model, [intervention], plan.blocks), _Texts(model, TOKENS[intervention.tokens])
+    steerer, texts = Steerer(model, [intervention], plan.blocks), _Texts(model, token_rule(intervention.tokens))
 
     def before_pass(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         mask = texts.go_on({**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs})

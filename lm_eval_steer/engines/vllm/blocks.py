@@ -246,7 +246,8 @@ class BlockSteering:
             at = now.measured
             before, changed = (_whole_at(at, *both)[:, None] for both in ((hidden, residual), (after, rest)))
             own = direction if direction.dim() == 1 else direction[at, None]
-            self.doses.add(block, now.index[at] - 1, length[at, None], before, changed, own, steered[at, None])
+            shifts = turn.shifts if isinstance(turn.shifts, bool) else turn.shifts[now.index[at], None, None]
+            self.doses.add(block, now.index[at] - 1, length[at, None], before, changed, own, steered[at, None], shifts)
         return after, rest
 
     def _probe(
@@ -266,6 +267,8 @@ class BlockSteering:
         got = after.double() + (0 if rest is None else rest.double())
         wanted = turn.in_doubles(before, length, steered, direction, now.index)
         size = torch.stack([value.double().abs() for value in (hidden, after, wanted - before)]).amax(0)
+        if turn.shifts is not True:  # an inner product takes in the rounding of all components
+            size = torch.maximum(size, before.square().mean(dim=-1, keepdim=True).sqrt())
         step = torch.finfo(hidden.dtype).eps * size + torch.finfo(torch.float32).tiny
         rows = ~steered[:, 0]
         same = torch.equal(after[rows], hidden[rows])

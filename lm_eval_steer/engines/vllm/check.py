@@ -24,6 +24,8 @@ SAME = 1e-3
 """Log-probabilities that differ by less are the same."""
 NEAR = 0.25
 """Compiled and not, a log-probability differs by less than this share of what the shift changes; bfloat16 rounds."""
+LARGE = {"share": 1.0, "angle": 90.0}
+"""Strengths that change much, where they are no lengths."""
 
 States = dict[int, np.ndarray]
 """Block -> its state [tokens, hidden]."""
@@ -78,6 +80,9 @@ def check_steering(
 ) -> States:
     """Run a few tokens without steering, with strength 0, and with one as large as the hidden state; go on writing.
 
+    A strength that is no length is 1, or 90 degrees, and must change the blocks; what becomes of the log-probabilities
+    is not judged then, since h may have had little along the direction.
+
     First it is found out what the blocks' outputs are (`states.settle_states`). Every steered block must change as the
     operator says, within one rounding step of the dtype, on the tokens that are steered, leave the others as they are
     bit for bit, and hand the sum to the next block; strength 0 must leave the log-probabilities as they are, the large
@@ -119,10 +124,9 @@ def check_steering(
     run(1)
     still = _by_block(runner.probe(True))
     norms = {block: still[block]["norm"] if block in still else 0.0 for block in blocks}
-    large = {
-        block: 0.0 if not lengths[block] else 1.0 if unit == "dose" else norms[block] / lengths[block]
-        for block in blocks
-    }
+    kind, sign = OPERATORS[operator].strength, OPERATORS[operator].strong
+    sizes = {block: 1.0 if unit == "dose" else norms[block] / (lengths[block] or 1.0) for block in blocks}
+    large = {block: sign * LARGE.get(kind, sizes[block]) if lengths[block] else 0.0 for block in blocks}
     runner.load([under(large, operator)], path)
     runner.probe(True)
     run(0)
@@ -157,6 +161,8 @@ def check_steering(
         raise SteeringError(
             f"the self-check of steered-vllm failed: strength 0 moves a log-probability from {plain:.4f} to {zero:.4f}"
         )
+    if kind != "length":
+        return states
     if any(large.values()) and abs(plain - large_score) <= SAME:
         raise SteeringError(
             f"the self-check of steered-vllm failed: a shift as large as the hidden state leaves a log-probability at "

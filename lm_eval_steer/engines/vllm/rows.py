@@ -24,7 +24,7 @@ from lm_eval_steer.engines.vllm.versions import EngineDeadError, Requests, VLLMC
 from lm_eval_steer.engines.vllm.worker import ARGUMENT, pack
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
-from lm_eval_steer.interventions.tokens import TOKENS, TokenRule
+from lm_eval_steer.interventions.tokens import TokenRule, token_rule
 
 T = TypeVar("T")
 
@@ -291,14 +291,15 @@ class RowRunner:
             self._end(needed)
 
     def _rule(self, row: VllmRow) -> TokenRule:
-        return TOKENS[self.interventions[row.intervention].tokens]
+        return token_rule(self.interventions[row.intervention].tokens)
 
     def _row_salts(self, rows: Sequence[VllmRow]) -> list[str | None]:
         """The salt of each row; None where nothing is steered.
 
         Where a rule steers everything, the keys and values of a text's beginning depend on the intervention alone.
         Otherwise they depend on where the prompt ends, too, if the beginning reaches so far: a row whose prompt is the
-        beginning of another one's gets a salt of its own length, and earlier calls are forgotten. Interventions that
+        beginning of another one's gets a salt of its own length, and earlier calls are forgotten. So does each row
+        whose rule counts farther than the last token from the end of the prompt. Interventions that
         leave beginnings alone have salts of their own, too: vLLM keeps whole pages of keys and values by their tokens
         and salt, and the page that holds the end of a prompt is steered.
         """
@@ -316,7 +317,9 @@ class RowRunner:
         prompts = sorted({tuple(row.tokens[: row.prompt]) for row in rows})
         inner = {short for short, longer in pairwise(prompts) if longer[: len(short)] == short}
         return [
-            f"{salt}:{row.prompt}" if ends and tuple(row.tokens[: row.prompt]) in inner else salt
+            f"{salt}:{row.prompt}"
+            if ends and (self._rule(row).own > 1 or tuple(row.tokens[: row.prompt]) in inner)
+            else salt
             for salt, row, ends in zip(salts, rows, ending, strict=True)
         ]
 

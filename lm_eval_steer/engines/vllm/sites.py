@@ -70,8 +70,9 @@ class _Site:
     def __init__(self, edits: dict[int, Edit], shares: Sequence[bool], device: torch.device) -> None:
         distinct = {edit.sha: edit.direction for edit in edits.values()}
         places = {sha: place for place, sha in enumerate(distinct)}
-        stacked = np.stack([np.asarray(direction, dtype=np.float32) for direction in distinct.values()])
-        self._directions = torch.from_numpy(stacked).to(device)
+        arrays = [torch.from_numpy(np.asarray(direction, dtype=np.float32)) for direction in distinct.values()]
+        self._directions = torch.stack([one if one.dim() == 1 else one[0] for one in arrays]).to(device)
+        self._several = {place: one.to(device) for place, one in enumerate(arrays) if one.dim() > 1}
         self._edits, self._shares, self._device = edits, list(shares), device
         self._place = {number: places[edit.sha] for number, edit in edits.items()}
         self._turns: dict[frozenset[int], Turn] = {}
@@ -92,12 +93,28 @@ class _Site:
             several if len(places) > 1 else None,
             units == {True},
             self._table(self._shares).bool() if len(units) > 1 else None,
-            [(OPERATORS[name], self._mask(name) if len(names) > 1 else None) for name in names],
+            [(OPERATORS[name], self._mask(name) if len(names) > 1 else None, self._stack(name)) for name in names],
+            self._shifts(acting),
         )
+
+    def _stack(self, operator: str) -> Tensor | None:
+        """The directions of an operator of several, by intervention [1 + interventions, directions, hidden]."""
+        if OPERATORS[operator].directions == 1:
+            return None
+        places = {number: self._place[number] for number, edit in self._edits.items() if edit.operator == operator}
+        other = next(iter(places.values()))
+        stacked = [self._several[places.get(number, other)] for number in range(-1, len(self._shares))]
+        return torch.stack(stacked)
 
     def _mask(self, operator: str) -> Tensor:
         of = {number for number, edit in self._edits.items() if edit.operator == operator}
         return self._table([number in of for number in range(len(self._shares))]).bool()
+
+    def _shifts(self, acting: Sequence[int]) -> bool | Tensor:
+        kinds = {number: OPERATORS[edit.operator].is_shift for number, edit in self._edits.items()}
+        if len({kinds[number] for number in acting}) > 1:
+            return self._table([kinds.get(number, True) for number in range(len(self._shares))]).bool()
+        return all(kinds[number] for number in acting)
 
     def _table(self, values: Sequence[int]) -> Tensor:
         """A value for each intervention, behind one for none [1 + interventions]."""
@@ -113,19 +130,22 @@ class Turn:
         places: which of several each intervention has [1 + interventions]; None for one.
         shares: whether all strengths are shares of ‖h‖.
         mixed: of which interventions they are [1 + interventions], where that differs; else None.
-        operators: each with its interventions [1 + interventions], or None where there is one.
+        operators: each with its interventions [1 + interventions], or None where there is one, and the directions of
+            one that takes several [1 + interventions, directions, hidden].
+        shifts: whether all operators are shifts, or which interventions' are [1 + interventions], where that differs.
     """
 
     directions: Tensor
     places: Tensor | None
     shares: bool
     mixed: Tensor | None
-    operators: list[tuple[Operator, Tensor | None]]
+    operators: list[tuple[Operator, Tensor | None, Tensor | None]]
+    shifts: bool | Tensor
 
     @property
     def reads_sum(self) -> bool:
         """Whether the block's output must be known to change it, not only one of two tensors whose sum it is."""
-        return self.shares or self.mixed is not None or any(not operator.is_shift for operator, _ in self.operators)
+        return self.shares or self.mixed is not None or any(not operator.is_shift for operator, *_ in self.operators)
 
     def direction(self, index: Tensor) -> Tensor:
         """v [hidden], or of each token [tokens, hidden].
@@ -166,12 +186,13 @@ class Turn:
         if len(self.operators) == 1 and self.operators[0][0].is_shift:  # a length of 0 leaves a token as it is
             return self.operators[0][0].apply(hidden, length, direction), residual
         after, rest = hidden, residual
-        for operator, of in self.operators:
+        for operator, of, several in self.operators:
             its = steered if of is None else steered & of[index, None]
             if operator.is_shift:
                 after = torch.where(its, operator.apply(hidden, length, direction), after)
                 continue
-            after = torch.where(its, operator.apply(whole, length, direction).to(hidden.dtype), after)
+            directions = direction if several is None else several[index]
+            after = torch.where(its, operator.apply(whole, length, directions).to(hidden.dtype), after)
             if rest is not None:  # a sum is handed on whole, beside a residual of nothing
                 rest = torch.where(its, torch.zeros_like(rest), rest)
         return after, rest
@@ -179,7 +200,8 @@ class Turn:
     def in_doubles(self, before: Tensor, length: Tensor, steered: Tensor, direction: Tensor, index: Tensor) -> Tensor:
         """What the operators make of a block's output, in float64 [tokens, hidden]."""
         wanted = before
-        for operator, of in self.operators:
+        for operator, of, several in self.operators:
             its = steered if of is None else steered & of[index, None]
-            wanted = torch.where(its, operator.apply(before, length.double(), direction.double()), wanted)
+            directions = (direction if several is None else several[index]).double()
+            wanted = torch.where(its, operator.apply(before, length.double(), directions), wanted)
         return wanted

@@ -200,11 +200,12 @@ def pack(interventions: Sequence[Intervention], depth: int, path: str | None) ->
         interventions: in the order of their numbers.
         depth, path: as for `find_layers`.
     """
-    directions: dict[str, bytes] = {}
+    directions: dict[str, tuple[bytes, list[int]]] = {}
     for one in interventions:
         for edit in one.edits:
             if edit.sha not in directions:
-                directions[edit.sha] = np.ascontiguousarray(edit.direction, dtype=np.float32).tobytes()
+                array = np.ascontiguousarray(edit.direction, dtype=np.float32)
+                directions[edit.sha] = array.tobytes(), list(array.shape)
     packed = [
         {
             "edits": [[edit.block, edit.operator, edit.sha, edit.strength] for edit in one.edits],
@@ -218,7 +219,10 @@ def pack(interventions: Sequence[Intervention], depth: int, path: str | None) ->
 
 def unpack(settings: Mapping[str, Any]) -> list[Intervention]:
     """The interventions of `pack`, as far as a worker needs them."""
-    arrays = {sha: np.frombuffer(raw, dtype=np.float32).copy() for sha, raw in settings["directions"].items()}
+    arrays = {
+        sha: np.frombuffer(raw, dtype=np.float32).reshape(shape).copy()
+        for sha, (raw, shape) in settings["directions"].items()
+    }
     return [
         Intervention(
             tuple(Edit(block, operator, arrays[sha], strength) for block, operator, sha, strength in packed["edits"]),

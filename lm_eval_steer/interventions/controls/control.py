@@ -65,6 +65,11 @@ class Control:
         return KINDS[self.kind].is_of_each
 
     @property
+    def is_opposite(self) -> bool:
+        """Whether it is the vector turned round."""
+        return KINDS[self.kind].opposite
+
+    @property
     def files(self) -> Files | None:
         """Where its directions lie; None where they are a change of the vector's."""
         return KINDS[self.kind].files

@@ -45,6 +45,7 @@ class Kind:
         regroups: whether requests are put into other batches than usual.
         shared: whether it hangs on the lengths of the directions alone, so that one stands for all vectors of a sweep
             whose directions have length 1. Of other kinds that steer, each vector has its own.
+        opposite: whether it is the vector turned round, which under some operators does the same.
         files: where the directions lie, of a kind that is no change of the vector's: in a vector file of their own.
     """
 
@@ -53,6 +54,7 @@ class Kind:
     temperature: float | None = None
     regroups: bool = False
     shared: bool = False
+    opposite: bool = False
     files: Files | None = None
 
     @property

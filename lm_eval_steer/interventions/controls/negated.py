@@ -12,4 +12,4 @@ def negate(directions: Directions, seed: int | None = None) -> dict[int, np.ndar
     return {block: -direction for block, direction in directions.items()}
 
 
-NEGATED = Kind(negate)
+NEGATED = Kind(negate, opposite=True)

@@ -7,7 +7,8 @@
 | generated | last prompt position, generated ones  | last context position to the last but one continuation one |
 | last      | last prompt position                  | last context position                                      |
 
-Padding is never steered. loglikelihood_rolling has no prompt and takes `all` only.
+Padding is never steered. loglikelihood_rolling has no prompt and takes `all` only. Windows (windows.py) are rules by
+number: `first:N`, `after:N`, `last:-N`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,18 @@ from lm_eval_steer.interventions.tokens.last import LAST
 from lm_eval_steer.interventions.tokens.masks import generation_mask, scoring_mask
 from lm_eval_steer.interventions.tokens.prompt import PROMPT
 from lm_eval_steer.interventions.tokens.rule import TokenRule
+from lm_eval_steer.interventions.tokens.windows import canonical, window
 from lm_eval_steer.table import Table
 
-__all__ = ["TOKENS", "TokenRule", "generation_mask", "scoring_mask"]
+__all__ = ["TOKENS", "TokenRule", "canonical", "generation_mask", "scoring_mask", "token_rule"]
 
 TOKENS: Table[TokenRule] = Table("token rule", {"all": ALL, "prompt": PROMPT, "generated": GENERATED, "last": LAST})
+
+
+def token_rule(name: str) -> TokenRule:
+    """The rule of a name: a window, or an entry of the table.
+
+    Raises:
+        SteeringError: where there is none.
+    """
+    return window(name) or TOKENS[name]

@@ -25,9 +25,20 @@ class TokenRule:
     def steers_beginnings(self) -> bool:
         """Whether it steers positions that two prompts with a common beginning share.
 
-        Each prompt keeps one token at least of its own behind that beginning.
+        Each prompt keeps `own` tokens at least behind that beginning.
         """
-        return self.begin is None or self.begin < -1
+        return self.begin is None
+
+    @property
+    def own(self) -> int:
+        """How many tokens at the end of its prompt a request shares with no other: those that are steered because they
+        are there, and the last one."""
+        return 1 if self.begin is None else max(1, -self.begin)
+
+    @property
+    def parts_responses(self) -> bool:
+        """Whether it steers some of the positions that predict a response, and others not."""
+        return (self.begin is not None and self.begin > -1) or (self.end is not None and self.end > 0)
 
     @property
     def needs_prompt(self) -> bool:

@@ -65,7 +65,7 @@ def apart(groups: Iterable[Group]) -> list[str]:
 
 def strength(run: Run) -> str:
     """`α = 0.04`, `dose 0.01`."""
-    if run.by_task and any(run.alphas):
+    if run.by_task and run.has_strength:
         return "a strength per task"
     return f"{'dose' if run.steering.get('unit') == 'dose' else 'α ='} {alpha_name(run.alphas[0])}"
 

@@ -1,0 +1,85 @@
+"""Strengths that count in what an extraction measured of ⟨h, v⟩ on its texts, block by block.
+
+| unit         | a strength of 1                                    | the value 0, where an operator sets one |
+|--------------|----------------------------------------------------|-----------------------------------------|
+| `sigma`      | a standard deviation over the texts of both sides  | midway between the means of both sides  |
+| `projection` | from the mean of the negative side to the positive | the mean of the negative side           |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.shapes import is_number
+from lm_eval_steer.vectors.identity import Identity
+from lm_eval_steer.vectors.vector import SteeringVector
+
+FIELDS = ("projection_negative", "projection_positive", "projection_deviation")
+"""Of a passport's block: mean of ⟨h, v⟩ on the negative and on the positive side, standard deviation on both."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a strength of some unit comes to at one block, in lengths along v.
+
+    Attributes:
+        origin: of the strength 0, for operators that set a value.
+        step: of a strength of 1.
+    """
+
+    origin: float
+    step: float
+
+    def length(self, strength: float, sets: bool) -> float:
+        """A strength in lengths along v; `sets` says whether it is a value that is set."""
+        return self.step * strength + (self.origin if sets else 0.0)
+
+
+PLAIN = Scale(0.0, 1.0)
+"""Of strengths that are lengths already."""
+
+
+def scales(vector: SteeringVector, unit: str, blocks: int, width: int, model: Identity) -> dict[int, Scale]:
+    """The scale of each block of a vector.
+
+    Args:
+        vector: that is to steer.
+        unit: `sigma` or `projection`.
+        blocks: how many blocks the model has that is steered.
+        width: its hidden size.
+        model: which one it is.
+
+    Raises:
+        SteeringError: where nothing was measured, or in another model.
+    """
+    given = f"unit={unit}"
+    if vector.transfer is not None:
+        raise SteeringError(
+            f"{given} counts in what was measured where a vector was read, and this one was transferred to "
+            f"{vector.space['name']}: leave unit out, or extract a vector from that model"
+        )
+    parent = vector.passport["parent"]
+    if (parent["num_blocks"], parent["hidden_size"]) != (blocks, width) or not Identity.of(parent).is_same(model):
+        read = Identity.of(parent).told(parent["num_blocks"], parent["hidden_size"])
+        raise SteeringError(
+            f"{given} counts in what was measured in {read}, and this model is {model.told(blocks, width)}: leave unit "
+            "out, or extract a vector from this model"
+        )
+    said = vector.passport.get("blocks")
+    entries = {one.get("block"): one for one in said if isinstance(one, dict)} if isinstance(said, list) else {}
+    return {layer: _scale(unit, layer, entries.get(layer, {})) for layer in vector.layers}
+
+
+def _scale(unit: str, layer: int, said: Mapping[str, Any]) -> Scale:
+    if missing := [field for field in FIELDS if not is_number(said.get(field))]:
+        raise SteeringError(
+            f"unit={unit} needs {missing[0]} of block {layer}, which the vector file does not have: extract the vector "
+            "again, which measures it, or leave unit out"
+        )
+    negative, positive, deviation = (float(said[field]) for field in FIELDS)
+    if unit == "sigma":
+        return Scale((negative + positive) / 2, deviation)
+    return Scale(negative, positive - negative)
