@@ -98,6 +98,8 @@ def main(count: int, first: int = 0) -> None:
             except BaseException:
                 print(f"seed {seed}", file=sys.stderr)
                 raise
+        if seed % 500 == 499:
+            print(f"seeds up to {seed} tried", flush=True)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
     print(f"{count} files: {vectors} vectors, {count - vectors} sentences, {grown:.0f} MiB more memory at most")
 

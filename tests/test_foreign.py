@@ -234,3 +234,22 @@ def test_vllm_lens_scales_and_shares_of_the_norm(tmp_path: Path) -> None:
     assert vector.lengths is None
     np.testing.assert_allclose(vector.shifts, raw[[1, 0]] / np.linalg.norm(raw[[1, 0]], axis=1)[:, None], rtol=1e-6)
     assert "steer with dose=0.5" in vector.passport["import"]["notes"][0]
+
+
+def test_matrices_of_low_rank_and_a_vector_of_its_own_are_trained_vectors_too(tmp_path: Path) -> None:
+    left, right = foreign.rows(BLOCKS, 2), foreign.rows(2, WIDTH, seed=1)
+    path = foreign.write_safetensors(
+        tmp_path / "a.safetensors", {"steering_matrix_A": left, "steering_matrix_B": right}
+    )
+    with pytest.raises(UnansweredError, match="say it with --site"):
+        read(path)
+    np.testing.assert_allclose(read(path, site="output").shifts, left @ right, rtol=1e-5, atol=1e-6)
+    folder = tmp_path / "c"
+    foreign.write_safetensors(folder / "model.safetensors", {"model.steering_vector": foreign.rows()[0]})
+    with pytest.raises(UnansweredError, match="say it with --module"):
+        read(folder)
+    assert read(folder, module="model.layers.2").layers == (2,)
+    foreign.write_json(folder / "config.json", {"model_type": "qwen2", "add_place": "model.layers.1.mlp.down_proj"})
+    vector = read(folder)
+    assert vector.layers == (1,)
+    assert set(vector.passport["import"]["files"]) == {"config.json", "model.safetensors"}

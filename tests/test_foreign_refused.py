@@ -8,6 +8,7 @@ import re
 import resource
 import zipfile
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import foreign
 import mutations
 from foreign import BLOCKS, FILES, WIDTH
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.vectors.foreign import Answers, import_vector
+from lm_eval_steer.vectors.foreign import FOREIGN, Answers, import_vector
 from lm_eval_steer.vectors.foreign.containers.torch_file import read_torch
 
 PARENT = {"name": "org/m", "num_blocks": BLOCKS, "hidden_size": WIDTH, "architecture": "llama"}
@@ -297,6 +298,15 @@ def test_an_architecture_or_depth_that_contradicts_the_parent_takes_force(tmp_pa
     for hint in ("Llama", "unknown"):
         read(foreign.control(path, foreign.by_block(foreign.rows()), hint=hint))
     read(path, parent=PARENT | {"architecture": "llama4_text"})
+
+
+@pytest.mark.parametrize("made", ["sae", "repeng", "lm-eval", "neuronpedia", "tensors", "caa"])
+def test_a_file_that_is_named_otherwise_than_it_is(made: str, tmp_path: Path) -> None:
+    """Each format reads what fits it whatever it is called, and refuses the rest in a sentence."""
+    path = FILES[made](tmp_path)
+    for name in FOREIGN:
+        with suppress(SteeringError):
+            read(path, name, **foreign.ANSWERS.get(name, {}))
 
 
 def test_blocks_of_zeros_are_left_out_with_a_note(tmp_path: Path) -> None:

@@ -93,6 +93,16 @@ def test_a_file_that_leaves_something_open_names_the_command(tmp_path: Path) -> 
     assert find_vector(str(path)) == path
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_vector_of_this_project_is_not_imported(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make_vector(blocks=1).save(tmp_path / f"v{suffix}")
+    assert main(["vectors", "import", str(path), "--layer", "0", "--out", str(tmp_path / "out.pt")]) == 2
+    assert "it is a vector file of this project already" in capsys.readouterr().err
+    assert load_vector(path).fingerprint == SteeringVector.load(path).fingerprint
+
+
 def test_a_damaged_file_of_this_project_is_refused_as_such(tmp_path: Path) -> None:
     path = make_vector().save(tmp_path / "v.safetensors")
     path.write_bytes(path.read_bytes()[:-9])

@@ -8,8 +8,8 @@ from pathlib import Path
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.text import printable
 from lm_eval_steer.vectors.foreign import UnansweredError, import_vector, open_source
+from lm_eval_steer.vectors.foreign.refused import is_own
 from lm_eval_steer.vectors.formats import suffixes
-from lm_eval_steer.vectors.formats.header import KEY
 from lm_eval_steer.vectors.vector import SteeringVector
 
 
@@ -35,9 +35,6 @@ def _is_of_another_tool(path: Path) -> bool:
     if path.suffix not in (".safetensors", ".pt"):
         return False
     try:
-        source = open_source(path)
+        return not is_own(open_source(path))
     except SteeringError:
         return False
-    if source.container == "safetensors":
-        return KEY not in source.content.metadata
-    return not (isinstance(source.content, dict) and KEY in source.content)

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,13 @@ def import_vector(path: Path, answers: Answers | None = None, name: str = AUTO) 
     """
     answers = answers or Answers()
     entry = None if name == AUTO else FOREIGN[name]
+    named = entry is not None
     source = open_source(path)
     try:
         if entry is None:
             name = recognise(source)
             entry = FOREIGN[name]
+            source = replace(source, files=[] if source.container == "folder" else [path])  # not what others looked at
         said = entry.read(source, answers)
         vector = _make(said, answers, source, name)
         answers.refuse_unused(entry.words)
@@ -53,6 +56,10 @@ def import_vector(path: Path, answers: Answers | None = None, name: str = AUTO) 
         raise UnansweredError(f"{shortened(path)}: {error}", error.argument) from None
     except SteeringError as error:
         raise SteeringError(f"{shortened(path)}: {error}") from None
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError):
+        if not named:
+            raise
+        raise SteeringError(f"{shortened(path)}: it is not {FOREIGN[name].words}: leave out --from {name}") from None
 
 
 def recognise(source: Source) -> str:

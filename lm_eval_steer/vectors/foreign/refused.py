@@ -6,11 +6,14 @@ from typing import Any
 
 from lm_eval_steer.vectors.foreign.containers.pickles import Made
 from lm_eval_steer.vectors.foreign.source import Source
+from lm_eval_steer.vectors.formats.header import KEY
 
 
 def refusal(source: Source) -> str:
     """Why a file or folder can be no vector, whatever is said of it; empty where it may be one."""
     content = source.content
+    if is_own(source):
+        return "it is a vector file of this project already: name it as it is"
     if isinstance(content, Made) and str(content).endswith("RepReader"):
         return (
             f"it is a pickled object of the class {content} (RepE), whose directions, signs and layers are kept "
@@ -32,6 +35,13 @@ def refusal(source: Source) -> str:
     if source.container == "folder" and (source.path / "manifold.json").is_file():
         return "it is a manifold of saklas, which may be curved: export its vector from saklas as .gguf and import that"
     return ""
+
+
+def is_own(source: Source) -> bool:
+    """Whether it is a vector file of this project, in one of its two containers."""
+    if source.container == "safetensors":
+        return KEY in source.content.metadata
+    return source.container == "torch" and isinstance(source.content, dict) and KEY in source.content
 
 
 def _is_cache(content: Any) -> bool:

@@ -12,13 +12,15 @@ from lm_eval_steer.text import quoted
 from lm_eval_steer.vectors.foreign.answers import Answers
 from lm_eval_steer.vectors.foreign.containers.safetensors_file import Tensors
 from lm_eval_steer.vectors.foreign.format import ForeignFormat, Said
-from lm_eval_steer.vectors.foreign.rows import block_of_module, number_of, one_row
-from lm_eval_steer.vectors.foreign.source import Source
+from lm_eval_steer.vectors.foreign.rows import at_output_or_input, block_of_module, number_of, one_row
+from lm_eval_steer.vectors.foreign.source import Source, open_source
 
 _BIAS = re.compile(r"(.*layers\.\d{1,4}\.mlp\.down_proj)\.bias")
 _OTHER = re.compile(r".*layers\.\d{1,4}\.mlp\.(?:gate|up|gate_up)_proj\.bias")
 _ALONE = "steering_vector"
 _LOW_RANK = ("steering_matrix_A", "steering_matrix_B")
+_MOST = 2**27
+"""Numbers of their product: 100 blocks of a width that no model has."""
 
 
 def recognises(source: Source) -> bool:
@@ -37,27 +39,49 @@ def read(source: Source, answers: Answers) -> Said:
     kind = config.get("model_type") if isinstance(config.get("model_type"), str) else None
     tensors = {name: one for one in _checkpoint(source) for name in one.places}
     ends = {name.rpartition(".")[2]: name for name in tensors}
+    notes: tuple[str, ...] = ("It was trained with the weights of its model, and is for them as they were then.",)
     if set(_LOW_RANK) <= ends.keys():
-        left, right = (tensors[ends[end]][ends[end]] for end in _LOW_RANK)
-        if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[0]:
-            raise SteeringError(f"its steering matrices have the shapes {list(left.shape)} and {list(right.shape)}")
-        shifts = dict(enumerate(left @ right))
-    elif _ALONE in ends:
-        name = ends[_ALONE]
-        place = config.get("add_place") or answers.ask(
-            "module", "it does not say to the output of which module it is added"
+        used = [ends[end] for end in _LOW_RANK]
+        shifts, more = at_output_or_input(
+            _product(*(tensors[name][name] for name in used)),
+            answers,
+            "it does not say where row N of its steering matrices is added",
+            {"output": "at the output of block N", "input": "at its input"},
         )
-        block = block_of_module(place, answers, kind)
-        shifts = {block: one_row(tensors[name][name], name)}
+        notes += more
     else:
-        _refuse_other_biases(tensors)
-        found = {name: match[1] for name in tensors if (match := _BIAS.fullmatch(name))}
-        shifts = {
-            block_of_module(module, answers, kind): one_row(tensors[name][name], name) for name, module in found.items()
-        }
+        used, modules = _modules(tensors, ends, config, answers)
+        blocks = [block_of_module(module, answers, kind) for module in modules]
+        if len(set(blocks)) < len(blocks):
+            raise SteeringError(f"it holds several vectors of one block, such as {quoted(used[0])}")
+        shifts = {block: one_row(tensors[name][name], name) for block, name in zip(blocks, used, strict=True)}
+    source.files.extend(tensors[name].path for name in used)
     parent = {"architecture": kind, "num_blocks": _count(config.get("num_hidden_layers"))}
-    note = "It was trained with the base model's weights, and steers nothing else than that model as it was trained."
-    return Said(shifts, "trained", {key: one for key, one in parent.items() if one is not None}, notes=(note,))
+    return Said(shifts, "trained", {key: one for key, one in parent.items() if one is not None}, notes=notes)
+
+
+def _modules(
+    tensors: dict[str, Tensors], ends: dict[str, str], config: dict[str, Any], answers: Answers
+) -> tuple[list[str], list[Any]]:
+    """Names of the tensors, and the module to whose output each is added."""
+    if _ALONE in ends:
+        place = config.get("add_place")
+        why = "it does not say to the output of which module it is added"
+        return [ends[_ALONE]], [place or answers.ask("module", why)]
+    for name, where in tensors.items():
+        if _OTHER.fullmatch(name) and np.any(where[name]):
+            raise SteeringError(
+                f"its model has biases of its own, such as {quoted(name)}, and they are in its vectors, too"
+            )
+    found = {name: match[1] for name in tensors if (match := _BIAS.fullmatch(name))}
+    return list(found), list(found.values())
+
+
+def _product(left: np.ndarray, right: np.ndarray) -> dict[int, np.ndarray]:
+    """Rows of the product of [blocks, rank] and [rank, width]."""
+    if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[0] or len(left) * right.shape[1] > _MOST:
+        raise SteeringError(f"its steering matrices have the shapes {list(left.shape)} and {list(right.shape)}")
+    return dict(enumerate(left @ right))
 
 
 def _checkpoint(source: Source) -> list[Tensors]:
@@ -66,17 +90,8 @@ def _checkpoint(source: Source) -> list[Tensors]:
         return [source.content]
     if source.container != "folder":
         return []
-    opened = [source.open(path.name) for path in sorted(source.path.glob("*.safetensors"))]
+    opened = [open_source(path) for path in sorted(source.path.glob("*.safetensors"))]
     return [one.content for one in opened if one.container == "safetensors"]
-
-
-def _refuse_other_biases(tensors: dict[str, Tensors]) -> None:
-    """Refuse a model whose MLPs have biases of their own, since they cannot be told from what was trained."""
-    for name, where in tensors.items():
-        if _OTHER.fullmatch(name) and np.any(where[name]):
-            raise SteeringError(
-                f"its model has biases of its own, such as {quoted(name)}, and they are in its vectors, too"
-            )
 
 
 def _count(value: Any) -> int | None:
