@@ -18,8 +18,9 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.grid import stages as grid_stages
 from lm_eval_steer.grid.check import find_problems
 from lm_eval_steer.grid.overview import count_alone, tell_stages
-from lm_eval_steer.grid.settings import KINDS, TRANSFER
-from lm_eval_steer.grid.stages import Stage, make_stages
+from lm_eval_steer.grid.settings import TRANSFER
+from lm_eval_steer.grid.stage import KINDS, Stage
+from lm_eval_steer.grid.stages import make_stages
 from lm_eval_steer.grid.study import make_study, read_study
 from lm_eval_steer.transfer.args import TransferArgs
 

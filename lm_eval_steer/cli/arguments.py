@@ -17,7 +17,7 @@ PAIRS = "key=value,..."
 def add_command(
     group: Any,
     name: str,
-    run: Callable[[argparse.Namespace], None],
+    run: Callable[[argparse.Namespace], int | None],
     summary: str,
     example: str,
     full: str | None = None,
@@ -27,7 +27,7 @@ def add_command(
     Args:
         group: what `add_subparsers` returned.
         name: as it is typed.
-        run: does the work; `main` calls it with what was typed.
+        run: does the work, and may give an exit code; `main` calls it with what was typed.
         summary: one phrase for the list of commands and for the head of its help.
         example: a command line.
         full: the name with those of the commands above it, for messages; the name itself where there are none.

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lm_eval_steer import plugin
 from lm_eval_steer.cli.arguments import add_command, read_path
-from lm_eval_steer.cli.output import make_console
+from lm_eval_steer.cli.output import make_console, quote
+from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.text import printable
+
+if TYPE_CHECKING:
+    from lm_eval_steer.grid.folder import Grid
+    from lm_eval_steer.grid.run import Tell
+    from lm_eval_steer.grid.stage import Stage
 
 PRESETS = ("small", "paper")
 
@@ -49,6 +62,47 @@ def add(group: Any) -> None:
         help="one line per stage, parted by tabs: index, folder, what it is, indices of those that it needs",
     )
 
+    parser = add_command(
+        actions,
+        "run",
+        run,
+        "run what of a study is missing, each stage in a process of its own; exit code 1 where one failed",
+        "lm-eval-steer grid run study.yaml --out study --jobs 2",
+        "grid run",
+    )
+    _add_study(parser)
+    option = parser.add_argument
+    option("--out", required=True, type=read_path, metavar="DIR", help="the folder of the study; it goes on from there")
+    option("--jobs", type=int, metavar="N", help="stages at a time (default: 1, or as many as --gpus)")
+    option(
+        "--gpus", type=int, metavar="N", help="deal out the first N GPUs, to each stage as many as its resources say"
+    )
+    option(
+        "--index",
+        type=int,
+        metavar="I",
+        help="only this stage of grid plan --list, as SLURM arrays and Kubernetes' indexed jobs number them",
+    )
+    parser = add_command(
+        actions,
+        "status",
+        status,
+        "tell what has become of every stage",
+        "lm-eval-steer grid status study",
+        "grid status",
+    )
+    parser.add_argument("folder", type=read_path, metavar="DIR", help="what grid run had as --out")
+    parser = add_command(
+        actions,
+        "collect",
+        collect,
+        "join folders of studies: what is done in any of them is done in the joined one",
+        "lm-eval-steer grid collect mine theirs --out both",
+        "grid collect",
+    )
+    parser.add_argument("folders", nargs="+", type=read_path, metavar="DIR", help="what grid run had as --out")
+    parser.add_argument("--out", required=True, type=read_path, metavar="DIR", help="the joined folder")
+
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", type=read_path, metavar="STUDY", help="the file, YAML (grid init prints one)")
@@ -63,7 +117,8 @@ def plan(args: argparse.Namespace) -> None:
     """Print the stages; in their table, how many there are beside as many as there would be cell by cell."""
     plugin.install(force=True)
     from lm_eval_steer.grid.check import find_problems
-    from lm_eval_steer.grid.overview import make_table, tell_stages
+    from lm_eval_steer.grid.estimate import estimate
+    from lm_eval_steer.grid.overview import make_table, tell_saving, tell_stages
     from lm_eval_steer.grid.stages import make_stages
     from lm_eval_steer.grid.study import read_study
 
@@ -73,6 +128,88 @@ def plan(args: argparse.Namespace) -> None:
         for line in tell_stages(stages):
             print(line)
         return
-    make_console().print(make_table(study, stages))
+    costs = estimate(stages)
+    make_console().print(make_table(study, stages, costs))
+    if saving := tell_saving(costs):
+        print(saving)
     for problem in find_problems(study, stages):
         print(f"- {problem}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the stages, and tell of each when it begins and how it ends."""
+    plugin.install(force=True)
+    from lm_eval_steer.grid.check import refuse_problems
+    from lm_eval_steer.grid.folder import Grid
+    from lm_eval_steer.grid.overview import count_states
+    from lm_eval_steer.grid.run import Runner, run_one, visible_gpus
+    from lm_eval_steer.grid.stages import make_stages
+    from lm_eval_steer.grid.study import read_study
+
+    for option, number in (("--jobs", args.jobs), ("--gpus", args.gpus)):
+        if number is not None and number < 1:
+            raise SteeringError(f"{option} {number} is no number to run on: give 1 or more")
+    study = read_study(args.study)
+    stages, grid = make_stages(study), Grid(Path(args.out))
+    gpus = None if args.gpus is None else visible_gpus(args.gpus)
+    jobs = args.jobs or args.gpus or 1
+    signal.signal(signal.SIGTERM, _interrupt)
+    if args.index is not None:
+        grid.enter_once(stages)
+        return 0 if run_one(Runner(grid, jobs, gpus, _tell), stages, args.index) else 1
+    refuse_problems(study, [stage for stage in stages if grid.state(stage.folder).word != "done"])
+    grid.enter(stages)
+    with _shown(grid, stages) as tell:
+        is_done = Runner(grid, jobs, gpus, tell).run(stages)
+    print(f"{count_states(grid, stages)}. See them, or the sweeps that are done:")
+    print(f"  lm-eval-steer grid status {quote([args.out])}\n  lm-eval-steer leaderboard {quote([args.out])}")
+    return 0 if is_done else 1
+
+
+def _interrupt(*_: object) -> None:
+    """A scheduler's request to end is Ctrl-C to this program: its processes are ended, too."""
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _shown(grid: Grid, stages: Sequence[Stage]) -> Iterator[Tell]:
+    """What tells of stages: a table that is kept up to date in a terminal, elsewhere a line each."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from lm_eval_steer.grid.overview import make_progress
+
+    if not sys.stderr.isatty():
+        yield _tell
+        return
+    with Live(console=Console(stderr=True), refresh_per_second=0.5, get_renderable=lambda: make_progress(grid, stages)):
+        yield lambda *_: None
+
+
+def _tell(stage: Stage, word: str, why: str) -> None:
+    """A line on stderr."""
+    clock = time.strftime("%H:%M:%S")
+    print(printable(f"{clock}  {word:<9} {stage.name}{why and f': {why}'}"), file=sys.stderr, flush=True)
+
+
+def status(args: argparse.Namespace) -> None:
+    """Print a table of all stages."""
+    from lm_eval_steer.grid.folder import Grid
+    from lm_eval_steer.grid.overview import count_states, make_status
+
+    grid = Grid(Path(args.folder))
+    stages = grid.stages()
+    make_console().print(make_status(grid, stages))
+    print(count_states(grid, stages))
+
+
+def collect(args: argparse.Namespace) -> None:
+    """Join, and name what is done nowhere."""
+    from lm_eval_steer.grid.collect import collect as join
+    from lm_eval_steer.grid.folder import Grid
+
+    copied, missing = join([Grid(Path(folder)) for folder in args.folders], Grid(Path(args.out)))
+    print(f"Copied {copied} stages to {args.out}; {len(missing)} are done in none of the folders:")
+    for stage in missing:
+        print(printable(f"- {stage.name}"))
+    print(f"All sweeps in one table:\n  lm-eval-steer leaderboard {quote([args.out])}")

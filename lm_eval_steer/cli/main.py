@@ -22,8 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; whatever is the user's or the machine's to mend is told in one sentence on stderr.
 
     Returns:
-        0, or 2 for what was told in a sentence, 130 where the user stopped it, 1 where nobody reads its output any
-        more. An error of this program keeps its traceback.
+        0, or what the command gives; 2 for what was told in a sentence, 130 where the user stopped it, 1 where nobody
+        reads its output any more. An error of this program keeps its traceback.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -35,9 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("lm_eval.api.task").setLevel(logging.ERROR)  # it advertises --metadata at every task
     try:
-        args.run(args)
+        code = args.run(args)
         sys.stdout.flush()
-        return 0
+        return code or 0
     except BrokenPipeError:
         _drop_output()
         return 1

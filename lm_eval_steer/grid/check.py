@@ -12,7 +12,8 @@ from lm_eval_steer.extraction.args import ExtractionArgs
 from lm_eval_steer.extraction.source import load_source
 from lm_eval_steer.extraction.tasks import find_manager
 from lm_eval_steer.files import is_folder
-from lm_eval_steer.grid.stages import Stage, read_arguments
+from lm_eval_steer.grid.stage import Stage
+from lm_eval_steer.grid.stages import read_arguments
 from lm_eval_steer.grid.study import Study
 from lm_eval_steer.grid.work import sweep_args, texts_of, transfer_args
 from lm_eval_steer.sweep.others import part_arms
@@ -34,6 +35,17 @@ def find_problems(study: Study, stages: Sequence[Stage]) -> list[str]:
             problems += [] if key in seen else _told(stage.name, look, stage.arguments)
             seen.add(key)
     return problems
+
+
+def refuse_problems(study: Study, stages: Sequence[Stage]) -> None:
+    """Refuse to begin what would end with any of them.
+
+    Raises:
+        SteeringError: names all of them.
+    """
+    if problems := find_problems(study, stages):
+        count = "1 thing is" if len(problems) == 1 else f"{len(problems)} things are"
+        raise SteeringError(f"{count} missing before the study can run: {'; '.join(problems)}")
 
 
 def _of_models(study: Study) -> Iterator[str]:

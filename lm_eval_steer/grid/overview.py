@@ -1,24 +1,27 @@
-"""The stages of a study as a table, and as lines for programs."""
+"""The stages of a study as tables, and as lines for programs."""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, get_args
 
+from rich.markup import escape
 from rich.table import Table
 
-from lm_eval_steer.grid.settings import KINDS
-from lm_eval_steer.grid.stages import Stage
-from lm_eval_steer.grid.study import Study
+from lm_eval_steer.grid.folder import Grid, Word
+from lm_eval_steer.grid.stage import KINDS, Stage
 from lm_eval_steer.text import printable
 
-_WHAT = {
-    "extract": "vectors, per model and task",
-    "states": "what models make of the texts, per model",
-    "transfer": "vectors in a child's space, per pair of models, task and map",
-    "sweep": "strengths, votes and controls, per child and task",
-    "leaderboard": "all sweeps in one table",
-    "report": "all sweeps on one page",
-}
+if TYPE_CHECKING:  # it brings what reads models and tasks, and `grid status` needs none of that
+    from lm_eval_steer.grid.estimate import Cost
+    from lm_eval_steer.grid.study import Study
+
+    Costs = Mapping[str, tuple[Cost | None, Cost | None]]
+
+WORDS: tuple[Word, ...] = get_args(Word)
+_STYLES = {"done": "dim", "running": "green", "failed": "red", "stopped": "red"}
 
 
 def tell_stages(stages: Sequence[Stage]) -> Iterator[str]:
@@ -29,20 +32,42 @@ def tell_stages(stages: Sequence[Stage]) -> Iterator[str]:
         yield "\t".join([str(number), stage.folder, printable(stage.name), needs])
 
 
-def make_table(study: Study, stages: Sequence[Stage]) -> Table:
-    """How many stages of each kind there are, and how many there would be if every cell was run by itself."""
+def make_table(study: Study, stages: Sequence[Stage], costs: Costs) -> Table:
+    """How many stages of each kind there are and what they ask of models, and what it were if cells shared nothing.
+
+    Args:
+        study: whose title it bears.
+        stages: of it.
+        costs: as `estimate` has them (grid/estimate.py).
+    """
     alone = count_alone(study)
     table = Table(title=f"{len(study.parents)} parents x {len(study.children)} children x {len(study.tasks)} tasks")
     table.add_column("stage")
-    for column in ("number", "cell by cell", "GPUs", "hours at most"):
+    columns = ("number", "cell by cell", "GPUs", "hours at most", "forward passes", "cell by cell")
+    for column in (*columns, "prompt tokens", "new tokens, at most"):
         table.add_column(column, justify="right")
-    table.add_column("what")
     for kind in KINDS:
         found = [stage for stage in stages if stage.kind == kind]
         if found:
             spans = [_span([float(stage.resources.get(key) or 0) for stage in found]) for key in ("gpus", "hours")]
-            table.add_row(kind, str(len(found)), str(alone[kind]), *spans, _WHAT[kind])
+            here, apart = costs.get(kind, (None, None))
+            asked = [_count(here.passes if here else None), _count(apart.passes if apart else None)]
+            tokens = [_count(here.read), _count(here.written)] if here else []
+            table.add_row(kind, str(len(found)), str(alone[kind]), *spans, *asked, *tokens)
     return table
+
+
+def tell_saving(costs: Costs) -> str:
+    """What sharing saves, in a sentence; nothing where it is not known."""
+    here, apart = costs.get("sweep", (None, None))
+    if not here or not apart or not apart.passes:
+        return ""
+    share = 1 - here.passes / apart.passes
+    return f"Cells share baselines, controls and own vectors: {share:.0%} of the sweeps' forward passes are spared."
+
+
+def _count(number: float | None) -> str:
+    return f"{number:,.0f}" if number else ""
 
 
 def count_alone(study: Study) -> Mapping[str, int]:
@@ -64,3 +89,34 @@ def count_alone(study: Study) -> Mapping[str, int]:
 def _span(numbers: Sequence[float]) -> str:
     low, high = min(numbers), max(numbers)
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def make_status(grid: Grid, stages: Sequence[Stage], shown: Sequence[Stage] | None = None) -> Table:
+    """What has become of each stage, or of those that are to be shown: since when, and by whom or why."""
+    table = Table(title=str(grid.root))
+    table.add_column("", justify="right")
+    for column in ("stage", "state", "since", "took", "who, or why"):
+        table.add_column(column, overflow="fold")
+    for number, stage in enumerate(stages):
+        if shown is not None and stage not in shown:
+            continue
+        state = grid.state(stage.folder)
+        since = "" if state.since is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(state.since))
+        took = "" if state.seconds is None else f"{state.seconds:,.0f} s"
+        cells = (str(number), stage.name, state.word, since, took, printable(state.why))
+        table.add_row(*map(escape, cells), style=_STYLES.get(state.word))
+    return table
+
+
+def make_progress(grid: Grid, stages: Sequence[Stage]) -> Table:
+    """The stages that are at work or failed, for a table that is shown anew while a study runs."""
+    shown = [stage for stage in stages if grid.state(stage.folder).word not in ("done", "waiting")]
+    table = make_status(grid, stages, shown)
+    table.caption = count_states(grid, stages)
+    return table
+
+
+def count_states(grid: Grid, stages: Sequence[Stage]) -> str:
+    """In words: `12 done, 1 running, 1 failed, 4 waiting`."""
+    found = Counter(grid.state(stage.folder).word for stage in stages)
+    return ", ".join(f"{found[word]} {word}" for word in WORDS if found[word])

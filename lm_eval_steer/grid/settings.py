@@ -8,15 +8,13 @@ from typing import Any
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.args import ExtractionArgs
+from lm_eval_steer.grid.stage import KINDS
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.others import WORDS
 from lm_eval_steer.text import nearest, quoted
 
 Settings = dict[str, Any]
 """Of one model on one task: keys of `KEYS`."""
-
-KINDS = ("extract", "states", "transfer", "sweep", "leaderboard", "report")
-"""Of stages, in the order of what needs what."""
 
 SWEEP = tuple(
     field.name

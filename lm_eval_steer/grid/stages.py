@@ -20,6 +20,7 @@ from lm_eval_steer import __version__
 from lm_eval_steer.axis.record import digest
 from lm_eval_steer.grid.identity import identity_of_files, identity_of_model
 from lm_eval_steer.grid.settings import SWEEP, Settings
+from lm_eval_steer.grid.stage import Stage
 from lm_eval_steer.grid.study import OWN, Map, Study
 from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES
 from lm_eval_steer.interventions.controls import read_controls
@@ -38,37 +39,6 @@ _SIZES = ("batch_size", "device")
 _SHAPING = ("blocks", "system_role")
 _READ_OF_VLLM = ("pretrained", "revision", "subfolder", "dtype", "tokenizer", "tokenizer_revision", "trust_remote_code")
 """Arguments of `steered-vllm` with which vectors and states of its model are read by transformers."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One thing to do, in a process of its own.
-
-    Attributes:
-        kind: one of `KINDS` (grid/settings.py).
-        about: what it is about, `parent`, `child`, `model`, `task`, `map`, as far as each is one thing.
-        arguments: what the kind takes (grid/work.py), JSON-ready; vectors by the folder of the stage that makes them.
-        needs: folders of the stages that must be done before.
-        resources: `gpus`, `hours`, `partition`.
-        digest: SHA-256 of all that determines what it leaves.
-    """
-
-    kind: str
-    about: Mapping[str, str]
-    arguments: Mapping[str, Any]
-    needs: tuple[str, ...]
-    resources: Mapping[str, Any]
-    digest: str
-
-    @property
-    def folder(self) -> str:
-        """Name of its folder below `stages/`."""
-        return f"{self.kind}-{self.digest[:16]}"
-
-    @property
-    def name(self) -> str:
-        """In words: `sweep smollm2 arith_steer`."""
-        return " ".join([self.kind, *self.about.values()])
 
 
 def make_stages(study: Study) -> list[Stage]:
