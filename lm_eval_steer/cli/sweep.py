@@ -103,6 +103,13 @@ def add(group: Any) -> None:
         'any vector, or alone, what may do as well: "prompt=TEXT" (a system instruction, a word of its own; of several '
         "the best on validation rows), shots=N, model=ID (a folder or the name of another model, or an adapter)",
     )
+    option(
+        "--search",
+        default="full",
+        metavar="HOW",
+        help="full, or race: validation documents in growing rounds, and no more of them for a strength that is surely "
+        "worse than the best so far (default: full)",
+    )
     option("--per-layer", "--per_layer", metavar="HOW", help="search strengths by block, too: coordinate or optuna")
     option("--budget", type=int, default=20, help="the most profiles that --per-layer tries (default: 20)")
     option(

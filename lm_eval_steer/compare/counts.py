@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,8 +74,13 @@ def on_validation_rows(row: Row) -> tuple[Count | None, list[tuple[str, dict[flo
     scores, n = validation.get("scores"), validation.get("n") or 0
     if not scores:
         return None
+    raced: Mapping[str, Mapping[str, int]] = validation.get("documents") or {}
     counted = {
-        contender: {float(alpha): count for alpha, score in found.items() if (count := count_of(score, n))}
+        contender: {
+            float(alpha): count
+            for alpha, score in found.items()
+            if (count := count_of(score, raced.get(contender, {}).get(alpha, n)))
+        }
         for contender, found in scores.items()
     }
     baseline = next((found[0.0] for found in counted.values() if 0.0 in found), None)

@@ -97,8 +97,11 @@ _PASS = Parts(
 )
 _VALIDATION = Parts(
     {"task": TEXT, "scores": Table(Table(_SCORE, SAID_NUMBER), _CONTENDER), "best": Table(NUMBER, _CONTENDER)},
-    {"n": COUNT, "kind": TEXT, "metric": TEXT, "higher_is_better": YES_OR_NO}
-    | {"most_cost": NUMBER, "affordable": Table(Each(NUMBER), _CONTENDER)},
+    {
+        **{"n": COUNT, "kind": TEXT, "metric": TEXT, "higher_is_better": YES_OR_NO},
+        **{"most_cost": NUMBER, "affordable": Table(Each(NUMBER), _CONTENDER)},
+        "documents": Table(Table(COUNT, SAID_NUMBER), _CONTENDER),
+    },
 )
 _PROFILE = Parts({"alpha": NUMBER, "profile": Each(NUMBER, 1)}, {"score": NUMBER, "cost_nll": _COST})
 _TASK = Parts(
@@ -192,14 +195,14 @@ def finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=1024)
 def _parse(file: Path, size: int, time: int) -> dict[str, Any]:
     state = parse_json(read_text(file, "the state of a sweep"))
     check(state, _ANY_STATE, "its content")
     return dict(state)
 
 
-@functools.lru_cache(maxsize=64)  # every result file asks for its sweep, and a check of many tasks takes a while
+@functools.lru_cache(maxsize=1024)  # every result file asks for its sweep, and a check of many tasks takes a while
 def _parse_and_check(file: Path, size: int, time: int) -> dict[str, Any]:
     state = _parse(file, size, time)
     if state["version"] == VERSION:

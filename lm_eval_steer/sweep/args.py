@@ -25,6 +25,7 @@ from lm_eval_steer.sweep.contenders import Contender, find_contenders, read_arms
 from lm_eval_steer.sweep.harness import HarnessArgs, Seeds, read_seeds
 from lm_eval_steer.sweep.others import Other, as_settings, part_arms
 from lm_eval_steer.sweep.profile_search import check_search
+from lm_eval_steer.sweep.race import SEARCHES
 from lm_eval_steer.sweep.tasks import Twin
 from lm_eval_steer.sweep.validation import Choice
 
@@ -69,7 +70,8 @@ class SweepArgs:
         per_task: a strength for every member of a group, in place of one for the group.
         votes: the contenders whose vote over the set is tested beside their best strength, or `none` alone; None for
             all.
-        per_layer: how strengths by block are searched (search.py); None for not at all.
+        search: how strengths are: `full`, all of them on all validation documents, or `race` (race.py).
+        per_layer: how strengths by block are searched (profile_search.py); None for not at all.
         budget: the most profiles that this search tries.
         cost: the texts on which it is measured what every strength costs: a task with extraction rows, or a file as
             `find_cost_texts` takes it; None for not at all.
@@ -108,6 +110,7 @@ class SweepArgs:
     metric: str | None = None
     per_task: bool = False
     votes: list[str] | None = None
+    search: str = "full"
     per_layer: str | None = None
     budget: int = 20
     cost: str | None = None
@@ -155,6 +158,8 @@ class SweepArgs:
                 f"--{self.unit} {self.strengths_given} holds 0: leave it out, a sweep adds its baseline without "
                 "steering itself"
             )
+        if self.search not in SEARCHES:
+            raise SteeringError(f"--search {self.search} is no search: use one of {', '.join(SEARCHES)}")
         if self.per_layer is not None:
             check_search(self.per_layer, self.budget, self.sampling_seed)
             if "alpha_per_layer" in self.model_args:
@@ -162,6 +167,11 @@ class SweepArgs:
                     f"alpha_per_layer={self.model_args['alpha_per_layer']!r} is in --model_args, and --per-layer "
                     f"{self.per_layer} searches it: leave one of them out"
                 )
+        if self.most_cost is not None and self.search == "race":
+            raise SteeringError(
+                f"--search race leaves strengths out by their score alone, and --choose {self.choose} by their cost, "
+                "too: leave one of them out"
+            )
         if self.most_cost is not None and self.cost is None:
             raise SteeringError(
                 f"--choose {self.choose} bounds what a strength costs, which is not measured: add --cost"
@@ -183,8 +193,12 @@ class SweepArgs:
                     f"--arms calls a vector so that an arm of it and {one.name} would lie in one folder"
                 )
         if not self.alphas:
-            given = {"--controls": read_controls(self.controls) and self.controls, "--per-layer": self.per_layer}
-            given["--cost"] = self.cost
+            given = {
+                "--controls": read_controls(self.controls) and self.controls,
+                "--per-layer": self.per_layer,
+                "--search": None if self.search == "full" else self.search,
+                "--cost": self.cost,
+            }
             for option, value in given.items():
                 if value:
                     raise SteeringError(
@@ -394,6 +408,7 @@ class SweepArgs:
             "baselines": self.baselines(),
             "controls": [one.name for one in self.contenders if not one.is_read],
             "votes": self.voters,
+            "search": None if self.search == "full" else self.search,
             "per_layer": None if self.per_layer is None else {"method": self.per_layer, "budget": self.budget},
             "cost": cost,
             "choose": self.choose,

@@ -15,6 +15,7 @@ from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.contenders import Contender
 from lm_eval_steer.sweep.harness import HarnessArgs
 from lm_eval_steer.sweep.others import Other
+from lm_eval_steer.sweep.race import in_the_end
 from lm_eval_steer.sweep.score import choose
 
 UNSTEERED = (0.0,)
@@ -141,7 +142,8 @@ def chosen(args: SweepArgs, validation: Mapping[str, Any], contender: Contender)
     among = may_be_chosen(args, validation, contender)
     if len(known) < len(args.alphas) or validation.get("higher_is_better") is None or not among:
         return None
-    best = choose({alpha: known[alpha] for alpha in among}, validation["higher_is_better"])
+    documents = (validation.get("documents") or {}).get(contender.name)
+    best = choose(in_the_end({alpha: known[alpha] for alpha in among}, documents), validation["higher_is_better"])
     return best if validation["best"].get(contender.name) == best else None
 
 

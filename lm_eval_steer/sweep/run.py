@@ -23,11 +23,12 @@ from lm_eval_steer.sweep.before import examine, model_class
 from lm_eval_steer.sweep.cost_texts import find_cost_texts
 from lm_eval_steer.sweep.facts import looked_up_once
 from lm_eval_steer.sweep.finished import is_finished
+from lm_eval_steer.sweep.race import refuse_no_mean
 from lm_eval_steer.sweep.requests import Requests
 from lm_eval_steer.sweep.score import find_metric
 from lm_eval_steer.sweep.state import read_state
 from lm_eval_steer.sweep.tasks import Read, find_twins, first_line
-from lm_eval_steer.sweep.units import find_units, refuse_twins
+from lm_eval_steer.sweep.units import find_units, refuse_groups, refuse_twins
 from lm_eval_steer.sweep.work import SweepOfModel, Work
 
 
@@ -67,12 +68,16 @@ def run_sweep(args: SweepArgs, manager: TaskManager | None = None, console: Cons
     def look(requests: Requests, name: str) -> None:
         asked[requests.name] = examine(args, plans, requests, args.limit if requests.name == name else args.val_limit)
         metrics[requests.name] = find_metric(requests, metrics.get(name, args.metric))
+        if args.search == "race":
+            refuse_no_mean(requests, metrics[requests.name])
 
     def look_at(name: str, requests: Requests) -> None:
         asked[name] = examine(args, plans, requests, args.limit)
 
     units = find_units(args.tasks, manager, args.harness, known, args.limit, args.metric, args.per_task, tell)
     refuse_twins(args.tasks, args.val_task, units)
+    if args.search == "race":
+        refuse_groups(units)
     metrics |= {member: unit.metric for unit in units if unit.group for member in unit.members}
     members = [member for unit in units for member in unit.members]
     twins = find_twins(members, args.val_task, manager, args.harness, look, known, args.choice(plans), args.limit)

@@ -26,7 +26,10 @@ _GROWS = ("controls",)
 _JOINS = ("per_layer", "cost")
 """What a later start may ask for, where none did before."""
 
-_ADDED: Mapping[str, Any] = {"metric": None, "baselines": {}, "groups": {}, "votes": None, "cost": None, "choose": None}
+_ADDED: Mapping[str, Any] = {
+    **dict.fromkeys(("metric", "votes", "search", "cost", "choose")),
+    **{"baselines": {}, "groups": {}},
+}
 """What older releases do not say, and did."""
 
 

@@ -118,9 +118,23 @@ def make_notes(name: str, task: Mapping[str, Any], asked: bool = False) -> list[
                 f"on {task['validation']['task']}, {control} has no score at {', '.join(missing)}: "
                 + (f"{chosen} stands for the best" if chosen in missing else f"{chosen} is the best of the others")
             )
+    notes += tell_race(task["validation"])
     if not asked and len(metrics := _metrics(task)) > MOST_SHOWN:
         notes.append(tell_hidden(name, metrics))
     return notes
+
+
+def tell_race(validation: Mapping[str, Any]) -> list[str]:
+    """What a race saved, if there was one."""
+    raced: Mapping[str, Mapping[str, int]] = validation.get("documents") or {}
+    asked = sum(n for found in raced.values() for n in found.values())
+    full = validation.get("n", 0) * sum(map(len, raced.values()))
+    if not full:
+        return []
+    return [
+        f"the race on {validation['task']} took {asked:,} of the {full:,} responses of a full search: "
+        f"{1 - asked / full:.0%} fewer"
+    ]
 
 
 def _chosen_among(task: Mapping[str, Any], arm: str) -> str:

@@ -146,6 +146,20 @@ def refuse_twins(given: Sequence[str], val_tasks: Sequence[str], units: Sequence
         )
 
 
+def refuse_groups(units: Sequence[Unit]) -> None:
+    """Refuse, of a race, groups whose members share a strength.
+
+    Raises:
+        SteeringError: then.
+    """
+    for one in units:
+        if one.group is not None:
+            raise SteeringError(
+                f"--search race compares documents of one task, and {one.name} is a group of {len(one.members)} tasks "
+                "that share a strength: add --per_task, or leave --search out"
+            )
+
+
 def _named_once(name: str, units: Sequence[Unit]) -> bool:
     """Whether no unit is this task: the harness takes the tasks of two tags once, too."""
     return all(name != one.name for one in units)

@@ -27,6 +27,7 @@ from lm_eval_steer.sweep.costs import cost_of, measure_costs, with_pass
 from lm_eval_steer.sweep.layers import search_layers
 from lm_eval_steer.sweep.others import Other
 from lm_eval_steer.sweep.passes import Asked, Pass, add_logs, run_pass
+from lm_eval_steer.sweep.race import search_by_race
 from lm_eval_steer.sweep.replay import write_arm
 from lm_eval_steer.sweep.requests import Requests
 from lm_eval_steer.sweep.score import choose
@@ -150,6 +151,9 @@ class SweepOfModel:
 
     def _search(self, found: dict[str, Any], validation: Requests) -> None:
         """Algorithm 2: the best strength of each contender on the validation rows; of equal ones the smallest."""
+        if self.args.search == "race":
+            self._race(found, validation)
+            return
         asked = [self._whole_set(one) for one in self.args.searched or self.args.contenders]
         done = self._pass(found, validation, asked)
         part, alphas = found["validation"], self.args.alphas
@@ -174,6 +178,18 @@ class SweepOfModel:
         if not among:
             self._refuse(found, validation, name, tell_unaffordable(name, costs, most))
         return among
+
+    def _race(self, found: dict[str, Any], validation: Requests) -> None:
+        """The same with fewer responses."""
+
+        def ask(some: Requests, running: Mapping[str, tuple[float, ...]], number: int) -> tuple[Pass, list[Asked]]:
+            asked = [self._set(one, running[one.name]) for one in self.args.searched if one.name in running]
+            return self._pass(found, some, asked, f", round {number}"), asked
+
+        found["validation"] |= search_by_race(
+            validation, self.args.searched, self.args.alphas, self.args.sampling_seed, ask
+        )
+        self._save()
 
     def _search_texts(self, found: dict[str, Any], unit: Unit, work: Work) -> None:
         """The best of the system instructions, likewise."""
@@ -272,10 +288,14 @@ class SweepOfModel:
         return member.plan(self.plans)
 
     def _whole_set(self, contender: Contender) -> Asked:
-        """All strengths of a contender, each to be answered; of the first one 0, too, which is the baseline."""
+        """All strengths of a contender, each to be answered."""
+        return self._set(contender, self.args.alphas)
+
+    def _set(self, contender: Contender, alphas: tuple[float, ...]) -> Asked:
+        """Strengths of a contender, each to be answered; of the first one 0, too, which is the baseline."""
         unsteered = (0.0,) if contender == self.args.contenders[0] else ()
         plan = self.plans[contender.name]
-        return contender.name, plan.with_changes(alphas=(*unsteered, *self.args.alphas), vote_early_stop=False)
+        return contender.name, plan.with_changes(alphas=(*unsteered, *alphas), vote_early_stop=False)
 
     def _pass(self, found: dict[str, Any], requests: Requests, asked: list[Asked], part: str = "") -> Pass:
         name = f"{requests.name}{part}"
