@@ -733,17 +733,17 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_table_1(grid: Path) -> None:
-    a, b = lines(read(grid), "table1")
-    assert a == {
+    first, second, third = lines(read(grid), "table1")
+    assert first == {
+        "parent": "one",
         "child": "a",
-        "one: other, baseline": "0.0%",
-        "one: other, steered": "100.0% +",
-        "one: toy, baseline": "0.0%",
-        "one: toy, steered": "100.0% +",
-        "two: toy, baseline": "0.0%",
-        "two: toy, steered": "100.0% +",
+        "other, baseline": "0.0%",
+        "other, best": "100.0% (+100.0) +",
+        "toy, baseline": "0.0%",
+        "toy, best": "100.0% (+100.0) +",
     }
-    assert (b["child"], b["one: toy, steered"], b["two: toy, baseline"]) == ("b", "6.7%", "-")
+    assert list(second.values()) == ["one", "b", "-", "-", "0.0%", "6.7% (+6.7)"]
+    assert list(third.values()) == ["two", "a", "-", "-", "0.0%", "100.0% (+100.0) +"]
 
 
 def test_appendix_c(grid: Path) -> None:
@@ -760,7 +760,7 @@ def test_layouts_keep_groups_apart(tmp_path: Path) -> None:
         write_sweep(tmp_path / dtype, arms, patch={"config": {"model_dtype": f"torch.{dtype}"}})
     board = read(tmp_path)
     (line,) = lines(board, "table1")
-    assert list(line) == ["child", *(f"parent: toy ({x}), {y}" for x in "AB" for y in ("baseline", "steered"))]
+    assert list(line) == ["parent", "child", *(f"toy ({x}), {y}" for x in "AB" for y in ("baseline", "best"))]
     assert [line["task"] for line in lines(board, "best_alpha")] == ["toy (A)", "toy (B)"]
     for layout in ("table1", "best_alpha"):
         (block,) = board.blocks(layout)

@@ -33,7 +33,13 @@ def run(args: argparse.Namespace) -> None:
 
     check_folder(args.out)
     board = read_leaderboard(
-        result_folders(args), args.child, args.parent, args.task, metric=args.metric, members=args.members
+        result_folders(args),
+        args.child,
+        args.parent,
+        args.task,
+        metric=args.metric,
+        members=args.members,
+        family=args.family,
     )
     written, missing = write_figures(board, args.out)
     for path in written:

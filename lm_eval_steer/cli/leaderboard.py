@@ -39,7 +39,15 @@ def run(args: argparse.Namespace) -> None:
 
     check_form(args.format, args.layout)
     board = read_leaderboard(
-        result_folders(args), args.child, args.parent, args.task, args.sort, args.metric, args.metrics, args.members
+        result_folders(args),
+        args.child,
+        args.parent,
+        args.task,
+        args.sort,
+        args.metric,
+        args.metrics,
+        args.members,
+        args.family,
     )
     console = make_console(120)
     sys.stdout.write(render(board, args.format, args.layout, console))

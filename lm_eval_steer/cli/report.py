@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
         metric=args.metric,
         metrics_asked=args.metrics,
         members=args.members,
+        family=args.family,
     )
     path = write_page(board, args.out)
     if without := missing_matplotlib():

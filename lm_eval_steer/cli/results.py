@@ -24,6 +24,12 @@ def add_results(parser: argparse.ArgumentParser) -> None:
         help="what runs are judged by (default: the metric of their sweep, else each task's first)",
     )
     parser.add_argument(
+        "--family",
+        choices=("task", "study"),
+        default="task",
+        help="Holm's correction over the tests of one child and task, or of all that is read (default: task)",
+    )
+    parser.add_argument(
         "--members",
         nargs="?",
         const="shown",

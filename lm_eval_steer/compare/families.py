@@ -12,12 +12,19 @@ ALPHA = 0.05
 """Chance, at most, that a family without any effect has a verdict."""
 
 
+FAMILIES = ("task", "study")
+"""How far a family may go: one child and task, or all children and tasks that are read."""
+
+STUDY = ("", "")
+"""Child and task of a family of all of them."""
+
+
 @dataclass(frozen=True)
 class Family:
     """The tests over which Holm's adjustment goes.
 
     Attributes:
-        child: name or path.
+        child: name or path; empty for that of a whole study, like the task.
         task: its name; `members of GROUP` for all that lies in one.
         tests: their names.
     """
@@ -27,15 +34,23 @@ class Family:
     tests: list[str]
 
 
-def family_of(row: Row) -> str:
-    """What tests of a row are a family of: its task or group, or all that lies in one group."""
-    return row.group.task if row.of_group is None else f"members of {row.of_group}"
+def family_of(row: Row, family: str) -> tuple[str, str]:
+    """Child and task of the family that tests of a row belong to.
+
+    Args:
+        row: of the leaderboard.
+        family: one of `FAMILIES`; members of a group are a family of their child and group in both.
+    """
+    if row.of_group is not None:
+        return row.child, f"members of {row.of_group}"
+    return STUDY if family == "study" else (row.child, row.group.task)
 
 
 def name_tests(rows: list[Row], members: Iterable[tuple[int, Arm]]) -> dict[tuple[int, Arm], str]:
-    """The arm's name, with as much of vector, group and number as tells it from the others."""
+    """The arm's name, with as much of child, task, vector, group and number as tells it from the others."""
     names = {(n, arm): f"alpha {arm.name}" if arm.role == ONE and not arm.control else arm.name for n, arm in members}
     for more in (
+        lambda row: row.child,
         lambda row: row.group.task,
         lambda row: row.vector,
         lambda row: row.parent,

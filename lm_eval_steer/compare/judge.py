@@ -26,13 +26,14 @@ from lm_eval_steer.compare.stats import (
 )
 
 
-def judge(rows: list[Row], test_members: bool = False) -> list[Family]:
+def judge(rows: list[Row], test_members: bool = False, family: str = "task") -> list[Family]:
     """Fill in all that compares the runs of rows: `changes`, `random`, ..., `rivals`; returns the families.
 
     Args:
         rows: of the leaderboard.
         test_members: whether members of groups are tested, all of a group in a family of their own, beside the group's
             score; else they have intervals and no verdict.
+        family: how far one goes, of `FAMILIES`.
     """
     pairs: dict[tuple[str, str], dict[tuple[int, Arm], Pair]] = defaultdict(dict)
     for number, row in enumerate(rows):
@@ -42,7 +43,7 @@ def judge(rows: list[Row], test_members: bool = False) -> list[Family]:
             change = replace(change, in_family=change.in_family or (pair is not None and arm.other is not None))
             change = replace(change, judged=test_members or row.of_group is None)
             if pair and change.in_family and change.judged:
-                pairs[row.child, family_of(row)][number, arm] = pair
+                pairs[family_of(row, family)][number, arm] = pair
             elif pair:
                 change = replace(change, verdict=verdict(pair.before, pair.after, pair.clusters, ALPHA))
             row.changes[arm] = change
@@ -61,7 +62,7 @@ def judge(rows: list[Row], test_members: bool = False) -> list[Family]:
         row.shares = shares_of_own(row.baseline, row.runs, row.own)
         row.mean_shares = _of_means(row)
     tested = [row for row in rows if test_members or row.of_group is None]
-    return families + _against_shuffled(tested) + judge_rivals(tested)
+    return families + _against_shuffled(tested, family) + judge_rivals(tested, family)
 
 
 def compare_runs(baseline: Run, run: Run) -> tuple[Change, Pair | None]:
@@ -94,15 +95,15 @@ def _of_means(row: Row) -> dict[tuple[Arm, str], dict[str, OfOwn]]:
     return found
 
 
-def _against_shuffled(rows: list[Row]) -> list[Family]:
-    """Fill in `shuffled` of all rows; returns a family per child x task, of all these comparisons."""
+def _against_shuffled(rows: list[Row], family: str) -> list[Family]:
+    """Fill in `shuffled` of all rows; returns a family per child x task, or one, of all these comparisons."""
     pairs: dict[tuple[str, str], dict[tuple[int, Arm, Arm], Pair]] = defaultdict(dict)
     for number, row in enumerate(rows):
         for arm in filter(row.runs.get, row.of_vector):
             run = row.runs[arm]
             for control, other in row.shuffled_maps(arm).items():
                 if paired := pair_runs(other, run):
-                    pairs[row.child, family_of(row)][number, arm, control] = paired.pair(run.higher_is_better)
+                    pairs[family_of(row, family)][number, arm, control] = paired.pair(run.higher_is_better)
     families = []
     for (child, task), members in sorted(pairs.items()):
         found: dict[tuple[int, Arm], dict[Arm, Verdict]] = defaultdict(dict)

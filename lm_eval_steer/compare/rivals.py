@@ -17,8 +17,8 @@ from lm_eval_steer.compare.rows import BEST, SAMPLED, VOTE, Rival, Row
 from lm_eval_steer.compare.stats import Pair, verdicts
 
 
-def judge_rivals(rows: list[Row]) -> list[Family]:
-    """Fill in `rivals` of all rows; returns a family per child x task, of all these comparisons.
+def judge_rivals(rows: list[Row], family: str) -> list[Family]:
+    """Fill in `rivals` of all rows; returns a family per child x task, or one, of all these comparisons.
 
     What cannot be paired by document is left out.
     """
@@ -28,7 +28,7 @@ def judge_rivals(rows: list[Row]) -> list[Family]:
         for arm, name, place, rival in _rivals_of(row, rows):
             run = row.runs[arm]
             if paired := pair_runs(place.runs[rival], run):
-                pairs[row.child, family_of(row)][number, arm, name] = paired.pair(run.higher_is_better)
+                pairs[family_of(row, family)][number, arm, name] = paired.pair(run.higher_is_better)
                 found[number, arm, name] = (place, rival, *paired.gained_and_lost)
     families = []
     for (child, task), members in sorted(pairs.items()):

@@ -2,6 +2,7 @@
 
     alpha_accuracy   strength against accuracy, of validation rows and of test documents (the paper's Figure 3)
     vote_change      change by vote, relative to the baseline (Figure 1)
+    change_by_pair   what the vectors of every parent change in every child
     share_of_own     how much of the effect of the child's own vector each arm has
     agreement        whether votes that agree are right
     dose_by_block    what the strengths mean in each block, and what the dtype left of them

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from lm_eval_steer.compare.responses import Responses, read_responses
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.report.figures.agreement import AGREEMENT
+from lm_eval_steer.report.figures.change_by_pair import CHANGE_BY_PAIR
 from lm_eval_steer.report.figures.document_accuracy import DOCUMENT_ACCURACY
 from lm_eval_steer.report.figures.dose_by_block import DOSE_BY_BLOCK
 from lm_eval_steer.report.figures.files import save_figure
@@ -33,6 +34,7 @@ FIGURES: Table[FigureKind] = Table(
         "alpha_accuracy-validation": VALIDATION_ACCURACY,
         "alpha_accuracy-test": DOCUMENT_ACCURACY,
         "vote_change": VOTE_CHANGE,
+        "change_by_pair": CHANGE_BY_PAIR,
         "share_of_own": SHARE_OF_OWN,
         "agreement": AGREEMENT,
         "dose_by_block": DOSE_BY_BLOCK,

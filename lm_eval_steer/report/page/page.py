@@ -17,11 +17,13 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import refuse_unwritable, write_whole
 from lm_eval_steer.report.figures import draw, figure_bytes, find_pictures, missing_matplotlib
 from lm_eval_steer.report.page.data import embed, make_blocks
+from lm_eval_steer.report.page.extent import pages_apart, tell_apart
 from lm_eval_steer.report.page.settings import facts_of_row
 from lm_eval_steer.report.page.svg import inline
 from lm_eval_steer.report.page.words import MARKS, name_row, sum_up, tell
 from lm_eval_steer.report.tables import Leaderboard
 from lm_eval_steer.report.tables.blocks import tell_shared_keys
+from lm_eval_steer.report.tables.parents import tell_parents
 from lm_eval_steer.text import printable
 
 NO_SAMPLES = (
@@ -57,7 +59,8 @@ def write_page(board: Leaderboard, path: str | Path) -> Path:
 
 def make_page(board: Leaderboard) -> str:
     """The page as text."""
-    responses = read_responses(board.rows, board.records)
+    apart = pages_apart(board)
+    responses = [] if apart else read_responses(board.rows, board.records)
     without = missing_matplotlib()
     pictures, missing = ([], [without]) if without else find_pictures(board, responses)
     left_out = dict.fromkeys(f"Left out: {sentence}" for sentence in board.records.left_out)
@@ -73,6 +76,7 @@ def make_page(board: Leaderboard) -> str:
     return environment.from_string(_asset("page.html")).render(
         about=f"{', '.join(children)} on {', '.join(tasks)}",
         sum_up=sum_up(told),
+        parents=tell_parents(board.rows, board.names),
         told=told,
         marks=MARKS,
         zip=zip,
@@ -86,7 +90,8 @@ def make_page(board: Leaderboard) -> str:
         settings=[(", ".join(name_row(row, board.names)), facts_of_row(row)) for row in board.rows],
         index=Markup(embed(index)),
         blocks=[Markup(embed(block)) for block in blocks],
-        why_no_samples="" if responses else NO_SAMPLES,
+        why_no_samples="" if responses else tell_apart(apart) if apart else NO_SAMPLES,
+        pages=list(apart.values()),
         why_few_samples="" if any(one.has_record for one in responses) else NO_RECORD,
         style=Markup(_asset("page.css")),
         script=Markup(script),

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from lm_eval_steer.compare.costs import Records, count_tokens
-from lm_eval_steer.compare.families import Family
+from lm_eval_steer.compare.families import FAMILIES, Family
 from lm_eval_steer.compare.groups import Group, group_runs, name_models
 from lm_eval_steer.compare.joins import find_rows
 from lm_eval_steer.compare.judge import judge
@@ -30,6 +30,7 @@ from lm_eval_steer.report.tables.entries import UNPAIRED, entry, short_names, wo
 from lm_eval_steer.report.tables.formats import to_csv, to_latex, to_markdown
 from lm_eval_steer.report.tables.layouts import best_alpha, table1
 from lm_eval_steer.report.tables.notes import notes
+from lm_eval_steer.report.tables.parents import tell_parents
 from lm_eval_steer.report.tables.sheet import sheet
 from lm_eval_steer.report.tables.terminal import print_blocks
 from lm_eval_steer.text import printable
@@ -100,6 +101,7 @@ def read_leaderboard(
     metric: str | None = None,
     metrics_asked: bool = False,
     members: str | None = None,
+    family: str = FAMILIES[0],
 ) -> Leaderboard:
     """Read results, judge them, then choose and sort rows.
 
@@ -110,6 +112,7 @@ def read_leaderboard(
         task: likewise.
         sort: one of `SORTS`, within groups; texts and p upwards, the rest downwards.
         members: of groups, whether they have rows, too: `shown` without verdict, or `tested`.
+        family: how far a family of tests goes, of `FAMILIES`.
         metric: that runs are judged by, with a filter or without; by default that of their sweep, or the task's first.
         metrics_asked: show a table of each other metric, however many they are.
 
@@ -130,7 +133,7 @@ def read_leaderboard(
         refuse_nothing(left_out)
     runs = name_models(runs if members else [run for run in runs if run.group is None])
     rows = find_rows(group_runs(runs))
-    families = judge(rows, members == TESTED)
+    families = judge(rows, members == TESTED, family)
     records = Records()
     for row in rows:
         count_tokens(row, records)
@@ -151,7 +154,7 @@ def read_leaderboard(
         order = list(dict.fromkeys(row.group for row in rows))
         rows = sorted(rows, key=lambda row: (order.index(row.group), *_sort_key(row, sort, names)))
     told = [f"Left out: {sentence}" for sentence in dict.fromkeys((*left_out, *records.left_out))]
-    told += notes(rows, families, runs, names)
+    told += [*tell_parents(rows, names), *notes(rows, families, runs, names)]
     told += [] if metrics_asked else hidden_metrics(rows)
     return Leaderboard(folders, rows, families, names, [printable(one) for one in told], records, metrics_asked)
 
@@ -216,7 +219,9 @@ def _document(board: Leaderboard) -> dict[str, Any]:
         {"name": one.name, "task": one.task, "differs": one.differs, "conditions": one.runs[0].conditions}
         for one in board.groups
     ]
-    families = [{"child": board.names[one.child], "task": one.task, "tests": one.tests} for one in board.families]
+    families = [
+        {"child": board.names.get(one.child), "task": one.task or None, "tests": one.tests} for one in board.families
+    ]
     document: dict[str, Any] = {"version": VERSION, "layout": "flat", "groups": groups, "families": families}
     return document | {"notes": board.notes, "rows": board.entries()}
 

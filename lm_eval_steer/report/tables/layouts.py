@@ -1,32 +1,35 @@
-"""The paper's own layouts: Table 1 (baseline and steered) and Appendix C (the best α)."""
+"""The paper's own layouts: Table 1 (baseline, best strength, vote) and Appendix C (the best α)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from lm_eval_steer.compare.arms import BASELINE, Arm
 from lm_eval_steer.compare.groups import Group
-from lm_eval_steer.compare.rows import BEST, Row
+from lm_eval_steer.compare.rows import BEST, VOTE, Row
 from lm_eval_steer.compare.stats import HELPS, HURTS
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.report.tables.blocks import Block
-from lm_eval_steer.report.tables.flat import apart, show
+from lm_eval_steer.report.tables.flat import apart, points, show
 
 MARKS = {HELPS: "+", HURTS: "-"}
 NONE = "-"
 
 
 def table1(rows: list[Row], names: Mapping[str, str]) -> list[Block]:
-    """Children down, parent x task across: baseline, and steered with the strength that a sweep chose."""
+    """Parent x child down, tasks across: baseline, best strength of the validation rows, vote, and their changes."""
     places = _chosen(rows, names)
-    columns = list(dict.fromkeys((parent, group) for _, parent, group in places))
-    heads = [f"{parent}: {group.name}, {what}" for parent, group in columns for what in ("baseline", "steered")]
+    groups = list(dict.fromkeys(group for _, _, group in places))
+    arms = [arm for arm in (BASELINE, BEST, VOTE) if any(arm in row.all_runs for row in places.values())]
+    pairs = dict.fromkeys((parent, child) for child, parent, _ in places)
+    order = list(dict.fromkeys(parent for parent, _ in pairs))
     cells = [
-        [names[child], *(cell for column in columns for cell in _scores(places.get((child, *column))))]
-        for child in dict.fromkeys(child for child, _, _ in places)
+        [parent, names[child], *(_score(places.get((child, parent, group)), arm) for group in groups for arm in arms)]
+        for parent, child in sorted(pairs, key=lambda pair: order.index(pair[0]))
     ]
-    title = "Baseline and steered, best strength chosen on validation (+ helps, - hurts)"
-    groups = dict.fromkeys(group for _, group in columns)
-    return [Block(title, ["child", *heads], {"child"}, cells, 1, apart(groups))]
+    title = "Baseline, best strength chosen on validation, and vote over all (the paper's ITS); in brackets the change"
+    left, heads = ["parent", "child"], [f"{group.name}, {arm.name}" for group in groups for arm in arms]
+    return [Block(f"{title} (+ helps, - hurts)", [*left, *heads], set(left), cells, len(left), apart(groups))]
 
 
 def best_alpha(rows: list[Row], names: Mapping[str, str]) -> list[Block]:
@@ -48,14 +51,15 @@ def _strength(row: Row | None) -> str:
     return f"{'dose ' if row.unit == 'dose' else ''}{alpha_name(row.best_alpha)}"
 
 
-def _scores(row: Row | None) -> list[str]:
-    """Baseline and steered."""
-    if row is None:
-        return [NONE, NONE]
-    before = show(row.baseline.score, row) if row.baseline else NONE
-    change = row.changes.get(BEST)
-    mark = MARKS.get(change.verdict.word, "") if change and change.verdict and change.judged else ""
-    return [before, " ".join(filter(None, [show(row.runs[BEST].score, row), mark]))]
+def _score(row: Row | None, arm: Arm) -> str:
+    """Score of an arm, with its change and its verdict."""
+    if row is None or arm not in row.all_runs:
+        return NONE
+    score, change = show(row.all_runs[arm].score, row), row.changes.get(arm)
+    if change is None:
+        return score
+    mark = MARKS.get(change.verdict.word, "") if change.verdict and change.judged else ""
+    return " ".join(filter(None, [score, f"({points(change.change, row)})", mark]))
 
 
 def _chosen(rows: list[Row], names: Mapping[str, str]) -> dict[tuple[str, str, Group], Row]:

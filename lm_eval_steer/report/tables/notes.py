@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from lm_eval_steer.compare.arms import BASELINE, ONE
-from lm_eval_steer.compare.families import Family
+from lm_eval_steer.compare.families import STUDY, Family
 from lm_eval_steer.compare.lengths import tell_cuts
 from lm_eval_steer.compare.pairs import pair_runs
 from lm_eval_steer.compare.rows import BEST, VOTE, Row
@@ -114,13 +114,8 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
     changes = [change for row in rows for change in row.changes.values()]
     tested = [change for change in changes if change.verdict and change.judged]
     shown = {(row.child, row.group.task) for row in rows}
-    found = [
-        f"Family of {names[one.child]} x {one.task} (Holm over {len(one.tests)} "
-        f"{'test' if len(one.tests) == 1 else 'tests'}): {'; '.join(one.tests)}."
-        for one in families
-        if (one.child, one.task) in shown
-        or (one.child, one.task) in {(row.child, f"members of {row.of_group}") for row in rows if row.of_group}
-    ]
+    shown |= {(row.child, f"members of {row.of_group}") for row in rows if row.of_group}
+    found = [_family(one, names) for one in families if (one.child, one.task) in shown | {STUDY}]
     found += [_CHANGES, _TESTS, _DETECTABLE] if tested else []
     together = {run.metric: run.aggregate for row in rows for run in row.all_runs.values() if run.aggregate}
     found += [_TOGETHER.format(metric=metric.split(",")[0], resamples=RESAMPLES) for metric in together]
@@ -142,6 +137,14 @@ def notes(rows: list[Row], families: list[Family], runs: list[Run], names: Mappi
     searched = [(row, arm) for row in rows for arm in (BEST, VOTE) if arm in row.runs]
     found += [_ONE_SEED] if any(len(row.randoms(arm)) == 1 for row, arm in searched) else []
     return [*found, *_other_blocks(rows), *_baselines(rows, names), *_sweeps(rows), *_versions(runs)]
+
+
+def _family(family: Family, names: Mapping[str, str]) -> str:
+    """What a family is of; the tests of a whole study are too many to be named."""
+    count = f"Holm over {len(family.tests)} {'test' if len(family.tests) == 1 else 'tests'}"
+    if (family.child, family.task) == STUDY:
+        return f"Family of all children and tasks that were read ({count}); JSON names its tests."
+    return f"Family of {names[family.child]} x {family.task} ({count}): {'; '.join(family.tests)}."
 
 
 def _other_blocks(rows: list[Row]) -> list[str]:
