@@ -14,17 +14,20 @@ import pytest
 
 from lm_eval_steer.compare.counts import Agreement, Count
 from lm_eval_steer.compare.doses import BlockDose
+from lm_eval_steer.compare.text_costs import TextCost
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.controls import KINDS, Kind
 from lm_eval_steer.report.figures import (
     Curve,
     OwnShare,
+    Tradeoff,
     VoteChange,
     agreement,
     alpha_accuracy,
     check_figure,
     correlation,
     dose_by_block,
+    effect_by_cost,
     save_figure,
     share_of_own,
     vote_change,
@@ -86,6 +89,19 @@ SHARES = [
     OwnShare("b", "acc", "ridge best", 0.2, 0.1, 0.3),
 ]
 
+
+def tradeoff(name: str, control: str = "", panel: str = "a") -> Tradeoff:
+    costs = [TextCost(-0.01, -0.02, 0.0, 4, 9), TextCost(0.5, 0.4, 0.6, 4, 9), TextCost(3.0, None, None, 4, 9)]
+    points = tuple(zip((1.0, 2.0, 4.0), (5.0, 20.0, -10.0), costs, strict=True))
+    return Tradeoff(panel, name, points, 2.0, "change of acc, points", control)
+
+
+TRADEOFFS = [
+    *(tradeoff(name) for name in ("own", "ridge")),
+    *(tradeoff(name, "random") for name in ("random:1", "random:2")),
+    tradeoff("own", panel="b"),
+]
+
 DRAWN: dict[str, Callable[[], Figure]] = {
     "alpha_accuracy": lambda: alpha_accuracy(curves()),
     "vote_change": lambda: vote_change(CHANGES),
@@ -93,6 +109,7 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "dose_by_block": lambda: dose_by_block(DOSES),
     "agreement": lambda: agreement(VOTES),
     "share_of_own": lambda: share_of_own(SHARES),
+    "effect_by_cost": lambda: effect_by_cost(TRADEOFFS),
 }
 
 
@@ -197,6 +214,21 @@ def test_share_of_own_has_a_panel_per_child_and_metric() -> None:
     assert not panels["b, log_odds"].collections
 
 
+def test_effect_by_cost_has_a_curve_per_vector_and_rings_what_was_chosen() -> None:
+    figure = effect_by_cost(TRADEOFFS)
+    first, second = figure.axes
+    drawn = lines(first)
+    assert drawn["own"] == drawn["2 random directions"] == [(-0.01, 5.0), (0.5, 20.0), (3.0, -10.0)]
+    assert legend(figure) == ["own", "ridge", "2 random directions"]
+    colours = {str(line.get_label()): line.get_color() for axes in (first, second) for line in axes.get_lines()}
+    assert len({colours[name] for name in ("own", "ridge", "2 random directions")}) == 3
+    assert (first.get_title(), first.get_ylabel(), second.get_title()) == ("a", "change of acc, points", "b")
+    rings = [dots.get_offsets().tolist() for dots in second.collections if len(dots.get_offsets())]
+    assert [[0.5, 20.0]] in rings
+    bars = [bar.get_segments()[0].tolist() for bar in second.collections if hasattr(bar, "get_segments")]
+    assert bars == [[[-0.02, 5.0], [0.0, 5.0]], [[0.4, 20.0], [0.6, 20.0]]]
+
+
 def test_correlation_draws_the_matrix_and_what_chance_gives() -> None:
     null = Null(64)
     figure = correlation(COSINES, null)
@@ -299,6 +331,8 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: alpha_accuracy([]), "there is nothing to draw: the figure was given no curves"),
     (lambda: vote_change([]), "given no rows"),
     (lambda: dose_by_block([]), "given no doses"),
+    (lambda: effect_by_cost([]), "given no curves"),
+    (lambda: effect_by_cost([Tradeoff("a", "own", (), None, "change")]), "given no points of own"),
     (lambda: dose_by_block([BlockDose(0, 0, 0)]), "given no dose of a strength other than 0"),
     (lambda: agreement([]), "given no votes"),
     (lambda: agreement([Agreement(18, True)]), "an agreement of 18 is no share: give 0 to 1"),

@@ -19,6 +19,7 @@ from lm_eval_steer.axis.record import read_lines
 from lm_eval_steer.compare.text_costs import TextCost, mean_of, show_text_cost
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.hf import SteeredHF
+from lm_eval_steer.report.figures import find_pictures
 from lm_eval_steer.report.page.words import tell
 from lm_eval_steer.report.tables.board import read_leaderboard
 from lm_eval_steer.report.tables.sheet import sheet
@@ -127,6 +128,15 @@ def test_tables_and_report_show_costs_beside_what_is_gained(
     assert ends == [told["random:1 best"][key] for key in ("value", "low", "high")]
     assert f"likely: {cell} nats per token." in " ".join(tell(board.rows[0], board.names).more)
     assert any(note.startswith("cost: by how much") for note in board.notes)
+    drawn, _ = find_pictures(board, [])
+    (figure,) = (one.draw() for one in drawn if one.name == "effect_by_cost-parity_steer")
+    curves = {str(line.get_label()): line.get_xydata().tolist() for line in figure.axes[0].get_lines()}
+    scores, costs = task["validation"]["scores"], done[1]["cost"]["strengths"]
+    for name, label in (("vector", "vector"), ("random:1", "a random direction")):
+        assert curves[label] == [
+            [costs[name][alpha]["value"], pytest.approx(100 * (scores[name][alpha] - scores["vector"]["0"]))]
+            for alpha in ("1", "2")
+        ]
     plain = read_leaderboard([sweep(child, tmp_path, **SMALL) and tmp_path])
     assert all("cost" not in one.columns for one in plain.blocks())
     assert plain.entries()[0]["cost_nll"] == {}

@@ -28,6 +28,7 @@ class Part:
         lengths: of its responses; None where that is unknown, where none were written, and in older sweeps.
         text_cost: what its strength costs on unrelated text; None where that was not measured, of votes, and without
             steering.
+        costs: contender -> strength -> cost, as sweep.json has them of the whole sweep; empty without --cost.
         given: the system instruction or the model of a baseline of another kind; None for all others.
         seconds: spent on its vector, on `validation` and on `test`; without controls.
         validation: how α was chosen, as in sweep.json.
@@ -43,6 +44,7 @@ class Part:
     prompt_tokens: int | None
     lengths: Lengths | None
     text_cost: TextCost | None
+    costs: Mapping[str, Mapping[str, Any]]
     given: str | None
     seconds: dict[str, float]
     validation: dict[str, Any]
@@ -86,7 +88,8 @@ def part_of(path: Path, task: str) -> Part | None:
                 **costs,
                 given=entry.get("given"),
                 lengths=Lengths.read(entry.get("lengths")) if task == unit else None,
-                text_cost=TextCost.read(entry.get("cost_nll")),
+                text_cost=TextCost.read(entry.get("cost_nll")) if task == unit else None,
+                costs=(state.get("cost") or {}).get("strengths") or {},
                 seconds=spent if task == unit else {},
                 validation=validation,
                 documents=documents if task == unit else (members or {}).get(task),

@@ -4,6 +4,7 @@
     vote_change      change by vote, relative to the baseline (Figure 1)
     change_by_pair   what the vectors of every parent change in every child
     share_of_own     how much of the effect of the child's own vector each arm has
+    effect_by_cost   what each strength brings, over what it costs on unrelated text
     agreement        whether votes that agree are right
     dose_by_block    what the strengths mean in each block, and what the dtype left of them
     correlation      cosines of two vectors' directions beside chance (Figure 2); of no results, so not in the table
@@ -17,6 +18,7 @@ from lm_eval_steer.report.figures.agreement import agreement
 from lm_eval_steer.report.figures.alignment import alignment, alignment_of
 from lm_eval_steer.report.figures.correlation import correlation
 from lm_eval_steer.report.figures.dose_by_block import dose_by_block
+from lm_eval_steer.report.figures.effect_by_cost import Tradeoff, effect_by_cost
 from lm_eval_steer.report.figures.files import check_figure, check_folder, figure_bytes, save_figure
 from lm_eval_steer.report.figures.pictures import FIGURES, draw, find_pictures, write_figures
 from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
@@ -31,6 +33,7 @@ __all__ = [
     "OwnShare",
     "Picture",
     "Results",
+    "Tradeoff",
     "VoteChange",
     "agreement",
     "alignment",
@@ -41,6 +44,7 @@ __all__ = [
     "correlation",
     "dose_by_block",
     "draw",
+    "effect_by_cost",
     "figure_bytes",
     "find_pictures",
     "missing_matplotlib",

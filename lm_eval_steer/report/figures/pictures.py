@@ -17,6 +17,7 @@ from lm_eval_steer.report.figures.agreement import AGREEMENT
 from lm_eval_steer.report.figures.change_by_pair import CHANGE_BY_PAIR
 from lm_eval_steer.report.figures.document_accuracy import DOCUMENT_ACCURACY
 from lm_eval_steer.report.figures.dose_by_block import DOSE_BY_BLOCK
+from lm_eval_steer.report.figures.effect_by_cost import EFFECT_BY_COST
 from lm_eval_steer.report.figures.files import save_figure
 from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
 from lm_eval_steer.report.figures.share_of_own import SHARE_OF_OWN
@@ -36,6 +37,7 @@ FIGURES: Table[FigureKind] = Table(
         "vote_change": VOTE_CHANGE,
         "change_by_pair": CHANGE_BY_PAIR,
         "share_of_own": SHARE_OF_OWN,
+        "effect_by_cost": EFFECT_BY_COST,
         "agreement": AGREEMENT,
         "dose_by_block": DOSE_BY_BLOCK,
     },
