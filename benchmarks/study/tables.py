@@ -124,6 +124,9 @@ def _share(line: Line, others: list[str]) -> str:
 FIRST = "qwen2.5-coder-1.5b/gsm8k_direct_steer"
 """The cell of the first page."""
 
+ALIKE = f"{FIRST}@0.1"
+"""The same with one dose for all."""
+
 REASONS = "reasons,working"
 
 FIRST_LINES = ("baseline", "own best", "smollm2 best", "smollm2 map-shuffled best", "cut best", "random best", "prompt")
@@ -138,7 +141,7 @@ def first_lines(found: Summaries) -> tuple[Cell, list[Line]]:
 def first_page(found: Summaries) -> Iterator[str]:
     """README's table: one of each kind."""
     cell, lines = first_lines(found)
-    alike = lines_of(found[f"{FIRST}@0.1"]) if f"{FIRST}@0.1" in found else {}
+    alike = lines_of(found[ALIKE])
     yield "| added at the last prompt token | dose | works first | right | change, points | verdict | right at 0.1 |"
     yield "|---|---|---|---|---|---|---|"
     for line in lines:
@@ -187,7 +190,7 @@ def main() -> None:
         print("Read", ", ".join(summarise(args.folder)) or "nothing that is whole")
     found = read_summaries()
     made = {page: render((args.root / page).read_text(encoding="utf-8"), found).encode() for page in PAGES}
-    made[FIGURE] = draw(*first_lines(found), REASONS)
+    made[FIGURE] = draw(*first_lines(found), REASONS, lines_of(found[ALIKE]), 0.1)
     wrong = [name for name, content in made.items() if not _holds(args.root / name, content)]
     if not args.check:
         for name in wrong:
