@@ -76,13 +76,16 @@ def test_a_file_that_leaves_nothing_open_steers_as_it_stands(tmp_path: Path) -> 
     """An export of this project carries its passport, and comes back as it went."""
     vector = make_vector(models.DEPTH, models.WIDTH)
     tensors = [(f"direction.{layer}", row) for layer, row in zip(vector.layers, 2 * vector.directions, strict=True)]
-    path = foreign.write_gguf(tmp_path / "v.gguf", tensors, {"lm_eval_steer": make_header(vector.passport)})
+    measured = [{"block": 0, "explained_variance": 0.5, "held_out_separation": 0.9, "projection_positive": 3.0}]
+    header = make_header(vector.passport | {"blocks": measured})
+    path = foreign.write_gguf(tmp_path / "v.gguf", tensors, {"lm_eval_steer": header})
     child = SteeringPlan.build(vectors=str(path), alpha=1).fit(models.DEPTH, models.WIDTH)
     assert child is not None
     np.testing.assert_array_equal(np.stack(list(child.directions.values())), 2 * vector.directions)
     again = load_vector(path)
     assert again.passport["parent"] == vector.passport["parent"]
     assert again.passport["scale"] == "keep"
+    assert again.passport["blocks"][0] == {"block": 0, "length": pytest.approx(2), "explained_variance": 0.5}
 
 
 def test_a_file_that_leaves_something_open_names_the_command(tmp_path: Path) -> None:

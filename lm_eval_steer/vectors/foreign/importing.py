@@ -23,6 +23,10 @@ from lm_eval_steer.vectors.foreign.source import Source, open_source
 from lm_eval_steer.vectors.scale import KEEP, UNIT
 from lm_eval_steer.vectors.vector import SITE, UNIT_TOLERANCE, SteeringVector
 
+_STILL_TRUE = ("explained_variance", "mean_norm")
+"""What a passport says of a block that holds for a direction of any length and of either sign, as a file may have been
+exported at any strength."""
+
 AUTO = "auto"
 """The format is told by the content."""
 
@@ -206,10 +210,13 @@ def _own(passport: Mapping[str, Any], blocks: list[dict[str, Any]], is_unit: boo
     kept = dict(passport)
     if kept.get("transfer") is not None:
         if not is_unit:
-            notes.append("It was transferred to a child, where strength 1 is of length 1 again.")
+            notes.append("It was transferred to a child, and strength 1 is again what it was before it was exported.")
         return kept
     said = kept.get("blocks")
     entries = said if isinstance(said, list) else []
     known = {one["block"]: one for one in entries if isinstance(one, dict) and type(one.get("block")) is int}
-    lengths = [known.get(one["block"], {}) | one for one in blocks]
-    return kept | {"blocks": lengths, "scale": UNIT if is_unit else KEEP}
+    told = []
+    for one in blocks:
+        more = known.get(one["block"], {})
+        told.append(one | {key: more[key] for key in _STILL_TRUE if key in more})
+    return kept | {"blocks": told, "scale": UNIT if is_unit else KEEP}
