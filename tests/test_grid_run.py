@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from lm_eval_steer.cli import main as cli
+from lm_eval_steer.cli.results import result_folders
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.grid import run as grid_run
 from lm_eval_steer.grid.collect import collect
@@ -240,3 +242,18 @@ def test_what_is_done_in_any_folder_is_done_in_the_joined_one(tmp_path: Path, ca
     assert cli.main(["grid", "status", str(out.root)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "2 done, 1 waiting"
     assert json.loads((out.root / "grid.json").read_text())["version"] == 1
+
+
+def test_tables_read_the_sweeps_of_the_study_that_are_done(tmp_path: Path) -> None:
+    grid = Grid(tmp_path / "study")
+    first, second, old = (stage(name, kind="sweep") for name in ("first", "second", "old"))
+    grid.enter([old])
+    done = json.dumps({"ended": 2.0, "seconds": 1.0})
+    (grid.place(old.folder) / "done.json").write_text(done)
+    grid.enter([first, second])
+    with pytest.raises(SteeringError, match=r"no sweep of the study in .* is done \(2 are not\)"):
+        grid.sweeps()
+    (grid.place(second.folder) / "done.json").write_text(done)
+    assert grid.sweeps() == [grid.place(second.folder) / "sweep"]
+    args = argparse.Namespace(folders=[str(grid.root), "elsewhere"])
+    assert result_folders(args) == [grid.place(second.folder) / "sweep", Path("elsewhere")]

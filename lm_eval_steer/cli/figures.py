@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_eval_steer.cli.arguments import add_command, read_path
 from lm_eval_steer.cli.output import quote
-from lm_eval_steer.cli.results import add_results, result_folders
+from lm_eval_steer.cli.results import add_results, named_folders, result_folders
 from lm_eval_steer.text import printable
 
 
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
         metric=args.metric,
         members=args.members,
         family=args.family,
+        named=named_folders(args),
     )
     written, missing = write_figures(board, args.out)
     for path in written:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lm_eval_steer.cli.arguments import add_command
 from lm_eval_steer.cli.output import make_console
-from lm_eval_steer.cli.results import add_metrics, add_results, result_folders
+from lm_eval_steer.cli.results import add_metrics, add_results, named_folders, result_folders
 from lm_eval_steer.text import printable
 
 
@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
         args.metrics,
         args.members,
         args.family,
+        named_folders(args),
     )
     console = make_console(120)
     sys.stdout.write(render(board, args.format, args.layout, console))

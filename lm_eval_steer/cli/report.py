@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_eval_steer.cli.arguments import add_command, read_path
 from lm_eval_steer.cli.output import quote
-from lm_eval_steer.cli.results import add_metrics, add_results, result_folders
+from lm_eval_steer.cli.results import add_metrics, add_results, named_folders, result_folders
 from lm_eval_steer.text import printable
 
 
@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
         metrics_asked=args.metrics,
         members=args.members,
         family=args.family,
+        named=named_folders(args),
     )
     path = write_page(board, args.out)
     if without := missing_matplotlib():

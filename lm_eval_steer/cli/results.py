@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lm_eval_steer.cli.arguments import read_path
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.grid.folder import Grid, is_grid
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
@@ -46,11 +47,19 @@ def add_metrics(parser: argparse.ArgumentParser) -> None:
 
 
 def result_folders(args: argparse.Namespace) -> list[Path]:
-    """Where results are.
+    """Where results are: of the folder of a study, the sweeps that are done.
 
     Raises:
-        SteeringError: for an empty name, which a shell makes of a variable that is not set.
+        SteeringError: for an empty name, which a shell makes of a variable that is not set, and for a study without a
+            sweep that is done.
     """
     if "" in args.folders:
         raise SteeringError("the name of a folder of results is empty: name what --output_path named, or . for here")
+    return [
+        place for folder in named_folders(args) for place in (Grid(folder).sweeps() if is_grid(folder) else [folder])
+    ]
+
+
+def named_folders(args: argparse.Namespace) -> list[Path]:
+    """The folders as they were named."""
     return [Path(folder) for folder in args.folders]

@@ -26,6 +26,9 @@ from lm_eval_steer.grid.lock import holder_of
 from lm_eval_steer.grid.stage import Stage
 from lm_eval_steer.text import shortened
 
+SWEEP_FOLDER = "sweep"
+"""Of a sweep's results, in the folder of its stage."""
+
 VERSION = 1
 """Of grid.json; goes up when a key means something else."""
 
@@ -67,6 +70,21 @@ class Grid:
     def place(self, folder: str) -> Path:
         """The folder of a stage."""
         return self.root / "stages" / folder
+
+    def sweeps(self) -> list[Path]:
+        """The folders of the study's sweeps that are done; those of the study as it was before are left out.
+
+        Raises:
+            SteeringError: as `stages`, and where none is done.
+        """
+        stages = [stage.folder for stage in self.stages() if stage.kind == "sweep"]
+        done = [self.place(folder) / SWEEP_FOLDER for folder in stages if self.state(folder).word == "done"]
+        if not done:
+            raise SteeringError(
+                f"no sweep of the study in {shortened(self.root)} is done ({len(stages)} are not): lm-eval-steer grid "
+                "status tells of each"
+            )
+        return done
 
     def stages(self) -> list[Stage]:
         """The stages of the study that was run here last.

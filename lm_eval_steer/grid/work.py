@@ -15,6 +15,7 @@ from lm_eval_steer.extraction.extract import extract, load_parent
 from lm_eval_steer.extraction.keep import keep
 from lm_eval_steer.extraction.source import load_source
 from lm_eval_steer.files import is_folder, write_whole
+from lm_eval_steer.grid.folder import SWEEP_FOLDER
 from lm_eval_steer.grid.settings import SWEEP
 from lm_eval_steer.grid.stages import VECTOR
 from lm_eval_steer.interventions.controls import Control
@@ -28,9 +29,6 @@ from lm_eval_steer.transfer.model import Model
 from lm_eval_steer.transfer.prepare import prepare
 from lm_eval_steer.transfer.states import read_states
 from lm_eval_steer.transfer.texts import Texts, find_texts
-
-SWEEP_FOLDER = "sweep"
-"""Of a sweep's results, in the folder of its stage."""
 
 Arguments = Mapping[str, Any]
 
@@ -156,8 +154,12 @@ def _take_over(record: Path, earlier: tuple[Path, ...]) -> None:
 
 def _leaderboard(given: Arguments, place: Place) -> None:
     board = read_leaderboard([place.stages / one / SWEEP_FOLDER for one in given["sweeps"]])
-    for name, form in (("leaderboard.md", "markdown"), ("leaderboard.json", "json")):
-        text = render(board, form, "flat", Console())
+    for name, form, layout in (
+        ("table1.md", "markdown", "table1"),
+        ("leaderboard.md", "markdown", "flat"),
+        ("leaderboard.json", "json", "flat"),
+    ):
+        text = render(board, form, layout, Console())
         write_whole(place.here / name, lambda part, text=text: part.write_text(text, encoding="utf-8"))  # type: ignore[misc]
 
 

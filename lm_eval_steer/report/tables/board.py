@@ -102,6 +102,7 @@ def read_leaderboard(
     metrics_asked: bool = False,
     members: str | None = None,
     family: str = FAMILIES[0],
+    named: list[Path] | None = None,
 ) -> Leaderboard:
     """Read results, judge them, then choose and sort rows.
 
@@ -113,6 +114,7 @@ def read_leaderboard(
         sort: one of `SORTS`, within groups; texts and p upwards, the rest downwards.
         members: of groups, whether they have rows, too: `shown` without verdict, or `tested`.
         family: how far a family of tests goes, of `FAMILIES`.
+        named: what commands are told in place of the folders, as that of a study; None for the folders.
         metric: that runs are judged by, with a filter or without; by default that of their sweep, or the task's first.
         metrics_asked: show a table of each other metric, however many they are.
 
@@ -156,7 +158,9 @@ def read_leaderboard(
     told = [f"Left out: {sentence}" for sentence in dict.fromkeys((*left_out, *records.left_out))]
     told += [*tell_parents(rows, names), *notes(rows, families, runs, names)]
     told += [] if metrics_asked else hidden_metrics(rows)
-    return Leaderboard(folders, rows, families, names, [printable(one) for one in told], records, metrics_asked)
+    return Leaderboard(
+        named or folders, rows, families, names, [printable(one) for one in told], records, metrics_asked
+    )
 
 
 def check_form(form: str, layout: str) -> None:
