@@ -32,11 +32,12 @@ from lm_eval_steer.interventions.tokens import TOKENS
 from lm_eval_steer.interventions.width_maps import WIDTH_MAPS, Arrays, FittedMap, plain_width_map, r2, read_width_map
 from lm_eval_steer.report.figures import FIGURES
 from lm_eval_steer.table import Table
+from lm_eval_steer.vectors.foreign import FOREIGN
 from lm_eval_steer.vectors.formats import FORMATS
 
 TEXT = (ROOT / "docs" / "EXTENDING.md").read_text(encoding="utf-8")
 FITTED = {name: entry for name in WIDTH_MAPS if isinstance(entry := WIDTH_MAPS[name], FittedMap)}
-TABLES: tuple[Table[Any], ...] = (OPERATORS, TOKENS, KINDS, WIDTH_MAPS, LAYER_MAPS, METHODS, FIGURES, FORMATS)
+TABLES: tuple[Table[Any], ...] = (OPERATORS, TOKENS, KINDS, WIDTH_MAPS, LAYER_MAPS, METHODS, FIGURES, FORMATS, FOREIGN)
 
 
 def blocks_of(language: str, heading: str) -> list[str]:

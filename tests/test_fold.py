@@ -188,7 +188,10 @@ def test_the_command_writes_a_checkpoint_that_needs_nothing_of_ours(
     assert "(LlamaForCausalLM): 3 biases" in told
     assert f"lm_eval --model hf --model_args pretrained={tmp_path / 'out'} --tasks" in told
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="float32")
-    torch.testing.assert_close(logits(again), oracle(model), atol=1e-4, rtol=0)
+    shifts = [torch.from_numpy(np.float32(ALPHA) * v).to(torch.bfloat16).float() for v in make_vector().directions]
+    edits = [Edit(block, "add", shift.numpy(), 1.0) for block, shift in enumerate(shifts)]  # as bfloat16 holds them
+    expected = Reference(model, intervene(edits)).logits(PROMPT, len(PROMPT))
+    torch.testing.assert_close(logits(again), expected, atol=1e-4, rtol=0)
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "out")("ab")["input_ids"]
     card = json.loads((tmp_path / "out" / "steering.json").read_text())
     assert card["steering"] == {"alpha": 3.0}

@@ -64,7 +64,7 @@ arguments = sys.modules[name] = types.ModuleType(name)
 exec(compile(source, place, "exec"), arguments.__dict__)
 
 from lm_eval_steer.axis.ballots import refuse_unlike
-from lm_eval_steer.compare import conditions, rows
+from lm_eval_steer.compare import conditions, joins
 from lm_eval_steer.interventions.argument import table
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.operators import OPERATORS, Operator
@@ -93,7 +93,7 @@ print(json.dumps({
     "readme": "| `echo` | `False` | say it twice |" in table(arguments.ARGUMENTS),
     "said": said,
     "condition": "echo" in conditions._NO_CONDITION,
-    "apart": rows.APART["echo"],
+    "apart": joins.APART["echo"],
 }))
 """
 

@@ -188,7 +188,7 @@ def test_names_that_no_file_has_are_one_sentence(capsys: pytest.CaptureFixture[s
         code, _, err = run(f"vectors show {name}", capsys)
         assert (code, err.count("\n")) == (2, 1)
         assert err.startswith("lm-eval-steer vectors show: no steering vector 'xxx")
-        assert len(err) < 2000
+        assert len(err) < 3000  # the names of all shipped vectors among them
     code, _, err = run("vectors compare smollm2_arith smollm2_arith --out ''", capsys)
     assert (code, err) == (2, "lm-eval-steer vectors compare: --out names no file: name an .svg or a .png\n")
 

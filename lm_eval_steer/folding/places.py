@@ -127,7 +127,10 @@ class _Trial:
         return after if isinstance(after, Tensor) else after[0]
 
     def factor(self, layer: nn.Module) -> float | None:
-        """How many times what is added behind a layer the block's output moves by; None where it moves otherwise."""
+        """How many times what is added behind a layer the block's output moves by.
+
+        None where it moves otherwise, or by no more than rounding does, as behind a projection to keys.
+        """
         hook = layer.register_forward_hook(lambda _module, _args, after: after + self._added)
         try:
             moved = self._run().float() - self._plain.float()
@@ -136,8 +139,8 @@ class _Trial:
         added = self._added.float()
         factor = float((moved @ added).mean() / (added @ added))
         rounding = torch.finfo(self._plain.dtype).eps * float(self._plain.abs().max() + added.abs().max())
-        allowed = _SHARE * abs(factor) * float(added.abs().max()) + 4 * rounding
-        if factor == 0 or not float((moved - factor * added).abs().max()) <= allowed:
+        signal, noise = abs(factor) * float(added.abs().max()), 4 * rounding
+        if not signal > noise or not float((moved - factor * added).abs().max()) <= _SHARE * signal + noise:
             return None
         return 1.0 if abs(factor - 1) < _SHARE else factor
 
