@@ -27,7 +27,7 @@ step lm-eval-steer sweep --model_args pretrained="$model" \
 parent=qwen2.5-coder-0.5b_gsm8k_direct
 step lm-eval-steer sweep --model_args pretrained="$model",tokens=last \
     --arms own=smollm2_gsm8k_direct,mapped="${parent}_for_smollm2",cut="$parent" --tasks arith_direct_steer \
-    --metric reasons --dose '[0.05,0.1,0.2]' --controls random:1,map-shuffled:1 --votes none --val_limit "$docs" \
-    --limit "$docs" --batch_size 64 --output_path "$out/reasons"
+    --metric reasons --dose '[0.1,0.2]' --controls random:1,map-shuffled:1 --votes none --val_limit "${FEW:-24}" \
+    --limit "${FEW:-24}" --batch_size 64 --output_path "$out/reasons"
 step lm-eval-steer leaderboard "$out"
 printf '\nOnce per shell, so that it is found: . .venv/bin/activate\n'
