@@ -15,7 +15,7 @@ import stat
 import tempfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -314,6 +314,17 @@ def parse_json(text: str) -> Any:
     except RecursionError:
         raise ValueError(f"more than {MAX_NESTING} levels") from None
     return value
+
+
+def json_lines(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Number from 1, text and object of each line of a JSONL that is not blank; an empty object for what is none."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                row = parse_json(line)
+            except ValueError:
+                row = None
+            yield number, line, row if isinstance(row, dict) else {}
 
 
 def _whole_number(digits: str) -> int:

@@ -185,3 +185,12 @@ def test_what_cannot_be_paired_is_left_out(tmp_path: Path) -> None:
     assert not any("competes" in block.title for block in board.blocks())
     assert board.families == []
     assert json.loads(render(board, "json"))["rows"][0]["rivals"] == {}
+
+
+def test_what_competes_stands_beside_the_first_vector_of_the_sweep(tmp_path: Path) -> None:
+    path = write_named_sweep(tmp_path, {arm: scores(arm) for arm in (BASELINE, OWN, CUT, PROMPT)})
+    state = json.loads(path.read_text())
+    for first, second in (("cut", "own"), ("own", "cut")):
+        path.write_text(json.dumps(state | {"settings": state["settings"] | {"vectors": {first: "a", second: "b"}}}))
+        rows = read_leaderboard([tmp_path]).rows
+        assert {row.named: PROMPT in row.runs for row in rows} == {first: True, second: False}

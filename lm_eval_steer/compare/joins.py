@@ -77,7 +77,10 @@ def _row_for(rows: list[Row], arm: Arm, run: Run, part: Part | None) -> Row | No
         beside = [row for row in of_child if row.folder == part.folder]
         if (arm.control is None and arm.other is None) or arm.vector is not None:
             return next((row for row in beside if row.named == arm.vector), None)
-        same = (row for row in beside if _same_vector(row, run)) if arm.other is None else iter(beside)
+        if arm.other is None:
+            same = (row for row in beside if _same_vector(row, run))
+        else:  # whatever its prompts and its model, it stands beside the sweep's first vector
+            same = (row for row in beside if row.named == part.first)
         return next(same, next(iter(beside), None))
     if arm.control is None:  # the same run again, in another folder, is a row apart
         return None

@@ -23,6 +23,7 @@ class Part:
     Attributes:
         folder: of the sweep.
         arm: which of its arms.
+        first: what its --arms call its first vector; None without names.
         tokens: generated for the arm; None where unknown.
         prompt_tokens: read for it; None in sweeps of older releases.
         lengths: of its responses; None where that is unknown, where none were written, and in older sweeps.
@@ -40,6 +41,7 @@ class Part:
 
     folder: Path
     arm: Arm
+    first: str | None
     tokens: int | None
     prompt_tokens: int | None
     lengths: Lengths | None
@@ -76,7 +78,8 @@ def part_of(path: Path, task: str) -> Part | None:
             documents = (state["settings"].get("validation") or {}).get(unit)
             members = (documents or {}).get("members")
             metric = state["settings"].get("metric") if members is None else validation.get("metric")
-            vector = arm.vector or next(iter(state["settings"].get("vectors") or ()), VECTOR)
+            first = next(iter(state["settings"].get("vectors") or ()), VECTOR)
+            vector = arm.vector or first
             spent = {
                 "validation": _seconds(found["passes"], validation["task"], vector),
                 "test": _seconds(found["passes"], task, vector),
@@ -85,6 +88,7 @@ def part_of(path: Path, task: str) -> Part | None:
             return Part(
                 folder,
                 arm,
+                first=None if first == VECTOR else first,
                 **costs,
                 given=entry.get("given"),
                 lengths=Lengths.read(entry.get("lengths")) if task == unit else None,

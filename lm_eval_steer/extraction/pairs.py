@@ -14,7 +14,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.asking import Prompts, Render, of_gold
 from lm_eval_steer.extraction.templates import complete, pair_template
-from lm_eval_steer.files import parse_json, read_text
+from lm_eval_steer.files import json_lines, read_text
 from lm_eval_steer.models.documents import row_of
 
 __all__ = [
@@ -51,14 +51,8 @@ def read_pairs(path: str | Path) -> list[ContrastPair]:
         SteeringError: names file and line.
     """
     pairs = []
-    for number, line in enumerate(read_text(path, "pairs").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = parse_json(line)
-        except ValueError:
-            row = None
-        positive, negative = (row.get("positive"), row.get("negative")) if isinstance(row, dict) else (None, None)
+    for number, line, row in json_lines(read_text(path, "pairs")):
+        positive, negative = row.get("positive"), row.get("negative")
         if not (isinstance(positive, str) and positive and isinstance(negative, str) and negative):
             raise SteeringError(
                 f'{path}, line {number}: expected {{"positive": text, "negative": text}}, got {line[:60]!r}'

@@ -13,7 +13,7 @@ from typing import Any
 from lm_eval.tasks import TaskManager
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.files import is_file, parse_json, read_text
+from lm_eval_steer.files import is_file, json_lines, read_text
 from lm_eval_steer.models.documents import document_hash, row_of
 from lm_eval_steer.sweep.tasks import load
 from lm_eval_steer.tasks.splits import by_lot
@@ -105,14 +105,8 @@ def _read_rows(name: str, manager: TaskManager, rows: set[str], questions: Seque
 def _read_file(file: str) -> list[str]:
     """The texts of a file, each once."""
     found: dict[str, None] = {}
-    for number, line in enumerate(read_text(file, "texts").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = parse_json(line)
-        except ValueError:
-            row = None
-        text = row.get("text") if isinstance(row, dict) else None
+    for number, line, row in json_lines(read_text(file, "texts")):
+        text = row.get("text")
         if not isinstance(text, str) or not _is_long(text):
             raise SteeringError(
                 f'--cost {shortened(file)}, line {number}: expected {{"text": text}} of {LEAST} words or more, got '

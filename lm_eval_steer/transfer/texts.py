@@ -12,7 +12,7 @@ from typing import Any
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.pairs import load_task
-from lm_eval_steer.files import decode, parse_json, read_bytes
+from lm_eval_steer.files import decode, json_lines, read_bytes
 from lm_eval_steer.tasks.splits import by_lot, row_hash
 from lm_eval_steer.text import shortened
 from lm_eval_steer.transfer.defaults import TEXTS
@@ -114,14 +114,8 @@ def _cut(text: str, seed: int, row: str) -> str:
 def _of_file(file: str, n: int | None, allow_leak: bool) -> Texts:
     raw = read_bytes(file, "texts")
     found: dict[str, str] = {}  # texts that are alike count once: what is held out must not be among those of the fit
-    for number, line in enumerate(decode(raw, shortened(file)).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = parse_json(line)
-        except ValueError:
-            row = None
-        text = row.get("text") if isinstance(row, dict) else None
+    for number, line, row in json_lines(decode(raw, shortened(file))):
+        text = row.get("text")
         if not isinstance(text, str) or not text.strip():
             raise SteeringError(f'{shortened(file)}, line {number}: expected {{"text": text}}, got {line[:60]!r}')
         found.setdefault(row_hash({"text": text}, ("text",)), text)
