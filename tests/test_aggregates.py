@@ -16,7 +16,8 @@ from lm_eval.api.registry import get_aggregation
 from rich.console import Console
 from scipy import stats
 
-from lm_eval_steer.compare.runs import Run, read_runs
+from lm_eval_steer.compare.run import Run
+from lm_eval_steer.compare.runs import read_runs
 from lm_eval_steer.compare.stats import Pair, bootstrap_change, pair_p, read_together, share_together, verdicts
 from lm_eval_steer.compare.stats import together as of_documents
 from lm_eval_steer.compare.stats.aggregates import AGGREGATES, fit, influences

@@ -20,7 +20,8 @@ from lm_eval_steer.compare.arms import BASELINE, Arm
 from lm_eval_steer.compare.beside import measure
 from lm_eval_steer.compare.outcome import compare_with_own, describe
 from lm_eval_steer.compare.own import NO_EFFECT, average, shares_of_own
-from lm_eval_steer.compare.runs import Run, read_runs
+from lm_eval_steer.compare.run import Run
+from lm_eval_steer.compare.runs import read_runs
 from lm_eval_steer.compare.stats import mean_change, mean_interval, paired_bootstrap, paired_test, share_of_effect
 from lm_eval_steer.compare.sweep_file import read_sweep
 from lm_eval_steer.errors import SteeringError

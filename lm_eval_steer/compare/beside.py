@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lm_eval_steer.compare.pairs import interval, pair_runs
-from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.run import Run
 from lm_eval_steer.compare.stats import MeanChange, bootstrap_change, mean_change, pair_p
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from lm_eval_steer.axis.record import Line, read_lines
 from lm_eval_steer.compare.lengths import Lengths
 from lm_eval_steer.compare.rows import Row
-from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.run import Run
 from lm_eval_steer.compare.sweeps import Part
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_folder

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.run import Run
 
 
 @dataclass(frozen=True)

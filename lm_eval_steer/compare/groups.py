@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from lm_eval_steer.compare.arms import BASELINE
-from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.run import Run
 from lm_eval_steer.compare.sweeps import part_of
 from lm_eval_steer.compare.validation import half_of
 from lm_eval_steer.text import printable

@@ -15,7 +15,7 @@ from typing import Any
 from lm_eval_steer.compare.arms import BASELINE, ONE, OWN, ROLES, Arm, arm_alone
 from lm_eval_steer.compare.groups import Group
 from lm_eval_steer.compare.rows import Row, steers
-from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.run import Run
 from lm_eval_steer.compare.sweeps import Part, part_of
 from lm_eval_steer.interventions.alphas import alpha_order
 from lm_eval_steer.interventions.arguments import APART

@@ -14,7 +14,7 @@ from lm_eval_steer.compare.own import OfOwn, average, shares_of_own
 from lm_eval_steer.compare.pairs import pair_runs
 from lm_eval_steer.compare.rivals import judge_rivals
 from lm_eval_steer.compare.rows import Change, Row, steers
-from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.run import Run
 from lm_eval_steer.compare.stats import (
     Pair,
     RandomComparison,

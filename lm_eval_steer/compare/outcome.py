@@ -13,7 +13,8 @@ from lm_eval_steer.compare.doses import sum_up_doses
 from lm_eval_steer.compare.judge import compare_runs
 from lm_eval_steer.compare.own import shares_of_own
 from lm_eval_steer.compare.pairs import interval
-from lm_eval_steer.compare.runs import Run, read_runs
+from lm_eval_steer.compare.run import Run
+from lm_eval_steer.compare.runs import read_runs
 from lm_eval_steer.compare.stats import pair_p
 from lm_eval_steer.compare.sweep_file import arm_of
 from lm_eval_steer.errors import SteeringError

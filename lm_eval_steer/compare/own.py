@@ -11,7 +11,7 @@ from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.compare.beside import change_between
 from lm_eval_steer.compare.metrics import Metric
 from lm_eval_steer.compare.pairs import Paired, keyed, pair_runs
-from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.run import Run
 from lm_eval_steer.compare.samples import is_number
 from lm_eval_steer.compare.stats import Share, read_together, share_of_effect, share_together
 

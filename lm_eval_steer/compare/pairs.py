@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from lm_eval_steer.compare.counts import Count, count_of
-from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.run import Run
 from lm_eval_steer.compare.samples import Document, Logged, Sample
 from lm_eval_steer.compare.stats import Pair, mean_interval, read_together, score_interval
 

@@ -12,7 +12,8 @@ from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.compare.lengths import Lengths, add_up
 from lm_eval_steer.compare.outcome import describe_run
 from lm_eval_steer.compare.pool import pool
-from lm_eval_steer.compare.runs import Run, read_runs
+from lm_eval_steer.compare.run import Run
+from lm_eval_steer.compare.runs import read_runs
 from lm_eval_steer.compare.sweep_file import read_sweep
 from lm_eval_steer.compare.sweeps import Part, part_of
 

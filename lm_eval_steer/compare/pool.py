@@ -14,7 +14,7 @@ from lm_eval_steer.compare.samples import Logged, as_member, is_number
 from lm_eval_steer.text import printable
 
 if TYPE_CHECKING:
-    from lm_eval_steer.compare.runs import Run
+    from lm_eval_steer.compare.run import Run
 
 
 def read_group(

@@ -15,7 +15,8 @@ from lm_eval_steer.compare.arms import BASELINE, Arm
 from lm_eval_steer.compare.costs import Records
 from lm_eval_steer.compare.pairs import Key, as_asked, is_binary, keyed
 from lm_eval_steer.compare.rows import Row
-from lm_eval_steer.compare.runs import Run, read_documents
+from lm_eval_steer.compare.run import Run
+from lm_eval_steer.compare.runs import read_documents
 from lm_eval_steer.compare.samples import Document, show_choices
 from lm_eval_steer.compare.scores import Response, Scores
 from lm_eval_steer.interventions.alphas import alpha_name, alpha_order

@@ -11,7 +11,7 @@ from lm_eval_steer.compare.beside import Beside
 from lm_eval_steer.compare.groups import Group
 from lm_eval_steer.compare.lengths import Lengths
 from lm_eval_steer.compare.own import OfOwn
-from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.run import Run
 from lm_eval_steer.compare.stats import HELPS, HURTS, NO_EVIDENCE, RandomComparison, ShuffledComparison, Verdict
 from lm_eval_steer.compare.sweeps import Part
 from lm_eval_steer.compare.text_costs import TextCost

@@ -10,7 +10,7 @@ from typing import Any
 
 from lm_eval_steer.compare.arms import VECTOR, Arm
 from lm_eval_steer.compare.lengths import Lengths
-from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.run import Run
 from lm_eval_steer.compare.sweep_file import arm_of, read_sweep
 from lm_eval_steer.compare.text_costs import TextCost
 from lm_eval_steer.errors import SteeringError

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from lm_eval_steer.compare.beside import change_between
 from lm_eval_steer.compare.pairs import interval
-from lm_eval_steer.compare.runs import Run, read_runs
+from lm_eval_steer.compare.run import Run
+from lm_eval_steer.compare.runs import read_runs
 from lm_eval_steer.scale import Scale
 
 _NONE = "-"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.compare.rows import BEST, BETTER_THAN_RIVAL, PER_LAYER, VOTE, WORSE_THAN_RIVAL, Row
-from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.run import Run
 from lm_eval_steer.compare.stats import (
     BETTER,
     BETTER_THAN_SHUFFLED,

@@ -12,7 +12,7 @@ from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.compare.own import OfOwn
 from lm_eval_steer.compare.pairs import interval
 from lm_eval_steer.compare.rows import BEST, VOTE, Rival, Row
-from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.run import Run
 from lm_eval_steer.compare.stats import RandomComparison, Verdict
 from lm_eval_steer.vectors.transferred import TOGETHER
 

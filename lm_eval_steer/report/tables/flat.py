@@ -11,7 +11,7 @@ from lm_eval_steer.compare.groups import Group
 from lm_eval_steer.compare.lengths import add_up, show_lengths
 from lm_eval_steer.compare.own import OfOwn
 from lm_eval_steer.compare.rows import MAP_SHUFFLED, Row
-from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.run import Run
 from lm_eval_steer.compare.stats import HELPS, HURTS
 from lm_eval_steer.compare.text_costs import mean_of, show_text_cost
 from lm_eval_steer.interventions.alphas import alpha_name

@@ -10,7 +10,7 @@ from lm_eval_steer.compare.families import STUDY, Family
 from lm_eval_steer.compare.lengths import tell_cuts
 from lm_eval_steer.compare.pairs import pair_runs
 from lm_eval_steer.compare.rows import BEST, VOTE, Row
-from lm_eval_steer.compare.runs import Run
+from lm_eval_steer.compare.run import Run
 from lm_eval_steer.compare.stats import RESAMPLES
 from lm_eval_steer.compare.validation import tell_validation
 from lm_eval_steer.report.tables.beside import label
