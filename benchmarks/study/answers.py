@@ -114,6 +114,13 @@ def _prompts(cells: Cells) -> Iterator[str]:
             yield (
                 f"{_where(cell)}: the prompt {change(lines['prompt'])} points, own minus prompt {_difference(numbers)}."
             )
+        worked = cells.get(f"{cell.child}/{cell.task.replace('_direct', '')}")
+        if "direct" in cell.task and worked and not cell.dose:
+            yield (
+                f"{_where(cell)}, the same questions behind five worked examples: "
+                f"{percent(worked[1]['baseline'].score['score'])} right without any steering, "
+                f"{percent(lines['own best'].score['score'])} with its own vector behind five bare ones."
+            )
 
 
 def _costs(cells: Cells) -> Iterator[str]:

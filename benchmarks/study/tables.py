@@ -129,6 +129,9 @@ ALIKE = f"{FIRST}@0.1"
 
 REASONS = "reasons,working"
 
+PAPER = "qwen2.5-coder-1.5b/gsm8k_steer"
+"""The paper's setting: the same documents behind five worked examples, steered at every position."""
+
 FIRST_LINES = ("baseline", "own best", "smollm2 best", "smollm2 map-shuffled best", "cut best", "random best", "prompt")
 
 
@@ -149,6 +152,12 @@ def first_page(found: Summaries) -> Iterator[str]:
         told = [name_of(line, cell), dose, _metric(line, REASONS), score(line.score), change(line)]
         told += [line.change.get("verdict", ""), percent(alike[line.key].score["score"]) if line.key in alike else ""]
         yield f"| {' | '.join(told)} |"
+    if PAPER in found:
+        lines_there = lines_of(found[PAPER])
+        without, line = lines_there["baseline"], lines_there["smollm2 best"]
+        name = f"{name_of(line, cell)}, at every position, behind five worked examples; without it "
+        told = [name + percent(without.score["score"]), f"{line.alpha:g}", "", score(line.score), change(line)]
+        yield f"| {' | '.join([*told, line.change['verdict'], ''])} |"
 
 
 def render(text: str, found: Summaries) -> str:
