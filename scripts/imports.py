@@ -19,6 +19,7 @@ ROOMS = (
         "answers",
         "plugin",
         "tasks",
+        "sites",
         "vectors",
         "interventions",
         "engines",

@@ -80,6 +80,12 @@ OTHERS = {
 # Families that are steered on vLLM alone.
 ON_VLLM = {"cohere": ("CohereConfig", _GROUPED), "granitemoehybrid": ("GraniteMoeHybridConfig", _GROUPED)}
 
+# Families that multiply what attention and MLP give, and that have no module of the MLP, behind a reshape.
+OF_SITES = {
+    "granite": ("GraniteConfig", _GROUPED | {"residual_multiplier": 0.22}),
+    "opt": ("OPTConfig", {"ffn_dim": 48}),
+}
+
 # A family that is a parent of transfers, with norms before and behind what is added and large embeddings.
 PARENTS = {"gemma3": ("Gemma3TextConfig", _GROUPED | {"head_dim": 8, "sliding_window": 16})}
 
@@ -112,7 +118,7 @@ def make_config(family: str, **changes: object) -> transformers.PretrainedConfig
                 side.layer_types = ["sliding_attention", "full_attention", "sliding_attention"][:depth]
             config.decoder.cross_attention_hidden_size = WIDTH
         return config
-    name, own = (FAMILIES | OTHERS | ON_VLLM | PARENTS)[family]
+    name, own = (FAMILIES | OTHERS | ON_VLLM | OF_SITES | PARENTS)[family]
     return getattr(transformers, name)(**(COMMON | own | changes))
 
 

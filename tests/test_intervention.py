@@ -37,7 +37,7 @@ def test_order_and_layout_of_arrays_do_not_matter() -> None:
     strided = np.zeros(6, dtype=np.float32)
     strided[::2] = V
     assert one(v=strided[::2]) == one()
-    assert intervene(edits).blocks == (0, 1)
+    assert intervene(edits).places == (0, 1)
 
 
 def test_whatever_changes_a_response_changes_the_fingerprint() -> None:
@@ -72,7 +72,7 @@ def test_what_cannot_be_is_refused() -> None:
         one(tokens="first")
     with pytest.raises(ValueError, match="there is no unit 'metre'"):
         one(unit="metre")
-    with pytest.raises(ValueError, match="two edits of one block"):
+    with pytest.raises(ValueError, match="two edits of one place"):
         intervene([Edit(0, "add", V, 0.5), Edit(0, "add", W, 0.5)])
 
 

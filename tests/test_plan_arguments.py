@@ -45,7 +45,7 @@ def test_what_a_plan_of_defaults_records_is_what_the_leaderboard_leaves_unsaid()
     settings = SteeringPlan.build(alpha=1, vectors=make_vector()).settings()
     assert {key: settings[key] for key in APART} == APART
     assert set(APART) == {
-        *("unit", "alpha_unit", "alpha_per_layer", "layers", "tokens", "operator", "second"),
+        *("unit", "alpha_unit", "alpha_per_layer", "layers", "tokens", "operator", "second", "site"),
         *("layer_map", "width_map", "blocks"),
     }
     assert set(OPTIONS) == {"alpha", "dose", "control", "record", "seed"}

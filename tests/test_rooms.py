@@ -57,6 +57,7 @@ PURE = (
     "lm_eval_steer.interventions.tokens",
     "lm_eval_steer.interventions.units",
     "lm_eval_steer.interventions.width_maps",
+    "lm_eval_steer.sites",
 )
 OPEN_TO_ALL = ("lm_eval_steer.errors", "lm_eval_steer.table", "lm_eval_steer.text")
 # math-verify may calculate for ever, so it compares in a process that can be ended.

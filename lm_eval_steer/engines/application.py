@@ -10,6 +10,7 @@ from lm_eval_steer.engines.measured import Measured, Sums
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.tokens import token_rule
+from lm_eval_steer.sites import Place, told
 
 
 class Application:
@@ -17,18 +18,18 @@ class Application:
 
     Args:
         interventions: in the order of their numbers.
-        steered: says at how many rows and positions each block was steered so far.
+        steered: says at how many rows and positions each place was steered so far.
 
     Attributes:
         not_compared: why the counts need not be equal any more, since more was run than prompts and responses say;
             empty as long as they must.
     """
 
-    def __init__(self, interventions: Sequence[Intervention], steered: Callable[[], Mapping[int, int]]) -> None:
+    def __init__(self, interventions: Sequence[Intervention], steered: Callable[[], Mapping[Place, int]]) -> None:
         self._steered = steered
         self._rules = [token_rule(one.tokens) for one in interventions]
-        self._blocks = [one.blocks for one in interventions]
-        self._implied = Counter[int]()
+        self._places = [one.places for one in interventions]
+        self._implied = Counter[Place]()
         self.not_compared = ""
 
     def positions(self, number: int, prompt: int, new: int) -> int:
@@ -43,28 +44,28 @@ class Application:
 
     def imply(self, number: int, positions: int) -> None:
         """Count what a row of an intervention implies."""
-        self._implied.update(dict.fromkeys(self._blocks[number], positions))
+        self._implied.update(dict.fromkeys(self._places[number], positions))
 
     def measured(self, doses: Mapping[str, Sums]) -> Measured:
         """All that was counted, beside what was measured."""
         steered = dict(self._steered())
-        return Measured(dict(doses), steered, {block: self._implied[block] for block in steered}, self.not_compared)
+        return Measured(dict(doses), steered, {place: self._implied[place] for place in steered}, self.not_compared)
 
     def check(self) -> None:
         """End the run where other positions were steered than prompts, responses and token rules imply.
 
         Raises:
-            SteeringError: with the first block of another count.
+            SteeringError: with the first place of another count.
         """
         refuse_difference(report(self.measured({})))
 
 
 def report(measured: Measured) -> dict[str, Any]:
-    """Rows and positions per steered block, as a result file has them.
+    """Rows and positions per steered place, as a result file has them.
 
     Returns:
-        steered: block -> what hooks counted.
-        implied: block -> what lengths of prompts and responses, and `tokens`, say; None where `not_compared`.
+        steered: place -> what hooks counted.
+        implied: place -> what lengths of prompts and responses, and `tokens`, say; None where `not_compared`.
         not_compared: the reason, only where there is one.
     """
     if measured.not_compared:
@@ -72,7 +73,7 @@ def report(measured: Measured) -> dict[str, Any]:
     return {"steered": dict(measured.steered), "implied": dict(measured.implied)}
 
 
-def uncompared(steered: Mapping[int, int], reason: str) -> dict[str, Any]:
+def uncompared(steered: Mapping[Place, int], reason: str) -> dict[str, Any]:
     """A report of counts that need not be equal to what is implied."""
     return {"steered": dict(steered), "implied": None, "not_compared": reason}
 
@@ -84,14 +85,14 @@ def refuse_difference(report: Mapping[str, Any] | None) -> None:
         report: see `report`; None where nothing is steered.
 
     Raises:
-        SteeringError: with the first block of another count.
+        SteeringError: with the first place of another count.
     """
     if report is None or report["implied"] is None:
         return
-    for block, implied in report["implied"].items():
-        if report["steered"][block] != implied:
+    for place, implied in report["implied"].items():
+        if report["steered"][place] != implied:
             raise SteeringError(
-                f"block {block} was steered at {report['steered'][block]} positions, where prompts and responses imply "
+                f"{told(place)} was steered at {report['steered'][place]} positions, where prompts and responses imply "
                 f"{implied}: the results of this run are void, also those in its record (name another one); try "
                 "another batch_size, and report this model"
             )

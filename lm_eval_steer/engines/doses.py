@@ -17,9 +17,10 @@ from torch import Tensor
 from lm_eval_steer.engines import measured
 from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.operators import OPERATORS
+from lm_eval_steer.sites import Place
 
-Sums = dict[int, list[list[float]]]
-"""Block -> [4, strengths]: positions, ‖Δ‖ / ‖h‖, ⟨Δ, v⟩ and α·‖v‖² (see `report`), summed over the positions."""
+Sums = dict[Place, list[list[float]]]
+"""Place -> [4, strengths]: positions, ‖Δ‖ / ‖h‖, ⟨Δ, v⟩ and α·‖v‖² (see `report`), summed over the positions."""
 
 
 def to_double(values: Tensor) -> Tensor:
@@ -32,17 +33,17 @@ class Doses:
 
     Args:
         strengths: how many strengths the run has.
-        blocks: the steered blocks.
+        places: what is steered.
         pure: whether nothing but α·v is added.
     """
 
-    def __init__(self, strengths: int, blocks: Sequence[int], pure: bool = True) -> None:
+    def __init__(self, strengths: int, places: Sequence[Place], pure: bool = True) -> None:
         self._strengths, self._pure = strengths, pure
-        self._sums = {block: torch.zeros(4, strengths, dtype=torch.float64) for block in blocks}
+        self._sums = {place: torch.zeros(4, strengths, dtype=torch.float64) for place in places}
 
     def add(
         self,
-        block: int,
+        place: Place,
         index: Tensor,
         strength: Tensor,
         before: Tensor,
@@ -54,7 +55,7 @@ class Doses:
         """Add one pass.
 
         Args:
-            block: which block.
+            place: where.
             index: number of each row's intervention [rows].
             strength: length of the shift per row and position, in lengths of v [rows, positions, 1].
             before: block output [rows, positions, hidden].
@@ -63,20 +64,31 @@ class Doses:
             steered: bool [rows, positions, 1]; by default wherever the strength is not 0.
             shifts: whether the operators of all rows are shifts, or which rows' are [rows, 1, 1]. What others do to h
                 is measured on what it became.
+
+        With heads all of these have an axis of heads before the last one; they are measured together.
         """
+        if before.dim() == 4:
+            direction = (strength * direction).flatten(-2)  # [rows, positions, heads x head_dim]
+            before, after = before.flatten(-2), after.flatten(-2)
+            steered = steered if steered is None else steered[..., 0]
+            shifts = shifts if isinstance(shifts, bool) else shifts[..., 0]
+            strength = torch.ones_like(direction[..., :1])
         steered = strength != 0 if steered is None else steered
         wide = before.float()
         length = direction.norm(dim=-1, keepdim=True)
         norm = wide.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
         shift = after.float() - wide
-        along = (shift @ direction)[..., None] if direction.dim() == 1 else shift @ direction.mT
+        if direction.dim() == 1:
+            along = (shift @ direction)[..., None]
+        else:
+            along = shift @ direction.mT if direction.shape[1] == 1 else (shift * direction).sum(dim=-1, keepdim=True)
         moved = strength.abs() * length
         if shifts is not True:
             moved = torch.where(torch.as_tensor(shifts, device=moved.device), moved, shift.norm(dim=-1, keepdim=True))
         values = (steered, moved / norm, along, strength * length**2)
         rows = torch.stack([torch.where(steered, one, 0.0).sum(dim=(1, 2)) for one in values])
         wide_rows = to_double(rows)
-        sums = self._sums[block] = self._sums[block].to(wide_rows.device)
+        sums = self._sums[place] = self._sums[place].to(wide_rows.device)
         sums.index_add_(1, index.to(sums.device), wide_rows)
 
     def sums(self) -> Sums:
@@ -113,7 +125,7 @@ def report_one(sums: measured.Sums, one: Intervention) -> dict[str, dict[str, An
         survival: ⟨Δ, v⟩ / (α·‖v‖²) with Δ what was really added: 1 when the dtype kept all of it. None where the
             operator does more than to shift.
     """
-    shifts = {edit.block for edit in one.edits if OPERATORS[edit.operator].is_shift}
+    shifts = {edit.place for edit in one.edits if OPERATORS[edit.operator].is_shift}
     found = {}
     for block, (count, ratio, kept, wanted) in sums.items():
         if count and math.isfinite(ratio):
@@ -124,7 +136,7 @@ def report_one(sums: measured.Sums, one: Intervention) -> dict[str, dict[str, An
 
 def add(parts: Iterable[Sums]) -> Sums:
     """The sums of several engines, each of which ran some of the rows."""
-    found: dict[int, np.ndarray] = {}
+    found: dict[Place, np.ndarray] = {}
     for part in parts:
         for block, sums in part.items():
             found[block] = found.get(block, 0) + np.asarray(sums)

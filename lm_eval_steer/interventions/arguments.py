@@ -99,6 +99,19 @@ class Arguments:
         read=checks.layers,
         apart=True,
     )
+    sites: tuple[str, ...] = argument(
+        None,
+        "where in a block: `block` (its output), `block_input`, `attention` or `mlp` (what they add to the residual "
+        "stream), `heads` (what each head gives to attention's output projection); or behind all blocks: `final_norm` "
+        "(its output); several as in `block_input+attention+mlp`",
+        name="site",
+        changes="response",
+        read=checks.sites,
+        told="where the vector was read: `block`",
+        show="+".join,
+        plain="block",
+        apart=True,
+    )
     tokens: str = argument(
         "all",
         "which positions are steered: `all`, `prompt`, `generated` (from the last prompt position on), `last`; those "

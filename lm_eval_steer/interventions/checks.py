@@ -17,6 +17,7 @@ from lm_eval_steer.interventions.controls import Control, read_control
 from lm_eval_steer.interventions.layer_maps import layer_map_of_a_run
 from lm_eval_steer.interventions.layers import read_layers
 from lm_eval_steer.interventions.width_maps import plain_width_map
+from lm_eval_steer.sites import SITES
 from lm_eval_steer.text import quoted
 from lm_eval_steer.vectors.vector import SteeringVector
 
@@ -44,6 +45,19 @@ def tokens(name: str, value: Any) -> str:
     raise SteeringError(
         f"{name}={quoted(value)} is not understood: use one of {', '.join(TOKENS.names)}, first:N, after:N, last:-N"
     )
+
+
+def sites(name: str, value: Any) -> tuple[str, ...] | None:
+    """Sites, each once and in the order of the table; None for those of the vector file."""
+    if value is None:
+        return None
+    named = value.split("+") if isinstance(value, str) else value
+    if not isinstance(named, list | tuple) or not named or not all(one in SITES for one in named):
+        raise SteeringError(
+            f"{name}={quoted(value)} is not understood: use one of {', '.join(SITES.names)}, or several, as in "
+            "block_input+attention+mlp"
+        )
+    return tuple(one for one in SITES if one in named)
 
 
 def switch(name: str, value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from lm_eval_steer.interventions.alpha_units import Scale
 from lm_eval_steer.interventions.layer_maps import layer_map_of_a_run
 from lm_eval_steer.interventions.layers import parse_layers
 from lm_eval_steer.interventions.width_maps import plain_width_map
+from lm_eval_steer.sites import DEFAULT, SITES, Place, place_of
 from lm_eval_steer.text import span
 from lm_eval_steer.vectors.identity import Identity
 from lm_eval_steer.vectors.transferred import TOGETHER, parents_of
@@ -24,23 +25,30 @@ logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the chil
 
 @dataclass(frozen=True, eq=False)
 class ChildVector:
-    """What is added to the child, per block.
+    """What is added to the child, per place.
 
     Attributes:
-        directions: child block, ascending -> float32 [child hidden].
-        sources: child block -> the vector's block that its direction comes from.
+        directions: place in the child -> float32 [child hidden], or [heads, head_dim].
+        sources: place in the child -> the vector's place that its direction comes from.
         report: what the log and the result file say about how it came there.
-        scales: child block -> what strengths come to there; empty where they are lengths.
+        scales: place in the child -> what strengths come to there; empty where they are lengths.
     """
 
-    directions: dict[int, np.ndarray]
-    sources: dict[int, int]
+    directions: dict[Place, np.ndarray]
+    sources: dict[Place, Place]
     report: dict[str, Any]
-    scales: dict[int, Scale] = field(default_factory=dict)
+    scales: dict[Place, Scale] = field(default_factory=dict)
 
 
 def into_child(
-    vector: SteeringVector, blocks: int, width: int, *, layers: Any, layer_map: str, width_map: str
+    vector: SteeringVector,
+    blocks: int,
+    width: int,
+    *,
+    layers: Any,
+    layer_map: str,
+    width_map: str,
+    sites: Sequence[str] = (DEFAULT,),
 ) -> ChildVector:
     """Bring `vector` into a child of `blocks` blocks and hidden size `width`.
 
@@ -54,6 +62,7 @@ def into_child(
         layers: its blocks to steer, as the argument of that name.
         layer_map: as the argument of that name.
         width_map: as the argument of that name.
+        sites: of the child to steer.
 
     Raises:
         SteeringError: when `layers` names a block without a direction, when nothing is steered, and for maps that a run
@@ -82,8 +91,11 @@ def into_child(
     rows = dict(zip(vector.layers, vector.directions, strict=True))
     lengths = dict.fromkeys(rows, 1.0) if vector.lengths is None else dict(zip(rows, vector.lengths, strict=True))
     fit = _as_it_stands if as_it_stands else plain_width_map(width_map)
+    read = {site: read_at(vector, site) for site in sites}
     directions = {
-        block: (lengths[source] * fit(rows[source], width)).astype(np.float32) for block, source in sources.items()
+        place_of(site, block): (lengths[source] * fit(rows[source], width)).astype(np.float32)
+        for site in sites
+        for block, source in sources.items()
     }
     parents = parents_of(vector.passport)
     report = {
@@ -96,7 +108,31 @@ def into_child(
         "width_map": width_map,
         "steered_blocks": list(sources),
     }
-    return ChildVector(directions, sources, report | ({"transferred": True} if as_it_stands else {}))
+    if tuple(sites) != (DEFAULT,):
+        report["sites"] = read
+    return ChildVector(
+        directions,
+        {place_of(site, block): place_of(read[site], source) for site in sites for block, source in sources.items()},
+        report | ({"transferred": True} if as_it_stands else {}),
+    )
+
+
+def read_at(vector: SteeringVector, site: str) -> str:
+    """The site of a vector whose directions steer a site: the same, or the only one of the residual stream.
+
+    Raises:
+        SteeringError: where the vector has none of them, or several.
+    """
+    if site in vector.sites:
+        return site
+    there = [one for one in vector.sites if SITES[one].in_stream] if SITES[site].in_stream else []
+    if len(there) == 1:
+        return there[0]
+    needs = "[heads, head_dim] of each block" if SITES[site].by_head else f"of {SITES[site].words}"
+    raise SteeringError(
+        f"site={site} takes directions {needs}, and the vector has those of {', '.join(vector.sites)}: extract one "
+        f"with --site {site}"
+    )
 
 
 def refuse_other_child(transfer: Mapping[str, Any], blocks: int, width: int, model: Identity, allow: bool) -> None:

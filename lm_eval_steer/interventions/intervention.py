@@ -14,23 +14,27 @@ import numpy as np
 from lm_eval_steer.interventions.operators import OPERATORS
 from lm_eval_steer.interventions.tokens import canonical, token_rule
 from lm_eval_steer.interventions.units import UNITS
+from lm_eval_steer.sites import DEFAULT, SITES, Place, in_order, place_of
 
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """What happens at one site: the output of one block.
+    """What happens at one place: a site of one block.
 
     Attributes:
-        block: number of the block.
+        block: number of the block; 0 at a site of which the model has one.
         operator: name in `OPERATORS`.
-        direction: v [hidden], or those of an operator of several [directions, hidden]; float32.
+        direction: v [hidden], or those of an operator of several [directions, hidden]; float32. At a site with heads
+            there is an axis of heads before these, and v is what each head has of its own [heads, head_dim].
         strength: α, rounded to float32 as engines have it; what it counts in is the intervention's unit.
+        site: name in `SITES`.
     """
 
     block: int
     operator: str
     direction: np.ndarray
     strength: float
+    site: str = DEFAULT
 
     def __post_init__(self) -> None:
         with np.errstate(over="ignore"):  # to infinity, which a plan refuses with the model's dtype
@@ -40,6 +44,11 @@ class Edit:
     def sha(self) -> str:
         """SHA-256 of the direction, in which -0.0 is 0.0."""
         return hashlib.sha256((self.direction + np.float32(0)).astype("<f4").tobytes()).hexdigest()
+
+    @property
+    def place(self) -> Place:
+        """Site and block, as tables and result files name them."""
+        return place_of(self.site, self.block)
 
     @property
     def acts(self) -> bool:
@@ -55,7 +64,7 @@ class Intervention:
     the result file.
 
     Attributes:
-        edits: those that act, by block; none where nothing is steered.
+        edits: those that act, by place; none where nothing is steered.
         unit: of their strengths: `length`, or `dose`, a share of each position's ‖h‖.
         tokens: which positions are steered, a name in `TOKENS` or a window.
         sample: number of the sample, for text that a control draws; None for what the task's arguments ask for.
@@ -81,9 +90,14 @@ class Intervention:
         return not self.edits and self.sample is None
 
     @property
-    def blocks(self) -> tuple[int, ...]:
-        """The blocks that are steered, ascending."""
-        return tuple(edit.block for edit in self.edits)
+    def places(self) -> tuple[Place, ...]:
+        """What is steered, in the order of `in_order`."""
+        return tuple(edit.place for edit in self.edits)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites that are steered, each once."""
+        return tuple(dict.fromkeys(edit.site for edit in self.edits))
 
     @property
     def steers_beginnings(self) -> bool:
@@ -94,6 +108,7 @@ class Intervention:
         """All of it as JSON, directions by their SHA-256."""
         edits = [
             {"block": edit.block, "operator": edit.operator, "strength": edit.strength, "direction": edit.sha}
+            | ({} if edit.site == DEFAULT else {"site": edit.site})
             for edit in self.edits
         ]
         return {
@@ -130,16 +145,18 @@ def intervene(
     temperature: float | None = None,
     regrouped: bool = False,
 ) -> Intervention:
-    """An intervention in its canonical form: edits that act, by block; what has no meaning without them left out.
+    """An intervention in its canonical form: edits that act, by place; what has no meaning without them left out.
 
     Raises:
-        ValueError: for a unit that there is not, and for two edits of one block.
-        SteeringError: for a token rule or an operator that there is not.
+        ValueError: for a unit that there is not, and for two edits of one place.
+        SteeringError: for a token rule, an operator or a site that there is not.
     """
-    acting = tuple(sorted((edit for edit in edits if edit.acts), key=lambda edit: edit.block))
-    blocks = [edit.block for edit in acting]
-    if len(set(blocks)) < len(blocks):
-        raise ValueError(f"two edits of one block: {blocks}")
+    by_place: dict[Place, Edit] = {}
+    for edit in edits:
+        _ = SITES[edit.site]
+        if edit.acts and by_place.setdefault(edit.place, edit) is not edit:
+            raise ValueError(f"two edits of one place: {edit.place}")
+    acting = tuple(by_place[place] for place in in_order(by_place))
     if unit not in UNITS:
         raise ValueError(f"there is no unit {unit!r}: use one of {', '.join(UNITS)}")
     tokens = canonical(tokens) or tokens

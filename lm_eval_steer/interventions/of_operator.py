@@ -10,6 +10,7 @@ import numpy as np
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.controls import Control
 from lm_eval_steer.interventions.operators import OPERATORS, WORDS
+from lm_eval_steer.sites import Place, told
 from lm_eval_steer.text import quoted
 
 KEEPS_NORM = "add_keep_norm"
@@ -78,28 +79,30 @@ def refuse_meaningless(operator: str, *, dose: Any, unit: str, control: Control 
 
 
 def side_by_side(
-    operator: str, directions: Mapping[int, np.ndarray], others: Mapping[int, np.ndarray]
-) -> dict[int, np.ndarray]:
-    """Each direction with the second one of its block, float32 [2, hidden].
+    operator: str, directions: Mapping[Place, np.ndarray], others: Mapping[Place, np.ndarray]
+) -> dict[Place, np.ndarray]:
+    """Each direction with the second one of its place, float32 [2, hidden], or [heads, 2, head_dim].
 
     Args:
         operator: that takes them.
-        directions: block -> of the vector, or of its control [hidden].
-        others: block -> of the second vector [hidden].
+        directions: place -> of the vector, or of its control [hidden].
+        others: place -> of the second vector [hidden].
 
     Raises:
         SteeringError: for a block without a second direction, and for two that are parallel.
     """
-    if missing := [block for block in directions if block not in others]:
+    if missing := [place for place in directions if place not in others]:
         raise SteeringError(
-            f"second has no direction for block {missing[0]}, which is steered: leave it out with layers=, or name "
+            f"second has no direction for {told(missing[0])}, which is steered: leave it out with layers=, or name "
             "another vector as second"
         )
-    both = {block: np.stack([direction, others[block]]) for block, direction in directions.items()}
-    for block, (one, two) in both.items():
-        if abs(float(one @ two)) > PARALLEL * float(np.linalg.norm(one) * np.linalg.norm(two)):
+    both = {place: np.stack([direction, others[place]], axis=-2) for place, direction in directions.items()}
+    for place in both:
+        one, two = directions[place], others[place]
+        lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(two, axis=-1)
+        if (np.abs((one * two).sum(axis=-1)) > PARALLEL * lengths).any():
             raise SteeringError(
-                f"the directions of vectors and second are parallel in block {block}, and operator={operator} takes "
+                f"the directions of vectors and second are parallel in {told(place)}, and operator={operator} takes "
                 "two that differ: name another vector as second"
             )
     return both

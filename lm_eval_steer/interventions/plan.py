@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from lm_eval_steer.interventions.intervention import Edit, Intervention, interve
 from lm_eval_steer.interventions.of_operator import KEEPS_NORM, read_operator, refuse_meaningless, side_by_side
 from lm_eval_steer.interventions.operators import OPERATORS
 from lm_eval_steer.interventions.profiles import read_profile
+from lm_eval_steer.sites import DEFAULT, SITES, Place, split
 from lm_eval_steer.text import quoted, span
 from lm_eval_steer.vectors.catalog import find_vector
 from lm_eval_steer.vectors.identity import UNKNOWN, Identity
@@ -124,6 +125,7 @@ class SteeringPlan(Arguments):
                 held[name] = load_vector(find_vector(os.path.expanduser(held[name])))
         if held["vector"] is not None and held["vector"].transfer is not None:
             held |= _maps_of(held["vector"].transfer, arguments)
+        held["sites"] = held["sites"] or (held["vector"].sites if held["vector"] is not None else (DEFAULT,))
         if held["record"] is None and len(alphas) > 1:
             held["record"] = DEFAULT_RECORD
         return cls(**held)
@@ -190,26 +192,26 @@ class SteeringPlan(Arguments):
             return None
         if self.vector.transfer is not None:
             refuse_other_child(self.vector.transfer, blocks, width, model, self.allow_other_child)
-        child = into_child(
-            self.vector, blocks, width, layers=self.layers, layer_map=self.layer_map, width_map=self.width_map
-        )
+        maps: dict[str, Any] = {"layer_map": self.layer_map, "width_map": self.width_map, "sites": self.sites}
+        child = into_child(self.vector, blocks, width, layers=self.layers, **maps)
         if self.control is not None:
             child = replace(child, directions=self.control.apply(child.directions))
         if self.second is not None:
             if self.second.transfer is not None:
                 refuse_other_child(self.second.transfer, blocks, width, model, self.allow_other_child)
-            other = into_child(
-                self.second, blocks, width, layers="all", layer_map=self.layer_map, width_map=self.width_map
-            )
+            other = into_child(self.second, blocks, width, layers="all", **maps)
             child = replace(child, directions=side_by_side(self.operator, child.directions, other.directions))
         if self.alpha_unit != "length":
             measured = scales(self.vector, self.alpha_unit, blocks, width, model)
-            child = replace(child, scales={block: measured[source] for block, source in child.sources.items()})
+            child = replace(
+                child, scales={place: measured[split(source)[1]] for place, source in child.sources.items()}
+            )
         report = child.report
         logger.info(
-            "Steering block%s %s of %d (hidden %d) with %s (%d blocks, hidden %d)%s: %s=%s, tokens=%s, layer map %s, "
+            "Steering %s%s %s of %d (hidden %d) with %s (%d blocks, hidden %d)%s: %s=%s, tokens=%s, layer map %s, "
             "width map %s",
-            "s"[: len(child.sources) > 1],
+            "block" if self.sites == (DEFAULT,) else f"{'+'.join(self.sites)} of block",
+            "s"[: len(report["steered_blocks"]) > 1],
             span(report["steered_blocks"]),
             blocks,
             width,
@@ -238,20 +240,19 @@ class SteeringPlan(Arguments):
         directions = child.directions if child and self.steers else {}
         sets = OPERATORS[self.operator].acts(0.0)
 
-        def length(block: int, strength: float) -> float:
-            return child.scales.get(block, PLAIN).length(strength, sets) if child else strength
-
         common = (1.0,) * blocks if self.alpha_per_layer is None else read_profile(self.alpha_per_layer, blocks)
+
+        def edit(place: Place, direction: np.ndarray, alpha: float, profile: Sequence[float]) -> Edit:
+            site, block = split(place)
+            strength = alpha * profile[block] if SITES[site].in_blocks else alpha
+            scale = child.scales.get(place, PLAIN) if child else PLAIN
+            return Edit(block, self.operator, direction, scale.length(strength, sets), site)
+
         found = tuple(
             intervene(
                 (
-                    Edit(
-                        block,
-                        self.operator,
-                        direction,
-                        length(block, variant.alpha * (variant.profile or common)[block]),
-                    )
-                    for block, direction in directions.items()
+                    edit(place, direction, variant.alpha, variant.profile or common)
+                    for place, direction in directions.items()
                     if variant.alpha or not self.zero_is_plain
                 ),
                 unit="dose" if self.dose else "length",
@@ -267,7 +268,7 @@ class SteeringPlan(Arguments):
                 raise SteeringError(f"{self._strongest} is 0 in float32: use a larger strength, such as 0.04")
             raise SteeringError(
                 f"alpha_per_layer={quoted(self.alpha_per_layer)} is 0 in every steered block "
-                f"({span(list(directions))}): raise it there, or change layers"
+                f"({span(child.report['steered_blocks'] if child else [])}): raise it there, or change layers"
             )
         return found
 

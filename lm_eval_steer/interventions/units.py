@@ -12,13 +12,13 @@ def share_of_norm(hidden: Tensor, share: Tensor, direction: Tensor) -> Tensor:
     """The α that makes ‖α·v‖ the given share of ‖h‖, position by position.
 
     Args:
-        hidden: block output [rows, positions, hidden].
-        share: of each row and position [rows, positions, 1].
-        direction: v [hidden], or one per row [rows, 1, hidden].
+        hidden: what is steered [rows, positions, hidden], with heads [rows, positions, heads, head_dim].
+        share: of each row and position [rows, positions, 1], or [rows, positions, 1, 1].
+        direction: v [hidden] or [heads, head_dim], or one per row [rows, 1, hidden]; 0 of a direction of zeros.
 
     Returns:
-        [rows, positions, 1].
+        [rows, positions, 1], or of each head [rows, positions, heads, 1].
     """
-    tiny = torch.finfo(torch.float32).tiny
-    length = direction.float().norm(dim=-1, keepdim=True).clamp_min(tiny)
+    length = direction.float().norm(dim=-1, keepdim=True)
+    length = torch.where(length == 0, torch.inf, length)  # of a head that is not steered
     return share * hidden.float().norm(dim=-1, keepdim=True) / length

@@ -16,6 +16,7 @@ import numpy as np
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_folder, refuse_unreadable, write_whole
+from lm_eval_steer.sites import DEFAULT
 from lm_eval_steer.text import shortened
 from lm_eval_steer.vectors.formats import reader, suffixes, writer
 from lm_eval_steer.vectors.formats.header import FORMAT, MAX_NESTING, brief
@@ -87,6 +88,11 @@ class SteeringVector:
             length = float(np.linalg.norm(direction.astype(np.float64)))
             if abs(length - 1) > UNIT_TOLERANCE:
                 raise SteeringError(f"direction.{layer} has length {length:.4g}, expected 1")
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Where the directions were read: names in `SITES`."""
+        return (DEFAULT,)
 
     @property
     def transfer(self) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Steerer: forward hooks that change the outputs of a model's blocks as interventions say, and leave no trace.
+"""Steerer: forward hooks that change what is at the sites of a model as interventions say, and leave no trace.
 
 Each row of a batch is under an intervention of its own; which of its positions are steered is a mask.
 """
@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from lm_eval_steer.engines.doses import Doses
+from lm_eval_steer.engines.hf.anchors import find_anchors
 from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, text_config
 from lm_eval_steer.engines.hf.sites import LineUp, Sites
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.tokens import generation_mask
+from lm_eval_steer.sites import Place, told
 
 MEASURED = 16
 """Doses are measured on every pass of several positions and on every so many passes of one."""
@@ -29,12 +31,12 @@ class _Pass:
     """The forward pass under way."""
 
     rows: LineUp
-    strengths: tuple[Tensor, ...]  # of each steered block, 0 where nothing is steered [rows, positions, 1]
-    steered: tuple[Tensor, ...]  # of each steered block, where it is bool [rows, positions, 1]
+    strengths: tuple[Tensor, ...]  # of each steered place, 0 where nothing is steered [rows, positions, 1]
+    steered: tuple[Tensor, ...]  # of each steered place, where it is bool [rows, positions, 1]
     shape: torch.Size  # [rows, positions]
     measured: bool
-    counts: Tensor  # how many rows and positions are steered, per steered block [blocks]
-    ran: set[int] = field(default_factory=set)  # blocks that have run
+    counts: Tensor  # how many rows and positions are steered, per steered place [places]
+    ran: set[Place] = field(default_factory=set)  # places that have run
 
 
 class Steerer:
@@ -48,7 +50,7 @@ class Steerer:
     Attributes:
         sites: what the interventions do, as tensors.
         doses: what was measured since the Steerer was made.
-        applied: block -> rows and positions that its hook has steered.
+        applied: place -> rows and positions that its hook has steered.
 
     Raises:
         SteeringError: for an intervention that does not fit the model.
@@ -58,25 +60,32 @@ class Steerer:
         found = find_blocks(model, blocks) if any(one.acts for one in interventions) else []
         self._model = base_model(model)
         self.sites = Sites(interventions, len(found))
-        self._blocks = {block: found[block] for block in self.sites.blocks}
-        self._column = {block: column for column, block in enumerate(self.sites.blocks)}
+        self._anchors = find_anchors(self._model, found, self.sites.places)
+        for column, (place, anchor) in enumerate(self._anchors.items()):
+            shape = self.sites.shape(column)
+            if anchor.heads is not None and anchor.heads != shape[0]:
+                raise SteeringError(
+                    f"the directions of {told(place)} are of {shape[0]} heads, and the model has {anchor.heads} there: "
+                    "extract them from this model, with --site heads"
+                )
+        self._column = {place: column for column, place in enumerate(self.sites.places)}
         self._rows: LineUp | None = None
         self._pass: _Pass | None = None
         self._single_passes = 0
-        self._seen = set[int]()
-        self._announced = False  # whether a pass was, since the hooks are on the blocks
-        self._applied = torch.zeros(len(self._blocks), dtype=torch.int64)
-        self._credit = torch.zeros(len(self._blocks), dtype=torch.int64)
-        self.doses = Doses(len(self.sites.interventions), self.sites.blocks)
+        self._seen = set[Place]()
+        self._announced = False  # whether a pass was, since the hooks are on the model
+        self._applied = torch.zeros(len(self._anchors), dtype=torch.int64)
+        self._credit = torch.zeros(len(self._anchors), dtype=torch.int64)
+        self.doses = Doses(len(self.sites.interventions), self.sites.places)
 
     @property
     def acts(self) -> bool:
         """Whether any intervention steers."""
-        return bool(self._blocks)
+        return bool(self._anchors)
 
     @property
-    def applied(self) -> dict[int, int]:
-        return dict(zip(self._blocks, (self._applied.cpu() + self._credit).tolist(), strict=True))
+    def applied(self) -> dict[Place, int]:
+        return dict(zip(self._anchors, (self._applied.cpu() + self._credit).tolist(), strict=True))
 
     def credit(self, numbers: Sequence[int], positions: int) -> None:
         """Count positions of rows that were steered in another row's place, as those of a beginning that they share.
@@ -87,9 +96,9 @@ class Steerer:
         """
         self._credit += self.sites.acts[list(numbers)].sum(dim=0) * positions
 
-    def forget(self, applied: Mapping[int, int]) -> None:
-        """Count what was steered, by block, no more."""
-        self._credit -= torch.tensor([applied[block] for block in self._blocks], dtype=torch.int64)
+    def forget(self, applied: Mapping[Place, int]) -> None:
+        """Count what was steered, by place, no more."""
+        self._credit -= torch.tensor([applied[place] for place in self._anchors], dtype=torch.int64)
 
     def next_pass(self, numbers: Sequence[int], mask: Tensor) -> None:
         """Say what the forward passes to come inside `attached` do.
@@ -117,10 +126,10 @@ class Steerer:
         )
 
     def _end_pass(self) -> None:
-        """Count what was steered in the blocks that ran: once for all of them, since a GPU is slow to be told."""
+        """Count what was steered in the places that ran: once for all of them, since a GPU is slow to be told."""
         now, self._pass = self._pass, None
         if now is not None:
-            ran = torch.tensor([block in now.ran for block in self._blocks], device=now.counts.device)
+            ran = torch.tensor([place in now.ran for place in self._anchors], device=now.counts.device)
             self._applied = self._applied.to(ran.device) + now.counts * ran
 
     @contextmanager
@@ -164,10 +173,10 @@ class Steerer:
 
     @contextmanager
     def attached(self) -> Iterator[ExitStack]:
-        """Hold the hooks on the blocks; every forward pass inside is announced by `next_pass`.
+        """Hold the hooks on the model; every forward pass inside is announced by `next_pass`.
 
         Raises:
-            SteeringError: where a pass was announced and a block was never run.
+            SteeringError: where a pass was announced and a place was never run.
         """
         self._seen.clear()
         self._announced = False
@@ -175,60 +184,64 @@ class Steerer:
             stack.callback(self._end_pass)
             if self.acts and getattr(text_config(self._model), "num_kv_shared_layers", None):
                 stack.callback(self._model.register_forward_pre_hook(_run_all_positions, with_kwargs=True).remove)
-            for block, module in self._blocks.items():
-                stack.callback(module.register_forward_hook(self._hook(block)).remove)
+            for place, anchor in self._anchors.items():
+                stack.callback(anchor.hook(self._change(place)).remove)
             yield stack
-        silent = [block for block in self._blocks if block not in self._seen]
+        silent = [place for place in self._anchors if place not in self._seen]
         if silent and self._announced:
             raise SteeringError(
-                f"the output of block {silent[0]} was never seen although the model ran: its forward is compiled or "
+                f"{told(silent[0])} was never seen although the model ran: its forward is compiled or "
                 "bypassed, and nothing was steered there"
             )
 
-    def _check(self, block: int, module: nn.Module, hidden: Tensor) -> _Pass:
-        """The pass under way, if this is the one output of the block that it announces.
+    def _check(self, place: Place, module: nn.Module, hidden: Tensor) -> _Pass:
+        """The pass under way, if this is the one run of the place that it announces.
 
         Raises:
             SteeringError: else.
         """
-        now, kind, width = self._pass, type(module).__name__, self.sites.width(self._column[block])
-        if now is None or hidden.dim() != 3 or hidden.shape[:2] != now.shape:
-            if hidden.dim() == 4:
+        now, kind, shape = self._pass, type(module).__name__, self.sites.shape(self._column[place])
+        does = "is given" if self._anchors[place].reads_input else "returns"
+        if now is None or hidden.dim() != 2 + len(shape) or hidden.shape[:2] != now.shape:
+            if hidden.dim() == 4 and len(shape) == 1:
                 raise SteeringError(
-                    f"block {block} ({kind}) returns {list(hidden.shape)}: this model keeps several residual streams, "
+                    f"{told(place)} ({kind}) {does} {list(hidden.shape)}: this model keeps several residual streams, "
                     "and a steering vector is for one"
                 )
-            expected = None if now is None else [*now.shape, width]
+            expected = None if now is None else [*now.shape, *shape]
             raise SteeringError(
-                f"block {block} ({kind}) returns {list(hidden.shape)}, expected {expected}: "
+                f"{told(place)} ({kind}) {does} {list(hidden.shape)}, expected {expected}: "
                 "set blocks= to the list of decoder blocks"
             )
-        if hidden.shape[2] != width:
-            raise SteeringError(f"block {block} ({kind}) is {hidden.shape[2]} wide, the direction {width}")
-        if block in now.ran:
+        if hidden.shape[-1] != shape[-1]:
+            raise SteeringError(f"{told(place)} ({kind}) is {hidden.shape[-1]} wide, the direction {shape[-1]}")
+        if place in now.ran:
             raise SteeringError(
-                f"block {block} ({kind}) runs several times in one pass, so that it would be steered as often: "
+                f"{told(place)} ({kind}) runs several times in one pass, so that it would be steered as often: "
                 "steer blocks that run once, with layers="
             )
-        now.ran.add(block)
-        self._seen.add(block)
+        now.ran.add(place)
+        self._seen.add(place)
         return now
 
-    def _hook(self, block: int) -> Callable[[nn.Module, Any, Any], Any]:
-        column = self._column[block]
+    def _change(self, place: Place) -> Callable[[nn.Module, Tensor], Tensor | None]:
+        column, joined = self._column[place], self._anchors[place].joined
 
-        def steer(module: nn.Module, args: Any, output: Any) -> Any:
-            hidden = output[0] if isinstance(output, (tuple, list)) else output
-            now = self._check(block, module, hidden)
+        def steer(module: nn.Module, hidden: Tensor) -> Tensor | None:
+            if joined and self._pass is not None:
+                hidden = hidden.unflatten(0, self._pass.shape)
+            now = self._check(place, module, hidden)
             turn = now.rows.at(column, hidden.device)
             if not turn.operators:
                 return None
-            steered = now.steered[column].to(hidden.device)
-            length = turn.lengths(hidden, now.strengths[column].to(hidden.device))
+            steered, strengths = now.steered[column].to(hidden.device), now.strengths[column].to(hidden.device)
+            if hidden.dim() == 4:  # heads
+                steered, strengths = steered[..., None], strengths[..., None]
+            length = turn.lengths(hidden, strengths)
             after = turn.apply(hidden, length, steered)
             if now.measured:
-                self.doses.add(block, now.rows.index, length, hidden, after, turn.direction, steered, turn.shifts)
-            return (after, *output[1:]) if isinstance(output, (tuple, list)) else after
+                self.doses.add(place, now.rows.index, length, hidden, after, turn.direction, steered, turn.shifts)
+            return after.flatten(0, 1) if joined else after
 
         return steer
 

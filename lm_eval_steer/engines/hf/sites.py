@@ -1,4 +1,4 @@
-"""What interventions do at the blocks of a model: their directions, strengths and operators as tensors."""
+"""What interventions do at the places of a model: their directions, strengths and operators as tensors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from lm_eval_steer.interventions.intervention import Edit, Intervention
 from lm_eval_steer.interventions.operators import OPERATORS, Operator
 from lm_eval_steer.interventions.tokens import TokenRule, token_rule
 from lm_eval_steer.interventions.units import share_of_norm
+from lm_eval_steer.sites import SITES, Place, in_order, split, told
 
 
 class Sites:
-    """Interventions by number, at every block that one of them steers.
+    """Interventions by number, at every place that one of them steers.
 
     Args:
         interventions: in the order of their numbers.
@@ -25,58 +26,60 @@ class Sites:
 
     Attributes:
         interventions: the same.
-        blocks: those that are steered, ascending; a column of the tables is one of them.
-        strengths: float32 [interventions, blocks], 0 where nothing acts.
-        acts: bool [interventions, blocks].
+        places: those that are steered, in their order; a column of the tables is one of them.
+        strengths: float32 [interventions, places], 0 where nothing acts.
+        acts: bool [interventions, places].
         rules: token rule of each intervention.
 
     Raises:
-        SteeringError: for a block that the model does not have, and directions of different widths in one block.
+        SteeringError: for a block that the model does not have, and directions of different widths in one place.
     """
 
     def __init__(self, interventions: Sequence[Intervention], depth: int) -> None:
         self.interventions = tuple(interventions)
-        self.blocks = tuple(sorted({block for one in self.interventions for block in one.blocks}))
+        self.places = tuple(in_order({place for one in self.interventions for place in one.places}))
         self.rules: list[TokenRule] = [token_rule(one.tokens) for one in self.interventions]
-        if self.blocks and not 0 <= self.blocks[0] <= self.blocks[-1] < depth:
-            wrong = next(block for block in self.blocks if not 0 <= block < depth)
-            raise SteeringError(f"an intervention steers block {wrong}, and the model has blocks 0 to {depth - 1}")
-        shape = (len(self.interventions), len(self.blocks))
+        for site, block in map(split, self.places):
+            if not 0 <= block < (depth if SITES[site].in_blocks else 1):
+                raise SteeringError(f"an intervention steers block {block}, and the model has blocks 0 to {depth - 1}")
+        shape = (len(self.interventions), len(self.places))
         self.strengths = torch.zeros(shape, dtype=torch.float32)
         self.acts = torch.zeros(shape, dtype=torch.bool)
-        edits: list[dict[int, Edit]] = [{} for _ in self.blocks]
+        edits: list[dict[int, Edit]] = [{} for _ in self.places]
         for number, one in enumerate(self.interventions):
             for edit in one.edits:
-                column = self.blocks.index(edit.block)
+                column = self.places.index(edit.place)
                 edits[column][number] = edit
                 self.strengths[number, column] = edit.strength
                 self.acts[number, column] = True
-        self._sites = [_Site(block, found) for block, found in zip(self.blocks, edits, strict=True)]
+        self._sites = [_Site(place, found) for place, found in zip(self.places, edits, strict=True)]
         self._shares = [one.unit == "dose" for one in self.interventions]
 
-    def width(self, column: int) -> int:
-        """Of the directions of a block."""
-        return self._sites[column].directions.shape[1]
+    def shape(self, column: int) -> tuple[int, ...]:
+        """Of the directions of a place: [hidden] or [heads, head_dim]."""
+        return tuple(self._sites[column].directions.shape[1:])
 
     def at(self, column: int, numbers: Sequence[int], device: torch.device) -> Turn:
-        """What happens to rows of these interventions at a block."""
+        """What happens to rows of these interventions at a place."""
         return self._sites[column].turn(numbers, self._shares, device)
 
 
 class _Site:
-    """One block: the distinct directions [directions, hidden], and what each intervention that acts here does."""
+    """One place: the distinct directions [directions, hidden], and what each intervention that acts here does."""
 
-    def __init__(self, block: int, edits: dict[int, Edit]) -> None:
-        widths = sorted({edit.direction.shape[-1] for edit in edits.values()})
-        if len(widths) > 1:
-            raise SteeringError(
-                f"the directions of block {block} are {widths[0]} and {widths[-1]} wide: give those of one model"
-            )
-        distinct = {edit.sha: edit.direction for edit in edits.values()}
-        places = {sha: place for place, sha in enumerate(distinct)}
-        arrays = [torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in distinct.values()]
-        self.directions = torch.stack([array.reshape(-1, widths[0])[0] for array in arrays])
-        self._several = {place: array for place, array in enumerate(arrays) if array.dim() > 1}
+    def __init__(self, place: Place, edits: dict[int, Edit]) -> None:
+        self._by_head = SITES[split(place)[0]].by_head
+        distinct = {edit.sha: edit for edit in edits.values()}
+        places = {sha: number for number, sha in enumerate(distinct)}
+        arrays = [torch.from_numpy(np.asarray(edit.direction, dtype=np.float32)) for edit in distinct.values()]
+        several = [OPERATORS[edit.operator].directions > 1 for edit in distinct.values()]
+        firsts = [array[..., 0, :] if more else array for array, more in zip(arrays, several, strict=True)]
+        shapes = sorted({tuple(first.shape) for first in firsts})
+        if len(shapes) > 1:
+            one, other = (" x ".join(map(str, shape)) for shape in (shapes[0], shapes[-1]))
+            raise SteeringError(f"the directions of {told(place)} are {one} and {other} wide: give those of one model")
+        self.directions = torch.stack(firsts)
+        self._several = {number: array for number, array in enumerate(arrays) if several[number]}
         self._direction = {number: places[edit.sha] for number, edit in edits.items()}
         self._operator = {number: edit.operator for number, edit in edits.items()}
 
@@ -86,7 +89,8 @@ class _Site:
             self._several = {place: array.to(device) for place, array in self._several.items()}
 
         def mask(rows: Sequence[bool]) -> Tensor:
-            return torch.tensor(rows, device=device)[:, None, None]
+            of_rows = torch.tensor(rows, device=device)[:, None, None]
+            return of_rows[..., None] if self._by_head else of_rows
 
         acting = [number for number in numbers if number in self._direction]
         places = {self._direction[number] for number in acting}
@@ -125,7 +129,7 @@ class _Site:
 
 @dataclass(frozen=True)
 class Turn:
-    """What happens to the rows of a batch at one block.
+    """What happens to the rows of a batch at one place.
 
     Attributes:
         direction: of all rows that are steered here [hidden], or of each row [rows, 1, hidden]; of several the first.
@@ -156,10 +160,10 @@ class Turn:
         return torch.where(self.mixed, share_of_norm(hidden, strength, self.direction), strength)
 
     def apply(self, hidden: Tensor, length: Tensor, steered: Tensor) -> Tensor:
-        """The block's output, changed where it is steered.
+        """What is at the place, changed where it is steered.
 
         Args:
-            hidden: block output [rows, positions, hidden].
+            hidden: what is there [rows, positions, hidden].
             length: see `lengths`; 0 where nothing is steered.
             steered: bool [rows, positions, 1].
         """
@@ -174,7 +178,7 @@ class Turn:
 
 
 class LineUp:
-    """Rows and the interventions that they are under; what each block does to them is found out once.
+    """Rows and the interventions that they are under; what happens to them at each place is found out once.
 
     Args:
         sites: of all interventions.
@@ -184,8 +188,8 @@ class LineUp:
     Attributes:
         numbers: the same.
         index: the same, as a tensor [rows].
-        strengths: float32 [blocks, rows, 1].
-        acts: bool [blocks, rows, 1].
+        strengths: float32 [places, rows, 1].
+        acts: bool [places, rows, 1].
     """
 
     def __init__(self, sites: Sites, numbers: Sequence[int], device: torch.device) -> None:
@@ -197,7 +201,7 @@ class LineUp:
         self._turns: dict[int, Turn] = {}
 
     def at(self, column: int, device: torch.device) -> Turn:
-        """What a block does to the rows, given the column and the device of the block."""
+        """What happens to the rows at a place, given its column and its device."""
         if column not in self._turns:
             self._turns[column] = self._sites.at(column, self.numbers, device)
         return self._turns[column]

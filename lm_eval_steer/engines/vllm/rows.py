@@ -25,6 +25,7 @@ from lm_eval_steer.engines.vllm.worker import ARGUMENT, pack
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.tokens import TokenRule, token_rule
+from lm_eval_steer.sites import Place
 
 T = TypeVar("T")
 
@@ -110,7 +111,7 @@ class RowRunner:
             for wrong in self.llm.collective_rpc("steer_load", args=(pack(interventions, depth, path),)):
                 if wrong:
                     raise SteeringError(wrong)
-            self._blocks = tuple(sorted({block for one in interventions for block in one.blocks}))
+            self._blocks = tuple(sorted({edit.block for one in interventions for edit in one.edits}))
             self.mark_stale(self._stale)
         elif self._blocks:
             self.llm.collective_rpc("steer_unload")
@@ -150,7 +151,8 @@ class RowRunner:
         sums: Sums = {}
         for worker in self.llm.collective_rpc("steer_doses"):
             sums |= {int(block): found for block, found in worker.items()}
-        steered, implied = {}, {}
+        steered: dict[Place, int] = {}
+        implied: dict[Place, int] = {}
         for column, block in enumerate(self._blocks):
             acts = self._acts[:, column]
             steered[block] = self._applied[block] + int(self._corrections @ acts)

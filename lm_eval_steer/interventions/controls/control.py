@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.controls.kind import Directions, Files
+from lm_eval_steer.interventions.controls.kind import Files
 from lm_eval_steer.interventions.controls.kinds import KINDS
+from lm_eval_steer.sites import DEFAULT, Place, split
 from lm_eval_steer.text import LAST_SEED, quoted
 
 
@@ -84,14 +86,14 @@ class Control:
         """Whether the model answers as it does by itself: once, whatever strengths are given."""
         return KINDS[self.kind].is_plain
 
-    def apply(self, directions: Directions) -> dict[int, np.ndarray]:
-        """What is added to the child in place of `directions`; every block keeps the length of its shift.
+    def apply(self, directions: Mapping[Place, np.ndarray]) -> dict[Place, np.ndarray]:
+        """What is added to the child in place of `directions`, site by site; every place keeps the length of its shift.
 
         Args:
             directions: in the child's space. Not changed, but a kind that steers nothing shares its arrays.
 
         Returns:
-            The same blocks in the same order -> float32 [child hidden], lengths equal up to rounding to float32.
+            The same places in the same order -> float32 of the same shape, lengths equal up to rounding to float32.
 
         Raises:
             SteeringError: for directions that cannot be changed in this way, and for a control that lies in a file.
@@ -99,7 +101,21 @@ class Control:
         if self.files is not None:
             raise self.is_a_file()
         change = KINDS[self.kind].change
-        return dict(directions) if change is None else change(directions, self.seed)
+        if change is None:
+            return dict(directions)
+        by_site: dict[str, dict[int, np.ndarray]] = {} if directions else {DEFAULT: {}}
+        for place, direction in directions.items():
+            site, block = split(place)
+            rows = direction.reshape(-1, direction.shape[-1])  # of each head, or the only one
+            by_site.setdefault(site, {}).update({block * len(rows) + row: one for row, one in enumerate(rows)})
+        changed = {site: change(rows, seed_at(self.seed, site)) for site, rows in by_site.items()}
+        found = {}
+        for place, direction in directions.items():
+            site, block = split(place)
+            count = direction.size // direction.shape[-1]
+            heads = [changed[site][block * count + head] for head in range(count)]
+            found[place] = np.stack(heads).reshape(direction.shape)
+        return found
 
     def is_a_file(self) -> SteeringError:
         """What to say where a control that lies in a file is asked of the vector itself."""
@@ -107,6 +123,14 @@ class Control:
             f"control={self.name} is a vector file of its own, no change of another vector: name it, as in "
             f"vectors={self.file_beside('NAME.safetensors')}"
         )
+
+
+def seed_at(seed: int | None, site: str) -> int | None:
+    """The seed of a site: of a block's output that of the control, of every other one made of it, so that no two
+    sites are given the same directions."""
+    if seed is None or site == DEFAULT:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed} {site}".encode()).digest()[:8], "big")
 
 
 def read_control(value: Any) -> Control | None:
