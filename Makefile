@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 VLLM_VENV ?= .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 
-.PHONY: demo test test-slow test-vllm lint docs package browser clean
+.PHONY: demo test test-slow test-vllm lint docs package browser slurm clean
 
 demo: $(VENV)/ready
 	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
@@ -38,6 +38,11 @@ package:
 # this installs it, as root.
 browser:
 	bash scripts/browser.sh
+
+# Jobs of `lm-eval-steer grid submit` are tested on a SLURM of this machine alone, which the tests start as root and end. Where
+# it is missing, `make test-slow` says so and skips those tests; this installs it, as root.
+slurm:
+	bash scripts/slurm.sh install
 
 $(VENV)/ready: setup.cfg setup.py pyproject.toml constraints.txt build_tools/pth_backend.py
 	$(PYTHON) -m venv $(VENV)

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lm_eval_steer import plugin
+from lm_eval_steer.cli import grid_plan, grid_submit
 from lm_eval_steer.cli.arguments import add_command, read_path
+from lm_eval_steer.cli.grid_progress import interrupt, shown, tell_line
 from lm_eval_steer.cli.output import make_console, quote
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.text import printable
-
-if TYPE_CHECKING:
-    from lm_eval_steer.grid.folder import Grid
-    from lm_eval_steer.grid.run import Tell
-    from lm_eval_steer.grid.stage import Stage
 
 PRESETS = ("small", "paper")
 
@@ -47,21 +40,7 @@ def add(group: Any) -> None:
     parser.add_argument(
         "--preset", choices=PRESETS, default="small", help="small (default: minutes on a laptop) or paper (its Table 1)"
     )
-    parser = add_command(
-        actions,
-        "plan",
-        plan,
-        "show what a study has to do, and what is missing before it can; no model is loaded",
-        "lm-eval-steer grid plan study.yaml",
-        "grid plan",
-    )
-    _add_study(parser)
-    parser.add_argument(
-        "--list",
-        action="store_true",
-        help="one line per stage, parted by tabs: index, folder, what it is, indices of those that it needs",
-    )
-
+    grid_plan.add(actions, add_study)
     parser = add_command(
         actions,
         "run",
@@ -70,7 +49,7 @@ def add(group: Any) -> None:
         "lm-eval-steer grid run study.yaml --out study --jobs 2",
         "grid run",
     )
-    _add_study(parser)
+    add_study(parser)
     option = parser.add_argument
     option("--out", required=True, type=read_path, metavar="DIR", help="the folder of the study; it goes on from there")
     option("--jobs", type=int, metavar="N", help="stages at a time (default: 1, or as many as --gpus)")
@@ -83,6 +62,7 @@ def add(group: Any) -> None:
         metavar="I",
         help="only this stage of grid plan --list, as SLURM arrays and Kubernetes' indexed jobs number them",
     )
+    grid_submit.add(actions, add_study)
     parser = add_command(
         actions,
         "status",
@@ -104,36 +84,14 @@ def add(group: Any) -> None:
     parser.add_argument("--out", required=True, type=read_path, metavar="DIR", help="the joined folder")
 
 
-def _add_study(parser: argparse.ArgumentParser) -> None:
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """Enter the file of a study."""
     parser.add_argument("study", type=read_path, metavar="STUDY", help="the file, YAML (grid init prints one)")
 
 
 def init(args: argparse.Namespace) -> None:
     """Print a preset."""
     print((files("lm_eval_steer.grid") / "presets" / f"{args.preset}.yaml").read_text(encoding="utf-8"), end="")
-
-
-def plan(args: argparse.Namespace) -> None:
-    """Print the stages; in their table, how many there are beside as many as there would be cell by cell."""
-    plugin.install(force=True)
-    from lm_eval_steer.grid.check import find_problems
-    from lm_eval_steer.grid.estimate import estimate
-    from lm_eval_steer.grid.overview import make_table, tell_saving, tell_stages
-    from lm_eval_steer.grid.stages import make_stages
-    from lm_eval_steer.grid.study import read_study
-
-    study = read_study(args.study)
-    stages = make_stages(study)
-    if args.list:
-        for line in tell_stages(stages):
-            print(line)
-        return
-    costs = estimate(stages)
-    make_console().print(make_table(study, stages, costs))
-    if saving := tell_saving(costs):
-        print(saving)
-    for problem in find_problems(study, stages):
-        print(f"- {problem}")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -153,54 +111,31 @@ def run(args: argparse.Namespace) -> int:
     stages, grid = make_stages(study), Grid(Path(args.out))
     gpus = None if args.gpus is None else visible_gpus(args.gpus)
     jobs = args.jobs or args.gpus or 1
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     if args.index is not None:
         grid.enter_once(stages)
-        return 0 if run_one(Runner(grid, jobs, gpus, _tell), stages, args.index) else 1
+        return 0 if run_one(Runner(grid, jobs, gpus, tell_line), stages, args.index) else 1
     refuse_problems(study, [stage for stage in stages if grid.state(stage.folder).word != "done"])
     grid.enter(stages)
-    with _shown(grid, stages) as tell:
+    with shown(grid, stages) as tell:
         is_done = Runner(grid, jobs, gpus, tell).run(stages)
     print(f"{count_states(grid, stages)}. See them, or the sweeps that are done:")
     print(f"  lm-eval-steer grid status {quote([args.out])}\n  lm-eval-steer leaderboard {quote([args.out])}")
     return 0 if is_done else 1
 
 
-def _interrupt(*_: object) -> None:
-    """A scheduler's request to end is Ctrl-C to this program: its processes are ended, too."""
-    raise KeyboardInterrupt
-
-
-@contextmanager
-def _shown(grid: Grid, stages: Sequence[Stage]) -> Iterator[Tell]:
-    """What tells of stages: a table that is kept up to date in a terminal, elsewhere a line each."""
-    from rich.console import Console
-    from rich.live import Live
-
-    from lm_eval_steer.grid.overview import make_progress
-
-    if not sys.stderr.isatty():
-        yield _tell
-        return
-    with Live(console=Console(stderr=True), refresh_per_second=0.5, get_renderable=lambda: make_progress(grid, stages)):
-        yield lambda *_: None
-
-
-def _tell(stage: Stage, word: str, why: str) -> None:
-    """A line on stderr."""
-    clock = time.strftime("%H:%M:%S")
-    print(printable(f"{clock}  {word:<9} {stage.name}{why and f': {why}'}"), file=sys.stderr, flush=True)
-
-
 def status(args: argparse.Namespace) -> None:
     """Print a table of all stages."""
     from lm_eval_steer.grid.folder import Grid
     from lm_eval_steer.grid.overview import count_states, make_status
+    from lm_eval_steer.grid.queue import read_queue
 
     grid = Grid(Path(args.folder))
-    stages = grid.stages()
-    make_console().print(make_status(grid, stages))
+    stages, queue = grid.stages(), read_queue(grid)
+    make_console().print(make_status(grid, stages, queue=queue))
     print(count_states(grid, stages))
+    if queue.problem:
+        print(printable(queue.problem))
 
 
 def collect(args: argparse.Namespace) -> None:

@@ -19,9 +19,17 @@ DONE, FAILED, HELD = 0, 1, 75
 
 
 def main(root: str, folder: str) -> int:
-    """Do a stage, unless it is done or another process is at it, and note how it ended."""
-    grid = Grid(Path(root))
+    """Do a stage in a process that is told to end by SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the lock is let go of
+    return attempt(Grid(Path(root)), folder)
+
+
+def attempt(grid: Grid, folder: str) -> int:
+    """Do a stage, unless it is done or another process is at it, and note how it ended.
+
+    Returns:
+        `DONE`, `FAILED` or `HELD`.
+    """
     try:
         with held(grid.place(folder), _lost):
             return DONE if grid.state(folder).word == "done" else _do(grid, folder)
@@ -39,8 +47,9 @@ def _do(grid: Grid, folder: str) -> int:
 
         stage = grid.stage(folder)
         place = Place(grid.root / "stages", folder, grid.states, grid.earlier(stage))
-        work(stage.kind, stage.arguments, place)
-        grid.end(folder, "done", seconds=round(time.time() - began, 1))
+        loaded = work(stage.kind, stage.arguments, place)
+        loading = None if loaded is None else round(loaded - began, 2)
+        grid.end(folder, "done", seconds=round(time.time() - began, 2), loading=loading)
         return DONE
     except Exception as error:
         why = tell(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -76,22 +76,34 @@ def estimate(stages: Sequence[Stage]) -> dict[str, tuple[Cost | None, Cost | Non
     found["extract"] = (_sum(Cost(2.0 * (one.arguments["args"].get("n") or DEFAULT_PAIRS)) for one in pairs), None)
     texts = [stage for stage in stages if stage.kind == "states"]
     found["states"] = (_sum(Cost(float(one.arguments["texts"].get("n") or TEXTS)) for one in texts), None)
+    try:
+        sweeps = list(sweep_costs(stages))
+    except (SteeringError, OSError, ValueError):  # find_problems has said so
+        return found | {"sweep": (None, None)}
+    return found | {"sweep": (_sum(here for _, here, _ in sweeps), _sum(apart for _, _, apart in sweeps))}
+
+
+def sweep_costs(stages: Sequence[Stage]) -> Iterator[tuple[Stage, Cost, Cost]]:
+    """Each sweep, what it asks, and what its cells would ask if each was run by itself.
+
+    Args:
+        stages: of a study, all of them.
+
+    Raises:
+        SteeringError: for a task that is not here.
+        OSError: for a tokenizer that is not here; ValueError, too.
+    """
     fitted = {stage.folder for stage in stages if stage.kind == "transfer" and stage.arguments["shuffled"]}
     sides = _Sides()
-    shared, alone = Cost(), Cost()
     for stage in stages:
         if stage.kind != "sweep":
             continue
-        try:
-            of_sides = sides.of(stage)
-        except (SteeringError, OSError, ValueError):  # find_problems has said so
-            return found | {"sweep": (None, None)}
+        of_sides = sides.of(stage)
         arms = {name: folder in fitted for name, folder in stage.arguments["arms"].items()}
         own = {name: is_fitted for name, is_fitted in arms.items() if name == OWN}
-        shared += _cost(of_sides, count_arms(arms, stage.arguments))
-        for name in [name for name in arms if name != OWN] or [OWN]:
-            alone += _cost(of_sides, count_arms(own | {name: arms[name]}, stage.arguments))
-    return found | {"sweep": (shared, alone)}
+        cells = [own | {name: arms[name]} for name in ([name for name in arms if name != OWN] or [OWN])]
+        apart = _sum(_cost(of_sides, count_arms(cell, stage.arguments)) for cell in cells)
+        yield stage, _cost(of_sides, count_arms(arms, stage.arguments)), apart
 
 
 def _cost(sides: Sequence[tuple[Cost, Cost]], times: tuple[int, int]) -> Cost:

@@ -1,6 +1,7 @@
 """The folder of a study: which stages there are, and what has become of each.
 
 grid.json                  the stages of the study as it was run last, in the order of what needs what
+jobs.json, jobs/           jobs that stages were submitted as, and what submitit keeps of them
 stages/sweep-3f9a.../      a folder per stage, named by its digest
     stage.json             what is done there
     log.txt                what the process of each start said
@@ -44,12 +45,14 @@ class State:
         since: when it began or ended, seconds since 1970; None for one that waits.
         why: the sentence of one that failed; of one that is running or stopped, who is or was at it.
         seconds: that it took; of one that is done.
+        loading: of these, seconds until its model was loaded; of extraction and states alone.
     """
 
     word: Word
     since: float | None = None
     why: str = ""
     seconds: float | None = None
+    loading: float | None = None
 
 
 class Grid:
@@ -152,7 +155,7 @@ class Grid:
             return State("waiting")
         done, failed = self._ended(folder, "done"), self._ended(folder, "failed")
         if done is not None:
-            return State("done", done.get("ended"), seconds=done.get("seconds"))
+            return State("done", done.get("ended"), seconds=done.get("seconds"), loading=done.get("loading"))
         holder = holder_of(place)
         if holder is not None and holder.live:
             return State("running", holder.since, holder.told)
@@ -167,6 +170,16 @@ class Grid:
     def begin(self, folder: str) -> None:
         """Forget how an earlier start of a stage failed."""
         (self.place(folder) / "failed.json").unlink(missing_ok=True)
+
+    def jobs(self) -> dict[str, str]:
+        """Folder of a stage -> the job of a cluster that it was submitted as last; of those that were."""
+        file = self.root / "jobs.json"
+        found = read_json(file, "jobs") if is_file(file) else {}
+        return {str(folder): str(job) for folder, job in found.items()} if isinstance(found, dict) else {}
+
+    def note_jobs(self, jobs: Mapping[str, str]) -> None:
+        """Note as which jobs stages were submitted."""
+        _write(self.root / "jobs.json", jobs)
 
     def earlier(self, stage: Stage) -> tuple[Path, ...]:
         """Folders of other stages about the same, of earlier forms of the study, the latest first."""

@@ -16,6 +16,7 @@ from lm_eval_steer.text import printable
 
 if TYPE_CHECKING:  # it brings what reads models and tasks, and `grid status` needs none of that
     from lm_eval_steer.grid.estimate import Cost
+    from lm_eval_steer.grid.queue import Queue
     from lm_eval_steer.grid.study import Study
 
     Costs = Mapping[str, tuple[Cost | None, Cost | None]]
@@ -24,27 +25,31 @@ WORDS: tuple[Word, ...] = get_args(Word)
 _STYLES = {"done": "dim", "running": "green", "failed": "red", "stopped": "red"}
 
 
-def tell_stages(stages: Sequence[Stage]) -> Iterator[str]:
-    """A line per stage: its index, its folder, what it is, and the indices of the stages that it needs, by tabs."""
+def tell_stages(stages: Sequence[Stage], hours: Mapping[str, float] | None = None) -> Iterator[str]:
+    """A line per stage: its index, its folder, what it is, and the indices of the stages that it needs, by tabs; then,
+    where a pilot was run, the hours that it takes."""
     index = {stage.folder: number for number, stage in enumerate(stages)}
     for number, stage in enumerate(stages):
         needs = ",".join(str(index[one]) for one in stage.needs)
-        yield "\t".join([str(number), stage.folder, printable(stage.name), needs])
+        took = [] if hours is None else [f"{hours[stage.folder]:.4f}" if stage.folder in hours else ""]
+        yield "\t".join([str(number), stage.folder, printable(stage.name), needs, *took])
 
 
-def make_table(study: Study, stages: Sequence[Stage], costs: Costs) -> Table:
+def make_table(study: Study, stages: Sequence[Stage], costs: Costs, hours: Mapping[str, float] | None = None) -> Table:
     """How many stages of each kind there are and what they ask of models, and what it were if cells shared nothing.
 
     Args:
         study: whose title it bears.
         stages: of it.
         costs: as `estimate` has them (grid/estimate.py).
+        hours: folder of a stage -> hours that it takes here, where a pilot was run (grid/pilot.py).
     """
     alone = count_alone(study)
     table = Table(title=f"{len(study.parents)} parents x {len(study.children)} children x {len(study.tasks)} tasks")
     table.add_column("stage")
     columns = ("number", "cell by cell", "GPUs", "hours at most", "forward passes", "cell by cell")
-    for column in (*columns, "prompt tokens", "new tokens, at most"):
+    here_columns = () if hours is None else ("hours here, each", "hours here, all")
+    for column in (*columns, "prompt tokens", "new tokens, at most", *here_columns):
         table.add_column(column, justify="right")
     for kind in KINDS:
         found = [stage for stage in stages if stage.kind == kind]
@@ -52,9 +57,18 @@ def make_table(study: Study, stages: Sequence[Stage], costs: Costs) -> Table:
             spans = [_span([float(stage.resources.get(key) or 0) for stage in found]) for key in ("gpus", "hours")]
             here, apart = costs.get(kind, (None, None))
             asked = [_count(here.passes if here else None), _count(apart.passes if apart else None)]
-            tokens = [_count(here.read), _count(here.written)] if here else []
-            table.add_row(kind, str(len(found)), str(alone[kind]), *spans, *asked, *tokens)
+            tokens = [_count(here.read), _count(here.written)] if here else ["", ""]
+            table.add_row(kind, str(len(found)), str(alone[kind]), *spans, *asked, *tokens, *_hours(found, hours or {}))
     return table
+
+
+def _hours(stages: Sequence[Stage], hours: Mapping[str, float]) -> list[str]:
+    """Of one stage, from the least to the most, and of all; nothing where not all of them are known."""
+    known = [hours[stage.folder] for stage in stages if stage.folder in hours]
+    if len(known) < len(stages):
+        return []
+    low, high = f"{min(known):.2g}", f"{max(known):.2g}"
+    return [low if low == high else f"{low} to {high}", f"{sum(known):.2g}"]
 
 
 def tell_saving(costs: Costs) -> str:
@@ -91,8 +105,11 @@ def _span(numbers: Sequence[float]) -> str:
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
-def make_status(grid: Grid, stages: Sequence[Stage], shown: Sequence[Stage] | None = None) -> Table:
-    """What has become of each stage, or of those that are to be shown: since when, and by whom or why."""
+def make_status(
+    grid: Grid, stages: Sequence[Stage], shown: Sequence[Stage] | None = None, queue: Queue | None = None
+) -> Table:
+    """What has become of each stage, or of those that are to be shown: since when, by whom or why, and what the queue
+    of a cluster says of the jobs of those that are not done."""
     table = Table(title=str(grid.root))
     table.add_column("", justify="right")
     for column in ("stage", "state", "since", "took", "who, or why"):
@@ -103,7 +120,8 @@ def make_status(grid: Grid, stages: Sequence[Stage], shown: Sequence[Stage] | No
         state = grid.state(stage.folder)
         since = "" if state.since is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(state.since))
         took = "" if state.seconds is None else f"{state.seconds:,.0f} s"
-        cells = (str(number), stage.name, state.word, since, took, printable(state.why))
+        job = queue.tell(stage.folder) if queue and state.word != "done" else ""
+        cells = (str(number), stage.name, state.word, since, took, printable("; ".join(filter(None, (state.why, job)))))
         table.add_row(*map(escape, cells), style=_STYLES.get(state.word))
     return table
 

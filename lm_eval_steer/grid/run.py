@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 
@@ -169,18 +169,29 @@ def run_one(runner: Runner, stages: Sequence[Stage], index: int) -> bool:
     """
     if not 0 <= index < len(stages):
         raise SteeringError(f"--index {index} is no stage: the study has 0 to {len(stages) - 1} (grid plan --list)")
-    stage = stages[index]
-    of_folder = {one.folder: (number, one) for number, one in enumerate(stages)}
+    numbers = {one.folder: f"stage {number}, {one.name}" for number, one in enumerate(stages)}
+    wait_for_needs(runner.grid, stages[index], numbers)
+    return runner.run([stages[index]])
+
+
+def wait_for_needs(grid: Grid, stage: Stage, names: Mapping[str, str] | None = None) -> None:
+    """Wait while another process is at what a stage needs.
+
+    Args:
+        grid: the folder.
+        stage: that needs it.
+        names: folder -> what a needed stage is called; by default its own name.
+
+    Raises:
+        SteeringError: where something that it needs is not done, and nobody is at it.
+    """
     for folder in stage.needs:
-        while (state := runner.grid.state(folder)).word == "running":
+        while (state := grid.state(folder)).word == "running":
             time.sleep(LOOK)
         if state.word != "done":
-            number, needed = of_folder[folder]
+            needed = (names or {}).get(folder) or grid.stage(folder).name
             reason = f": {state.why}" if state.word == "failed" else ""
-            raise SteeringError(
-                f"{stage.name} needs stage {number}, {needed.name}, which is {state.word}{reason}: run that first"
-            )
-    return runner.run([stage])
+            raise SteeringError(f"{stage.name} needs {needed}, which is {state.word}{reason}: run that first")
 
 
 def visible_gpus(count: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from lm_eval_steer.grid.folder import SWEEP_FOLDER
 from lm_eval_steer.grid.settings import SWEEP
 from lm_eval_steer.grid.stages import VECTOR
 from lm_eval_steer.interventions.controls import Control
+from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.report.page import write_page
 from lm_eval_steer.report.tables import read_leaderboard, render
 from lm_eval_steer.sweep import SweepArgs, run_sweep
@@ -59,13 +61,16 @@ class Place:
         return str(self.stages / folder / VECTOR)
 
 
-def work(kind: str, arguments: Arguments, place: Place) -> None:
+def work(kind: str, arguments: Arguments, place: Place) -> float | None:
     """Do what a stage does; what a start that was killed left is gone on from.
+
+    Returns:
+        when its model was loaded, seconds since 1970; of extraction and states, where one was.
 
     Raises:
         SteeringError: as the command of that name.
     """
-    _WORK[kind](arguments, place)
+    return _WORK[kind](arguments, place)
 
 
 def transfer_args(given: Arguments, vector: str, states: str, shuffle: int | None = None) -> TransferArgs:
@@ -103,22 +108,38 @@ def sweep_args(given: Arguments, vectors: Mapping[str, str], output: str) -> Swe
     return SweepArgs(**(options | {"tasks": [given["task"]], "output_path": output, "arms": arms}))
 
 
-def _extract(given: Arguments, place: Place) -> None:
+def _extract(given: Arguments, place: Place) -> float:
     wanted = ExtractionArgs(**given["args"])
     source = load_source(wanted)
-    keep(extract(wanted, source, load_parent(given["model_args"], given["device"])), place.here / VECTOR)
+    parent = load_parent(given["model_args"], given["device"])
+    loaded = time.time()
+    keep(extract(wanted, source, parent), place.here / VECTOR)
+    return loaded
 
 
-def _states(given: Arguments, place: Place) -> None:
+class _Timed(Model):
+    """A model that knows when it was loaded."""
+
+    loaded: float | None = None
+
+    def load(self) -> SteeredHF:
+        found = super().load()
+        self.loaded = time.time()
+        return found
+
+
+def _states(given: Arguments, place: Place) -> float | None:
     told = given["texts"]
+    model = _Timed(given["model_args"], given["device"])
     read_states(
-        Model(given["model_args"], given["device"]),
+        model,
         texts_of(given),
         tokens=told.get("tokens", defaults.TOKENS),
         chat=bool(told.get("apply_chat_template")),
         cache=place.states,
         batch_size=told.get("batch_size", "auto"),
     )
+    return model.loaded
 
 
 def _transfer(given: Arguments, place: Place) -> None:
@@ -169,7 +190,7 @@ def _report(given: Arguments, place: Place) -> None:
     )
 
 
-_WORK: Mapping[str, Callable[[Arguments, Place], None]] = {
+_WORK: Mapping[str, Callable[[Arguments, Place], float | None]] = {
     "extract": _extract,
     "states": _states,
     "transfer": _transfer,
