@@ -90,9 +90,9 @@ def test_whatever_befalls_its_jobs_a_study_ends_as_if_it_was_run_in_a_row(tmp_pa
     def word(folder: str) -> str:
         return grid.state(folder).word
 
-    def is_caught(folder: str) -> bool:
+    def goes_on(folder: str, lines: int = 0) -> bool:
         assert word(folder) != "done", "it was done before it could be disturbed"
-        return word(folder) == "running" and recorded(grid, folder) > 40
+        return word(folder) == "running" and recorded(grid, folder) > lines + 40
 
     def starts(job: str) -> int:
         (found,) = re.findall(r"Restarts=(\d+)", ask("scontrol", "show", "job", job))
@@ -103,21 +103,18 @@ def test_whatever_befalls_its_jobs_a_study_ends_as_if_it_was_run_in_a_row(tmp_pa
     jobs = grid.jobs()
     assert jobs[one].split("_")[0] == jobs[two].split("_")[0]
     until(lambda: read_queue(grid).queued[jobs[one]] == "pending (Dependency)", "the sweeps wait for the vectors")
-    until(lambda: is_caught(one), "the first sweep is at work")
-    extracted = [word(stage.folder) for stage in stages if stage.kind == "extract"]
-    assert extracted == ["done"] * 3
-    before = recorded(grid, one)
-    ask("scancel", f"--signal={signal.SIGUSR2.name[3:]}", jobs[one])  # as before a preemption
-    until(lambda: starts(jobs[one]) == 1, "the job that was preempted is in the queue again")
-    until(lambda: is_caught(two), "the second sweep is at work")
+    until(lambda: goes_on(one) and goes_on(two), "both sweeps are at work")
+    assert {word(stage.folder) for stage in stages if stage.kind == "extract"} == {"done"}
     ask("scontrol", "update", "nodename=node", "state=down", "reason=it fails")
-    until(lambda: starts(jobs[two]) == 1, "the job whose node failed is in the queue again")
-    assert word(two) in ("stopped", "running")  # the latter while its last process ends
+    until(lambda: {word(one), word(two)} == {"stopped"}, "the processes of the node have ended")
+    before = {folder: recorded(grid, folder) for folder in (one, two)}
     ask("scontrol", "update", "nodename=node", "state=resume")
-    until(lambda: word(two) == "running", "the second sweep goes on")
+    until(lambda: all(goes_on(*item) for item in before.items()), "both sweeps go on")
+    assert (starts(jobs[one]), starts(jobs[two])) == (1, 1)
+    ask("scancel", f"--signal={signal.SIGUSR2.name[3:]}", jobs[one])  # as before a preemption
     ask("scancel", jobs[two])
+    until(lambda: starts(jobs[one]) == 2, "the job that was preempted is in the queue again")
     until(lambda: ask("squeue", "--noheader") == "", "the queue is empty")
-    assert recorded(grid, one) > before
     assert (word(one), word(two)) == ("done", "stopped")
     (board,) = (stage.folder for stage in stages if stage.kind == "leaderboard")
     assert "needs sweep two parity_steer, which is stopped" in (grid.place(board) / "log.txt").read_text()
