@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from gguf import GGUFReader
 from safetensors import safe_open
+from safetensors.numpy import load
 
 from conftest import make_transferred, make_vector
 from lm_eval_steer.cli.main import main
@@ -20,6 +22,7 @@ from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Edit, intervene
 from lm_eval_steer.vectors.exports import EXPORTS, Export, write_export
+from lm_eval_steer.vectors.load import load_vector
 from lm_eval_steer.vectors.vector import SteeringVector
 from models import DEPTH, WIDTH, make_model, save_model
 
@@ -79,6 +82,15 @@ def hotwire(path: Path) -> Rows:
     return by_row(table)
 
 
+def saklas(path: Path) -> Rows:
+    """As saklas/core/profile.py of 5.3.0 reads it: the exact keys, and the digest of the tensors' bytes."""
+    said, raw = json.loads((path / "vector.json").read_text()), (path / "vector.safetensors").read_bytes()
+    assert set(said) == {"format_version", "saklas_version", "method", "tensor_sha256", "provenance"}
+    assert (said["format_version"], said["method"]) == (6, "profile")
+    assert said["tensor_sha256"] == hashlib.sha256(raw).hexdigest()
+    return {int(name.removeprefix("layer_")): row for name, row in load(raw).items()}
+
+
 READ: dict[str, Callable[[Path], Rows]] = {
     "llama.cpp": gguf,
     "repeng": gguf,
@@ -98,6 +110,7 @@ READ: dict[str, Callable[[Path], Rows]] = {
     },
     "persona-vectors": lambda path: by_row(loaded(path), before=1),
     "unlock": lambda path: by_row(loaded(path)),
+    "saklas": saklas,
 }
 """A format's name -> block and what the other tool adds at its output at strength 1, by that tool's own rules."""
 
@@ -201,6 +214,24 @@ def test_the_harness_model_steered_answers_as_the_oracle(tmp_path: Path, capsys:
     edits = [Edit(block, "add", v, 3.0) for block, v in enumerate(make_vector().directions)]
     expected = Reference(theirs.model, intervene(edits)).logits(text, len(text))
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_how_a_vector_is_meant_to_act_is_told_as_no_file_holds_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = make_vector()
+    for name, steering in {"v": {"tokens": "last", "dose": 0.1}, "w": {"unknown": "x"}}.items():
+        SteeringVector(one.directions, one.layers, one.passport | {"steering": steering}).save(tmp_path / f"{name}.pt")
+        assert export_command(tmp_path / f"{name}.pt", "--to", "unlock", "--out", tmp_path / f"{name}.pth") == 0
+        told = "It is meant to act under dose=0.1, tokens=last, and was judged so: no file of another tool says that."
+        assert (told in capsys.readouterr().out) == (name == "v")
+
+
+def test_a_profile_of_saklas_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    vector = make_vector(5)
+    folder = write_export(Export(vector), EXPORTS["saklas"], tmp_path / "profile")
+    back = load_vector(folder / "vector.safetensors")
+    assert (back.fingerprint, back.passport["parent"]) == (vector.fingerprint, vector.passport["parent"])
 
 
 def test_a_vector_of_another_model_is_brought_to_the_child_as_a_run_does_it(tmp_path: Path) -> None:

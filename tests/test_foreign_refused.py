@@ -345,4 +345,4 @@ def test_damaged_files_end_in_a_vector_or_a_sentence(tmp_path: Path) -> None:
         found.append(mutations.attempt(seed, folder))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
     assert 10 < found.count("vector") < 150
-    assert len({re.sub(r"\d+", "", one.partition(": ")[2])[:40] for one in found}) > 40
+    assert len({re.sub(r"\S*/\S+|\d+", "", one)[:50] for one in found}) > 40

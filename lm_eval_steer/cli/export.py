@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval_steer.cli.arguments import add_command, read_layers, read_path
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.text import printable
 
 if TYPE_CHECKING:
     from lm_eval_steer.vectors.vector import SteeringVector
@@ -30,7 +31,7 @@ def add(actions: Any) -> None:
         required=True,
         metavar="FORMAT",
         help="llama.cpp, repeng, easysteer, steering-vectors, lm-eval, vllm-lens, hotwire, steering-lite, aisteer360, "
-        "activation-steering, caa, easyedit, persona-vectors, unlock",
+        "activation-steering, caa, easyedit, persona-vectors, unlock, saklas",
     )
     option("--out", required=True, type=read_path, metavar="PATH", help="the file, or folder, that is written")
     option(
@@ -51,12 +52,14 @@ def add(actions: Any) -> None:
 def export(args: argparse.Namespace) -> None:
     """Write the file, and say what it cannot hold and how the other tool takes it."""
     from lm_eval_steer.interventions.layers import parse_layers
+    from lm_eval_steer.interventions.meant import meant
     from lm_eval_steer.vectors.catalog import find_vector
     from lm_eval_steer.vectors.exports import EXPORTS, Export, write_export
-    from lm_eval_steer.vectors.vector import SteeringVector
+    from lm_eval_steer.vectors.load import load_vector
 
     entry = EXPORTS[args.to]
-    vector, path = SteeringVector.load(find_vector(args.vector)), None
+    vector, path = load_vector(find_vector(args.vector)), None
+    acts = meant(vector.passport.get("steering"))
     if args.child is not None:
         vector, path = _for_child(vector, args.vector, args.child)
     layers = None if args.layers is None else parse_layers(args.layers, vector.space["num_blocks"])
@@ -64,6 +67,9 @@ def export(args: argparse.Namespace) -> None:
     write_export(made, entry, args.out)
     print(f"Wrote {args.out} ({entry.words}): {len(made.rows)} directions of width {made.hidden_size}.")
     print(f"It does not hold {entry.loses}." if entry.loses else "It holds all of the vector.")
+    if acts:
+        told = ", ".join(f"{name}={value}" for name, value in acts.items())
+        print(printable(f"It is meant to act under {told}, and was judged so: no file of another tool says that."))
     print("Use it:")
     print(f"  {entry.use.format(path=_Word(args.out), alpha='1.0')}")
 

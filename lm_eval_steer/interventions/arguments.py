@@ -41,7 +41,7 @@ class Arguments:
 
     vector: SteeringVector | None = argument(
         None,
-        "a file, a name in `./vectors`, or a shipped name; alpha=0 needs none",
+        "a file, a name in `./vectors`, a shipped name, or `org/name[:file][@revision]` on the Hub; alpha=0 needs none",
         name="vectors",
         changes="response",
         read=checks.vector,

@@ -16,6 +16,7 @@ from lm_eval_steer.interventions.controls import Control, control_in, read_contr
 from lm_eval_steer.sweep.others import WORDS
 from lm_eval_steer.text import quoted
 from lm_eval_steer.vectors.catalog import find_vector
+from lm_eval_steer.vectors.hub import bring_beside
 from lm_eval_steer.vectors.load import load_vector
 from lm_eval_steer.vectors.vector import SteeringVector
 
@@ -143,6 +144,7 @@ def _control_of(vector: Contender, control: Control) -> Contender:
     command = control.files.command(vector.loaded.passport, control.seed or 0, str(path))
     advice = f"make it with: {command} (VECTOR: what was carried)"
     name = Contender(vector.vector, control).name
+    bring_beside(path)
     if not is_file(path):
         raise SteeringError(f"the control {name} is the vector file {path}, and there is none: {advice}")
     found = Contender(vector.vector, control, str(path), path, SteeringVector.load(path))

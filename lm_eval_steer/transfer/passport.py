@@ -45,7 +45,8 @@ def make_passport(
         cka: how alike the blocks of the first parent and of the child are [parent blocks, child blocks]; None where
             they were not compared.
     """
-    return prepared.vectors[0].passport | {
+    kept = {key: value for key, value in prepared.vectors[0].passport.items() if key != "hub"}
+    return kept | {
         "transfer": {
             "child": prepared.child.description,
             "parents": [_parent(args, prepared, number) for number in range(len(prepared.vectors))],
@@ -68,7 +69,8 @@ def _parent(args: TransferArgs, prepared: Prepared, number: int) -> dict[str, An
     vector = prepared.vectors[number]
     said = vector.passport["parent"]
     found = prepared.parents[number].description if prepared.parents else said
-    more = {"passport": vector.passport} if number else {}
+    more = {"hub": vector.passport["hub"]} if "hub" in vector.passport else {}
+    more |= {"passport": vector.passport} if number else {}
     return {
         "name": said["name"],
         "revision": found.get("revision"),

@@ -1,4 +1,4 @@
-"""Finding a steering vector by name: a path, then ./vectors, then the vectors shipped with the package."""
+"""Finding a steering vector by name: a path, ./vectors, the vectors shipped with the package, then the Hub."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import shlex
 from pathlib import Path
 
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.files import is_file
+from lm_eval_steer.files import is_file, is_folder
 from lm_eval_steer.text import printable, quoted, shortened
 from lm_eval_steer.vectors.formats import suffixes
+from lm_eval_steer.vectors.hub import OF_OTHER_TOOLS, download, read_reference
 
 # How the paper's parents are usually abbreviated in file names, so that a miss can print a command that runs.
 _PARENTS = {
@@ -19,10 +20,6 @@ _PARENTS = {
     "mistral": "mistralai/Mistral-7B-Instruct-v0.3",
 }
 _TASKS = {"arith": "arith_steer", "math": "math_steer", "arc": "arc_challenge_steer"}
-
-
-OF_OTHER_TOOLS = (".gguf", ".svec", ".json", ".pth", ".npy")
-"""Suffixes of files of other tools, which are named with them."""
 
 
 def shipped_folder() -> Path:
@@ -36,10 +33,11 @@ def shipped_names() -> list[str]:
 
 
 def find_vector(name: str) -> Path:
-    """Resolve `name`, with or without its suffix, to a file.
+    """Resolve `name`, with or without its suffix, to a file; one on the Hub (vectors/hub.py) is brought into its cache.
 
     Raises:
-        SteeringError: says where it looked and which command would make the file, or that the file is none.
+        SteeringError: says where it looked and which command would make the file, or that the file is none; of what
+            only the Hub can have, why it gives none.
     """
     folders = [Path(), Path("vectors"), shipped_folder()]
     if Path(name).is_absolute():
@@ -54,6 +52,15 @@ def find_vector(name: str) -> Path:
         raise SteeringError(
             f"{printable(shortened(name))} is no steering vector: its name does not end in {' or '.join(suffixes())}"
         )
+    reference = None if is_folder(name.partition("/")[0]) and ":" not in name else read_reference(name)
+    if reference is not None:
+        try:
+            return download(reference)
+        except SteeringError as error:
+            raise SteeringError(
+                f"no steering vector {quoted(name)}: it is neither ./{name} nor ./vectors/{name}, and as a name on the "
+                f"Hub: {error}"
+            ) from None
     name = shortened(name)
     looked = [f"./{name}", f"./vectors/{name}"] if len(folders) > 1 else [name]
     shipped = f" and the shipped vectors ({', '.join(shipped_names()) or 'none'})" if len(folders) > 1 else ""

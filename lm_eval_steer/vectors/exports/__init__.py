@@ -15,6 +15,7 @@ from lm_eval_steer.vectors.exports.llama_cpp import LLAMA_CPP
 from lm_eval_steer.vectors.exports.lm_eval_steered import LM_EVAL_STEERED
 from lm_eval_steer.vectors.exports.persona_vectors import PERSONA_VECTORS
 from lm_eval_steer.vectors.exports.repeng import REPENG
+from lm_eval_steer.vectors.exports.saklas import SAKLAS
 from lm_eval_steer.vectors.exports.steering_lite import STEERING_LITE
 from lm_eval_steer.vectors.exports.steering_vectors import STEERING_VECTORS
 from lm_eval_steer.vectors.exports.unlock import UNLOCK
@@ -40,5 +41,6 @@ EXPORTS: Table[ExportFormat] = Table(
         "easyedit": EASYEDIT,
         "persona-vectors": PERSONA_VECTORS,
         "unlock": UNLOCK,
+        "saklas": SAKLAS,
     },
 )

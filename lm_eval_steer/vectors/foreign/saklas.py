@@ -9,8 +9,9 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.text import quoted
 from lm_eval_steer.vectors.foreign.answers import Answers
 from lm_eval_steer.vectors.foreign.format import ForeignFormat, Said
-from lm_eval_steer.vectors.foreign.rows import number_of, one_row, scalars
+from lm_eval_steer.vectors.foreign.rows import carried, number_of, one_row, scalars
 from lm_eval_steer.vectors.foreign.source import Source
+from lm_eval_steer.vectors.formats.header import KEY
 
 _NAME = re.compile(r"layer_(\d{1,4})")
 _VERSION = 6
@@ -35,13 +36,16 @@ def read(source: Source, answers: Answers) -> Said:
             "save it "
             "again with that release of saklas"
         )
+    names = source.content.places
+    shifts = {number_of(_NAME.fullmatch(name)[1], name): one_row(source.content[name], name) for name in names}  # type: ignore[index]
+    provenance = sidecar.get("provenance")
+    if isinstance(provenance, dict) and (passport := carried(provenance.get(KEY))):
+        return Said(shifts, passport=passport)
     answers.choose(
         "scale",
         "in a profile of saklas only the sizes of blocks relative to each other mean anything, not its strengths",
         {"keep": "those sizes, at strength 1 as they stand", "unit": "length 1 in every block"},
     )
-    names = source.content.places
-    shifts = {number_of(_NAME.fullmatch(name)[1], name): one_row(source.content[name], name) for name in names}  # type: ignore[index]
     method = sidecar.get("method")
     return Said(shifts, method if isinstance(method, str) else None, says=scalars(sidecar))
 
