@@ -16,6 +16,7 @@ def steering(
     *,
     unit: str = "length",
     tokens: str = "all",
+    site: str = "block",
 ) -> Intervention:
     """An intervention of one strength, or of one for each block.
 
@@ -25,8 +26,9 @@ def steering(
         operator: of all blocks.
         unit: of the strengths.
         tokens: token rule.
+        site: of all blocks.
     """
     by_block = directions if isinstance(directions, Mapping) else dict(enumerate(directions))
     strengths = strength if isinstance(strength, Mapping) else dict.fromkeys(by_block, strength)
-    edits = [Edit(block, operator, direction, float(strengths[block])) for block, direction in by_block.items()]
+    edits = [Edit(block, operator, direction, float(strengths[block]), site) for block, direction in by_block.items()]
     return intervene(edits, unit=unit, tokens=tokens)

@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lm_eval_steer.engines.hf.blocks import find_blocks
+from lm_eval_steer.engines.hf.blocks import find_blocks, text_config
+from lm_eval_steer.engines.reference_sites import attach, by_head
 from lm_eval_steer.interventions.intervention import Edit, Intervention
+from lm_eval_steer.sites import SITES
 
 NEAR_TIE = 1e-3
 """Two logits that differ by less may change places by rounding."""
@@ -107,8 +109,7 @@ class Reference:
         self._model, self._tokens, self._unit = model, intervention.tokens, intervention.unit
         config: Any = model.config
         self._start: int | None = config.decoder_start_token_id if config.is_encoder_decoder else None
-        found = find_blocks(model, blocks)
-        self._edits = [(found[edit.block], edit) for edit in intervention.edits]
+        self._blocks, self._edits = find_blocks(model, blocks), intervention.edits
 
     @torch.no_grad()
     def logits(self, tokens: Sequence[int], prompt: int) -> Tensor:
@@ -125,24 +126,25 @@ class Reference:
             prompt = 1
         positions = _positions(self._tokens, prompt)
         with ExitStack() as stack:
-            for block, edit in self._edits:
-                stack.callback(block.register_forward_hook(self._hook(positions, edit)).remove)
+            for edit in self._edits:
+                change = self._change(positions, edit)
+                for handle in attach(self._model, self._blocks, text_config(self._model), edit, change):
+                    stack.callback(handle.remove)
             logits: Tensor = self._model(**told, use_cache=False).logits[0].float()
         return logits
 
-    def _hook(self, positions: slice, edit: Edit) -> Callable[..., Any]:
-        operate = OPERATORS[edit.operator]
+    def _change(self, positions: slice, edit: Edit) -> Callable[[Tensor], Tensor]:
+        """What an edit makes of a text's positions [positions, hidden], or [positions, heads, head_dim]; float64."""
+        heads = SITES[edit.site].by_head
+        operate = by_head(OPERATORS[edit.operator]) if heads else OPERATORS[edit.operator]
         direction = torch.from_numpy(edit.direction).double()
-        length = edit.strength / (direction.norm() if self._unit == "dose" else 1.0)
+        size = direction.norm(dim=-1, keepdim=True) if self._unit == "dose" else torch.ones(1, dtype=torch.float64)
 
-        def steer(module: nn.Module, args: Any, output: Any) -> Any:
-            hidden = output[0] if isinstance(output, (tuple, list)) else output
-            changed = hidden.clone()
-            before = hidden[0, positions].cpu().double()  # [positions, hidden]
-            norm = before.norm(dim=1, keepdim=True)
-            strength = length * (norm if self._unit == "dose" else torch.ones_like(norm))
-            changed[0, positions] = operate(before, strength, direction).to(hidden)
-            return (changed, *output[1:]) if isinstance(output, (tuple, list)) else changed
+        def steer(rows: Tensor) -> Tensor:
+            before, after = rows[positions], rows.clone()
+            norm = before.norm(dim=-1, keepdim=True) if self._unit == "dose" else torch.ones_like(before[..., :1])
+            after[positions] = operate(before, edit.strength * norm / size, direction)
+            return after
 
         return steer
 
