@@ -58,10 +58,23 @@ def steer(model: nn.Module, vectors: str | Path | SteeringVector, **arguments: A
         TypeError: for an argument that there is not.
     """
     plan, intervention = one_intervention(model, vectors, arguments, TAKEN, "steer")
-    if not intervention.acts:
+    with attached(model, intervention, plan.blocks):
         yield intervention
+
+
+@contextmanager
+def attached(model: nn.Module, intervention: Intervention, blocks: str | None) -> Iterator[None]:
+    """Steer whatever a model is asked, as `steer` does.
+
+    Args:
+        model: a transformers model, also under PEFT.
+        intervention: what is done to it.
+        blocks: path of the list of its blocks, where it cannot be found by shape.
+    """
+    if not intervention.acts:
+        yield
         return
-    steerer, texts = Steerer(model, [intervention], plan.blocks), _Texts(model, token_rule(intervention.tokens))
+    steerer, texts = Steerer(model, [intervention], blocks), _Texts(model, token_rule(intervention.tokens))
 
     def before_pass(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         mask = texts.go_on({**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs})
@@ -69,7 +82,7 @@ def steer(model: nn.Module, vectors: str | Path | SteeringVector, **arguments: A
 
     with steerer.attached() as stack:
         stack.callback(base_model(model).register_forward_pre_hook(before_pass, with_kwargs=True).remove)
-        yield intervention
+        yield
 
 
 def one_intervention(
