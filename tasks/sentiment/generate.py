@@ -5,45 +5,21 @@ split has templates and words of its own. The same seed gives the same bytes on 
 `.random()` is used, whose sequence Python guarantees.
 """
 
-import json
-import random
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from lm_eval_steer.tasks.sentiment.task import FIELDS
-from lm_eval_steer.tasks.splits import Manifest, row_hash
+from lm_eval_steer.tasks import endings
+from lm_eval_steer.tasks.endings import PEOPLE, ROWS, Kind
 
-T = TypeVar("T")
+__all__ = ["KINDS", "PEOPLE", "ROWS", "SEED", "THINGS", "generate", "main"]
+
 SEED = 251219069
-ROWS = {"extraction": 400, "validation": 200, "test": 400}
 
-PEOPLE = (
-    ("Anna", "her"), ("Ben", "him"), ("Carla", "her"), ("David", "him"), ("Elena", "her"), ("Felix", "him"),
-    ("Grace", "her"), ("Hugo", "him"), ("Irene", "her"), ("Jonas", "him"), ("Kira", "her"), ("Leo", "him"),
-    ("Maya", "her"), ("Noah", "him"), ("Olga", "her"), ("Peter", "him"), ("Rosa", "her"), ("Samuel", "him"),
-)  # fmt: skip
 THINGS = (
     "book", "class", "concert", "dinner", "exhibition", "festival", "film", "game", "garden", "hotel", "lecture",
     "meal", "museum", "novel", "painting", "park", "party", "play", "restaurant", "show", "song", "speech", "tour",
     "trip",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What is judged: stems that the words of its pairs end.
-
-    Attributes:
-        stems: templates, by split; `{name}` is a person, `{her}` the pronoun, `{thing}` what was seen or visited.
-        pairs: positive and negative endings, by split.
-    """
-
-    stems: dict[str, tuple[str, ...]]
-    pairs: dict[str, tuple[tuple[str, str], ...]]
-
 
 KINDS = (
     Kind(  # a thing
@@ -152,51 +128,15 @@ KINDS = (
 )  # fmt: skip
 
 
-def draw(options: Sequence[T], rng: random.Random) -> T:
-    """One of the options, by the one function of `rng` whose results Python guarantees."""
-    return options[int(rng.random() * len(options))]
-
-
 def generate() -> dict[str, list[dict[str, str]]]:
-    """The rows of each split. Templates take turns, and with each turn of a template the pairs of its kind."""
-    return {split: _rows(split, count, random.Random(f"{SEED}:{split}")) for split, count in ROWS.items()}
-
-
-def _rows(split: str, count: int, rng: random.Random) -> list[dict[str, str]]:
-    templates = [(kind, place, stem) for kind in KINDS for place, stem in enumerate(kind.stems[split])]
-    rows: list[dict[str, str]] = []
-    seen = set()
-    for number in range(count):
-        turn, index = divmod(number, len(templates))
-        kind, place, template = templates[index]
-        pairs = kind.pairs[split]
-        positive, negative = pairs[(turn + place) % len(pairs)]
-        while True:
-            name, her = draw(PEOPLE, rng)
-            stem = template.format(name=name, her=her, thing=draw(THINGS, rng))
-            if (stem, positive) not in seen:
-                break
-        seen.add((stem, positive))
-        first = draw(("positive", "negative"), rng)
-        rows.append({"stem": stem, "positive": positive, "negative": negative, "first": first})
-    return rows
+    """The rows of each split."""
+    return endings.generate(KINDS, THINGS, SEED)
 
 
 def main(folder: Path) -> None:
     """Write the three files and their manifest."""
-    splits = generate()
-    for name, rows in splits.items():
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / f"{name}.jsonl").write_bytes(lines.encode())
-    manifest = Manifest(
-        dataset="sentiment",
-        source="the output of tasks/sentiment/generate.py, MIT",
-        rule="templates and pairs of words in turn, the rest is drawn; no two splits share a template or a word",
-        seed=SEED,
-        fields=FIELDS,
-        splits={name: tuple(row_hash(row, FIELDS) for row in rows) for name, rows in splits.items()},
-    )
-    manifest.write(folder / "manifest.json")
+    rule = "templates and pairs of words in turn, the rest is drawn; no two splits share a template or a word"
+    endings.write(folder, generate(), "sentiment", rule, SEED)
 
 
 if __name__ == "__main__":
