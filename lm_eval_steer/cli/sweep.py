@@ -104,6 +104,11 @@ def add(group: Any) -> None:
         "the best on validation rows), shots=N, model=ID (a folder or the name of another model, or an adapter)",
     )
     option(
+        "--sites",
+        metavar="each",
+        help="each: the vector at one block at a time, beside all of them: which layer, and how strongly",
+    )
+    option(
         "--search",
         default="full",
         metavar="HOW",

@@ -26,6 +26,7 @@ from lm_eval_steer.sweep.harness import HarnessArgs, Seeds, read_seeds
 from lm_eval_steer.sweep.others import Other, as_settings, part_arms
 from lm_eval_steer.sweep.profile_search import check_search
 from lm_eval_steer.sweep.race import SEARCHES
+from lm_eval_steer.sweep.sites import read_sites
 from lm_eval_steer.sweep.tasks import Twin
 from lm_eval_steer.sweep.validation import Choice
 
@@ -69,7 +70,8 @@ class SweepArgs:
             it is not said.
         per_task: a strength for every member of a group, in place of one for the group.
         votes: the contenders whose vote over the set is tested beside their best strength, or `none` alone; None for
-            all.
+            all, and with `sites` for none.
+        sites: `each` for the vector at one block at a time, beside all of them (sites.py); None for all of them alone.
         search: how strengths are: `full`, all of them on all validation documents, or `race` (race.py).
         per_layer: how strengths by block are searched (profile_search.py); None for not at all.
         budget: the most profiles that this search tries.
@@ -110,6 +112,7 @@ class SweepArgs:
     metric: str | None = None
     per_task: bool = False
     votes: list[str] | None = None
+    sites: str | None = None
     search: str = "full"
     per_layer: str | None = None
     budget: int = 20
@@ -162,6 +165,11 @@ class SweepArgs:
             raise SteeringError(f"--search {self.search} is no search: use one of {', '.join(SEARCHES)}")
         if self.per_layer is not None:
             check_search(self.per_layer, self.budget, self.sampling_seed)
+            if self.sites is not None:
+                raise SteeringError(
+                    f"--per-layer {self.per_layer} searches strengths of several blocks, and --sites {self.sites} "
+                    "steers one at a time: leave one of them out"
+                )
             if "alpha_per_layer" in self.model_args:
                 raise SteeringError(
                     f"alpha_per_layer={self.model_args['alpha_per_layer']!r} is in --model_args, and --per-layer "
@@ -217,7 +225,7 @@ class SweepArgs:
     @property
     def voters(self) -> list[str] | None:
         """Names of the contenders whose vote is tested; None for all."""
-        return [] if self.votes == ["none"] else self.votes
+        return [] if self.votes == ["none"] or (self.votes is None and self.blocks) else self.votes
 
     def has_vote(self, contender: Contender) -> bool:
         """Whether the vote over a contender's set is tested."""
@@ -297,7 +305,17 @@ class SweepArgs:
         Raises:
             SteeringError: as `find_contenders`.
         """
-        return find_contenders(self.vectors, self.model_args.get("vectors"), read_controls(self.controls))
+        vectors = self.model_args.get("vectors")
+        return find_contenders(self.vectors, vectors, read_controls(self.controls), self.blocks)
+
+    @cached_property
+    def blocks(self) -> tuple[int, ...]:
+        """The blocks at each of which the vector steers alone; none without `sites`.
+
+        Raises:
+            SteeringError: as `read_sites`.
+        """
+        return read_sites(self.sites, self.model_args)
 
     @property
     def searched(self) -> tuple[Contender, ...]:
@@ -343,7 +361,8 @@ class SweepArgs:
         found: dict[str, SteeringPlan] = {}
         for one in self.contenders:
             if one.is_read:
-                given = {} if one.loaded is None else {"vectors": one.loaded}
+                given: dict[str, Any] = {} if one.loaded is None else {"vectors": one.loaded}
+                given |= {} if one.layer is None else {"layers": one.layer}
                 found[one.name] = SteeringPlan.build(**(arguments | given)).with_changes(zero_is_plain=True)
             else:
                 found[one.name] = found[one.vector or self.contenders[0].name].with_changes(control=one.control)
@@ -408,6 +427,7 @@ class SweepArgs:
             "baselines": self.baselines(),
             "controls": [one.name for one in self.contenders if not one.is_read],
             "votes": self.voters,
+            "sites": self.sites,
             "search": None if self.search == "full" else self.search,
             "per_layer": None if self.per_layer is None else {"method": self.per_layer, "budget": self.budget},
             "cost": cost,

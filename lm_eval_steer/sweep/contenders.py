@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lm_eval_steer.compare.arms import ROLES, VECTOR, Arm
+from lm_eval_steer.compare.sites import ALL, site_name
 from lm_eval_steer.compare.sweep_file import WORD
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file
@@ -32,6 +33,7 @@ class Contender:
         file: what `vectors` names in its place; None where --model_args do.
         path: of its file; None for a control that is a change of a vector, and without any file.
         loaded: what lies there.
+        layer: the only block that is steered, of a sweep of one site at a time; None for all that `layers` names.
     """
 
     vector: str | None = None
@@ -39,6 +41,7 @@ class Contender:
     file: str | None = None
     path: Path | None = field(default=None, compare=False)
     loaded: SteeringVector | None = field(default=None, compare=False)
+    layer: int | None = None
 
     @property
     def name(self) -> str:
@@ -58,7 +61,8 @@ class Contender:
     @property
     def arguments(self) -> dict[str, Any]:
         """What a run of it has in model_args beside its strength and what all of the sweep have."""
-        given = {} if self.file is None else {"vectors": self.file}
+        given: dict[str, Any] = {} if self.file is None else {"vectors": self.file}
+        given |= {} if self.layer is None else {"layers": self.layer}
         return given | ({} if self.is_read or self.control is None else {"control": self.control.name})
 
     def arm(self, role: str) -> Arm:
@@ -67,8 +71,13 @@ class Contender:
         return Arm(role, self.vector, kind, seed)
 
 
-def find_contenders(arms: Mapping[str, str], only: Any, controls: tuple[Control, ...]) -> tuple[Contender, ...]:
+def find_contenders(
+    arms: Mapping[str, str], only: Any, controls: tuple[Control, ...], sites: Sequence[int] = ()
+) -> tuple[Contender, ...]:
     """The vectors, each with its own controls behind it, then the controls that stand for all of them.
+
+    Of one site at a time, the vector at each block counts as one, and has all controls that steer for itself: those of
+    another block are no controls of it.
 
     A file whose passport says that it is a control is one of the vector that has the same origin (of `map-shuffled`
     parents, maps, texts and seed); where there is no such vector, it stands behind all of them under its own name.
@@ -77,24 +86,33 @@ def find_contenders(arms: Mapping[str, str], only: Any, controls: tuple[Control,
         arms: name -> vector file.
         only: `vectors` of --model_args, where no arms are given.
         controls: of --controls.
+        sites: blocks at each of which the only vector steers alone, too; none for no such sweep.
 
     Raises:
         SteeringError: for files that cannot be read, controls that no vector of the sweep can have, files of controls
             that are missing or of another vector, and names that cannot be told apart.
     """
     files = [_read(name, file) for name, file in arms.items()] or [_read(None, only)]
+    if sites:
+        files = list(_one_at_a_time(files[0], sites))
     vectors, given = ([one for one in files if (one.control is None) == is_vector] for is_vector in (True, False))
     found: list[Contender] = []
     for vector in vectors:
         found.append(vector)
         found += [
-            Contender(vector.vector, one.control, one.file, one.path, one.loaded)
+            Contender(vector.vector, one.control, one.file, one.path, one.loaded, vector.layer)
             for one in given
             if _is_of(one, vector)
         ]
-        found += [_control_of(vector, control) for control in controls if _can_have(vector, control)]
+        found += [
+            _control_of(vector, control)
+            for control in controls
+            if _can_have(vector, control) or (sites and control.steers and control.files is None)
+        ]
     found += [one for one in given if not any(_is_of(one, vector) for vector in vectors)]
     for control in controls:
+        if sites and control.steers and control.files is None:
+            continue
         if not control.is_of_each:
             found.append(Contender(None, control, found[0].file))
         elif not any(_can_have(vector, control) for vector in vectors):
@@ -114,6 +132,13 @@ def _read(name: str | None, file: Any) -> Contender:
     path = find_vector(os.path.expanduser(file))
     loaded = load_vector(path)
     return Contender(name, control_in(loaded.passport), named, path, loaded)
+
+
+def _one_at_a_time(vector: Contender, sites: Sequence[int]) -> Iterator[Contender]:
+    """The vector at all its blocks, and at each of them alone."""
+    yield replace(vector, vector=ALL)
+    for block in sites:
+        yield replace(vector, vector=site_name(block, max(sites)), layer=block)
 
 
 def _is_of(one: Contender, vector: Contender) -> bool:
@@ -139,7 +164,7 @@ def _control_of(vector: Contender, control: Control) -> Contender:
         SteeringError: for a file that is missing, and for one that is no such control of this vector.
     """
     if control.files is None or vector.path is None or vector.loaded is None:
-        return Contender(vector.vector, control, vector.file)
+        return Contender(vector.vector, control, vector.file, layer=vector.layer)
     path = Path(control.file_beside(str(vector.path)))
     command = control.files.command(vector.loaded.passport, control.seed or 0, str(path))
     advice = f"make it with: {command} (VECTOR: what was carried)"
@@ -147,7 +172,7 @@ def _control_of(vector: Contender, control: Control) -> Contender:
     bring_beside(path)
     if not is_file(path):
         raise SteeringError(f"the control {name} is the vector file {path}, and there is none: {advice}")
-    found = Contender(vector.vector, control, str(path), path, SteeringVector.load(path))
+    found = Contender(vector.vector, control, str(path), path, SteeringVector.load(path), vector.layer)
     assert found.loaded
     if control_in(found.loaded.passport) != control or not _is_of(found, vector):
         raise SteeringError(f"{path} is not the control {name}, by its passport, but another vector: {advice}")

@@ -27,7 +27,7 @@ _JOINS = ("per_layer", "cost")
 """What a later start may ask for, where none did before."""
 
 _ADDED: Mapping[str, Any] = {
-    **dict.fromkeys(("metric", "votes", "search", "cost", "choose")),
+    **dict.fromkeys(("metric", "votes", "sites", "search", "cost", "choose")),
     **{"baselines": {}, "groups": {}},
 }
 """What older releases do not say, and did."""

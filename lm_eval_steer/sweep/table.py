@@ -13,6 +13,7 @@ from lm_eval_steer.compare.text_costs import TextCost, show_text_cost
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.scale import Scale, show_cost, show_share
 from lm_eval_steer.sweep.board import show
+from lm_eval_steer.sweep.sites import tell_sites
 
 _SHARE, _LENGTH, _COST = "share of own", "length", "cost"
 _WHICH = {"split": ", another split of its data", "share": ", a part of its own that is not tested here"}
@@ -118,6 +119,7 @@ def make_notes(name: str, task: Mapping[str, Any], asked: bool = False) -> list[
                 f"on {task['validation']['task']}, {control} has no score at {', '.join(missing)}: "
                 + (f"{chosen} stands for the best" if chosen in missing else f"{chosen} is the best of the others")
             )
+    notes += tell_sites(name, task)
     notes += tell_race(task["validation"])
     if not asked and len(metrics := _metrics(task)) > MOST_SHOWN:
         notes.append(tell_hidden(name, metrics))

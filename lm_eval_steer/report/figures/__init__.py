@@ -5,6 +5,7 @@
     change_by_pair   what the vectors of every parent change in every child
     share_of_own     how much of the effect of the child's own vector each arm has
     effect_by_cost   what each strength brings, over what it costs on unrelated text
+    effect_by_block  what a vector brings at one block at a time, at each strength
     agreement        whether votes that agree are right
     dose_by_block    what the strengths mean in each block, and what the dtype left of them
     correlation      cosines of two vectors' directions beside chance (Figure 2); of no results, so not in the table
@@ -18,6 +19,7 @@ from lm_eval_steer.report.figures.agreement import agreement
 from lm_eval_steer.report.figures.alignment import alignment, alignment_of
 from lm_eval_steer.report.figures.correlation import correlation
 from lm_eval_steer.report.figures.dose_by_block import dose_by_block
+from lm_eval_steer.report.figures.effect_by_block import Block, Profile, effect_by_block
 from lm_eval_steer.report.figures.effect_by_cost import Tradeoff, effect_by_cost
 from lm_eval_steer.report.figures.files import check_figure, check_folder, figure_bytes, save_figure
 from lm_eval_steer.report.figures.pictures import FIGURES, draw, find_pictures, write_figures
@@ -28,10 +30,12 @@ from lm_eval_steer.report.figures.vote_change import VoteChange, vote_change
 
 __all__ = [
     "FIGURES",
+    "Block",
     "Curve",
     "FigureKind",
     "OwnShare",
     "Picture",
+    "Profile",
     "Results",
     "Tradeoff",
     "VoteChange",
@@ -44,6 +48,7 @@ __all__ = [
     "correlation",
     "dose_by_block",
     "draw",
+    "effect_by_block",
     "effect_by_cost",
     "figure_bytes",
     "find_pictures",

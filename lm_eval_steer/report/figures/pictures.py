@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from lm_eval_steer.compare.responses import Responses, read_responses
+from lm_eval_steer.compare.sites import site_of
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.report.figures.agreement import AGREEMENT
 from lm_eval_steer.report.figures.change_by_pair import CHANGE_BY_PAIR
 from lm_eval_steer.report.figures.document_accuracy import DOCUMENT_ACCURACY
 from lm_eval_steer.report.figures.dose_by_block import DOSE_BY_BLOCK
+from lm_eval_steer.report.figures.effect_by_block import EFFECT_BY_BLOCK
 from lm_eval_steer.report.figures.effect_by_cost import EFFECT_BY_COST
 from lm_eval_steer.report.figures.files import save_figure
 from lm_eval_steer.report.figures.results import FigureKind, Picture, Results
@@ -38,6 +40,7 @@ FIGURES: Table[FigureKind] = Table(
         "change_by_pair": CHANGE_BY_PAIR,
         "share_of_own": SHARE_OF_OWN,
         "effect_by_cost": EFFECT_BY_COST,
+        "effect_by_block": EFFECT_BY_BLOCK,
         "agreement": AGREEMENT,
         "dose_by_block": DOSE_BY_BLOCK,
     },
@@ -51,7 +54,10 @@ def find_pictures(board: Leaderboard, responses: list[Responses]) -> tuple[list[
     missing: dict[str, list[str]] = {}
     for group in board.groups:
         rows = [row for row in board.rows if row.group is group]
-        results = Results(group, rows, [one for one in responses if one.row.group is group], board.names)
+        sites = [row for row in rows if site_of(row) is not None]
+        alone = {id(row) for row in sites}
+        told = [one for one in responses if one.row.group is group and id(one.row) not in alone]
+        results = Results(group, [row for row in rows if id(row) not in alone], told, board.names, sites)
         for name in FIGURES:
             found = FIGURES[name].find(results)
             if isinstance(found, str):

@@ -40,7 +40,8 @@ class Results:
 
     Attributes:
         group: of runs.
-        rows: its rows of the leaderboard.
+        rows: its rows of the leaderboard, without those of single blocks.
+        sites: these, of sweeps of one site at a time.
         responses: of those rows that have samples.
         names: model -> what tables call it.
     """
@@ -49,6 +50,7 @@ class Results:
     rows: Sequence[Row]
     responses: Sequence[Responses]
     names: Mapping[str, str]
+    sites: Sequence[Row] = ()
 
     def title(self, text: str) -> str:
         """A title that says which results it is of."""
