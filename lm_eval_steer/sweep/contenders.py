@@ -104,18 +104,12 @@ def find_contenders(
             for one in given
             if _is_of(one, vector)
         ]
-        found += [
-            _control_of(vector, control)
-            for control in controls
-            if _can_have(vector, control) or (sites and control.steers and control.files is None)
-        ]
+        found += [_control_of(vector, control) for control in controls if _can_have(vector, control, bool(sites))]
     found += [one for one in given if not any(_is_of(one, vector) for vector in vectors)]
     for control in controls:
-        if sites and control.steers and control.files is None:
-            continue
-        if not control.is_of_each:
+        if not _is_of_each(control, bool(sites)):
             found.append(Contender(None, control, found[0].file))
-        elif not any(_can_have(vector, control) for vector in vectors):
+        elif not any(_can_have(vector, control, bool(sites)) for vector in vectors):
             needed = control.files.takes if control.files else "a vector that is no control itself"
             raise SteeringError(
                 f"--controls asks for {control.name}, which takes {needed}, and the sweep has none: leave "
@@ -150,10 +144,15 @@ def _is_of(one: Contender, vector: Contender) -> bool:
     return found is not None and found == origin(vector.loaded.passport)
 
 
-def _can_have(vector: Contender, control: Control) -> bool:
+def _is_of_each(control: Control, alone: bool) -> bool:
+    """Whether each vector has its own of a kind; those at one block `alone` share none that steers."""
+    return control.is_of_each or (alone and control.steers)
+
+
+def _can_have(vector: Contender, control: Control, alone: bool) -> bool:
     """Whether there is a control of a kind of this vector itself."""
     if control.files is None:
-        return control.is_of_each
+        return _is_of_each(control, alone)
     return vector.loaded is not None and control.files.origin(vector.loaded.passport) is not None
 
 
