@@ -70,7 +70,7 @@ class Cell:
         child: whose own vector steers it.
         concept: a key of `CONCEPTS`.
         way: a key of `WAYS`.
-        site: where it is read and steered.
+        site: where it is steered; it is read at the outputs of blocks.
     """
 
     child: str
@@ -87,6 +87,8 @@ class Cell:
 CELLS = (
     *(Cell(SMOL, "sentiment", way) for way in ("add", "add, one length", "add_keep_norm", "turn", "set", "ablate")),
     *(Cell(SMOL, "politeness", way) for way in ("add", "turn", "add, one length", "set")),
+    *(Cell(SMOL, "sentiment", "add", site) for site in ("block_input", "attention", "mlp")),
+    Cell(SMOL, "sentiment", "ablate", "block_input+attention+mlp"),
     *(Cell(GEMMA, "sentiment", way) for way in ("add", "turn", "add, one length")),
     *(Cell(QWEN, "sentiment", way) for way in ("add", "turn", "add, one length")),
     *(Cell(SMOL, concept, way) for concept in CONCEPTS for way in ("slerp", "set_at_least")),

@@ -2,7 +2,7 @@
 
     python benchmarks/operators_study/run.py --folder operators
 
-reads the child's own vector of each concept and site, as `lm-eval-steer extract --method mean --n 64` does, and
+reads the child's own vector of each concept, as `lm-eval-steer extract --method mean --n 64` does, and
 measures one cell after the other: the strengths from the least on, each twice the one before, until unrelated text is
 0.1 nats per token less likely; between the last two lies the strength at that price, at which test rows are asked. So
 no test row chooses a strength, and a random direction may be as strong as its own cost allows. Of the vector, a
@@ -134,7 +134,7 @@ class Study:
         plain = self.ask(Cell(cell.child, cell.concept, "", ""), "", 0.0, wanted, {})
         given = {"vectors": str(self.vector(cell)), WAYS[cell.way].strength: strength, **WAYS[cell.way].arguments}
         given |= {} if whose == OWN else {"control": whose}
-        given |= site_of(cell)
+        given |= {} if cell.site == "block" else {"site": cell.site}
         line = self.ask(cell, whose, strength, wanted, given)
         rises = [after - before for before, after in zip(plain["cost"], line["cost"], strict=True)]
         return sum(rises) / len(rises)
@@ -178,19 +178,14 @@ class Study:
         return self._task[1]
 
     def vector(self, cell: Cell) -> Path:
-        """The child's own, at the site."""
-        out = self.folder / "vectors" / f"{cell.child}_{cell.concept}_{cell.site}.safetensors"
+        """The child's own, read at the outputs of blocks."""
+        out = self.folder / "vectors" / f"{cell.child}_{cell.concept}_block.safetensors"
         if not out.exists():
-            asked = ExtractionArgs(task=CONCEPTS[cell.concept], method="mean", n=64, **site_of(cell))
+            asked = ExtractionArgs(task=CONCEPTS[cell.concept], method="mean", n=64)
             child = self.child(cell.child)
             child.lm.steer(SteeringPlan.build(alpha=0))
             extract(asked, load_source(asked), child.lm).save(out)
         return out
-
-
-def site_of(cell: Cell) -> dict[str, str]:
-    """The argument that names a site; none for blocks, which are the default."""
-    return {} if cell.site == "block" else {"site": cell.site}
 
 
 def key_of(line: Mapping[str, Any]) -> tuple[str, str, float]:

@@ -16,6 +16,7 @@ from lm_eval_steer.compare.arms import BASELINE, ONE, OWN, ROLES, Arm, arm_alone
 from lm_eval_steer.compare.groups import Group
 from lm_eval_steer.compare.rows import Row, steers
 from lm_eval_steer.compare.run import Run
+from lm_eval_steer.compare.sites import site_of
 from lm_eval_steer.compare.sweeps import Part, part_of
 from lm_eval_steer.interventions.alphas import alpha_order
 from lm_eval_steer.interventions.arguments import APART
@@ -67,7 +68,13 @@ def _rows_of(group: Group) -> list[Row]:
     for run, place in baselines.values():
         if id(run) not in used:
             rows.append(Row(run.child, "-", "-", group, run, {}, None, {BASELINE: place} if place else {}))
-    return sorted(rows, key=lambda row: (row.child, bool(row.runs), row.parent, not row.is_sweep))
+    return sorted(rows, key=lambda row: (row.child, bool(row.runs), row.parent, not row.is_sweep, _place(row)))
+
+
+def _place(row: Row) -> int:
+    """Single blocks of a sweep in their order, behind all other rows."""
+    block = site_of(row)
+    return -1 if block is None else block
 
 
 def _row_for(rows: list[Row], arm: Arm, run: Run, part: Part | None) -> Row | None:
