@@ -113,8 +113,10 @@ class Study:
         The cheapest where all that were asked cost more, the largest where all cost less.
         """
         way = WAYS[cell.way]
-        least = way.least * (1 if whose == OWN else HARDIER)
-        strength = round_off(least * (GENTLE.get(cell.child, 1.0) if way.most is None else 1.0))
+        least = way.least
+        if way.most is None:
+            least *= GENTLE.get(cell.child, 1.0) * (1 if whose == OWN else HARDIER)
+        strength = round_off(least)
         paid: dict[float, float] = {}
         while way.most is None or strength <= way.most:
             paid[strength] = self.measure(cell, whose, strength, "cost")

@@ -14,6 +14,9 @@ from lm_eval_steer.compare.stats import mean_change
 from lm_eval_steer.compare.text_costs import TextCost
 
 FILE = Path(__file__).parent / "summary.json"
+NEAR = 1.25
+"""How much more than the price a random direction may cost that is held against the vector."""
+
 Lines = Mapping[float, Mapping[str, Any]]
 
 
@@ -42,6 +45,7 @@ def summarise(measured: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         told = at_price(own, plain)
         entry: dict[str, Any] = {"own": told, "curve": [point(plain, own[strength]) for strength in sorted(own)]}
         entry["random"] = {whose: at_price(of, plain) for whose, of in sorted(others.items()) if of}
+        entry["random"] = {whose: one for whose, one in entry["random"].items() if one["cost"]["value"] <= NEAR * COST}
         if add and cell.name != Cell(cell.child, cell.concept).name:
             entry["minus_add"] = change(nearest(add, plain), nearest(own, plain))
         entry["n"], entry["pairs"] = len(plain["log_odds"]), len(set(plain["words"]))

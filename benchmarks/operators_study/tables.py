@@ -72,7 +72,7 @@ def findings(found: Found) -> Iterator[str]:
 
 def affordable(entry: Found) -> bool:
     """Whether its strength costs about the price, or less."""
-    return bool(entry["own"]["cost"]["value"] <= 1.25 * COST)
+    return bool(entry["own"]["cost"]["value"] <= summary.NEAR * COST)
 
 
 def random_mean(entry: Found) -> float:
