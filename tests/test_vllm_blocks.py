@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lm_eval_steer.engines.vllm import blocks as vllm_blocks
+from lm_eval_steer.engines.vllm.anchors import parts
 from lm_eval_steer.engines.vllm.blocks import BlockSteering, find_layers
-from lm_eval_steer.engines.vllm.trial import parts
 from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
 from lm_eval_steer.interventions.operators import OPERATORS, Operator, add, add_keep_norm
 from lm_eval_steer.interventions.units import share_of_norm

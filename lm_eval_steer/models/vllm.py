@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -140,8 +140,8 @@ class SteeredVLLM(Steered, VLLM):
         self.engine.load(interventions, blocks)
         self.engine.cached = not (self.runs_plainly and all(one.is_plain for one in interventions))
 
-    def _compare(self, text: list[int], states: dict[int, np.ndarray]) -> None:
-        """Hold blocks' states against those in transformers, once for a model."""
+    def _compare(self, text: list[int], states: dict[int, np.ndarray]) -> Collection[int]:
+        """Hold blocks' states against those in transformers, once for a model; gives the blocks that were compared."""
         config = config_of(self.model).model_config
         forms = (self.model_args, self.model_args.get("model_loader_extra_config") or {})  # that of a compiled model
         unlike = {
@@ -149,7 +149,7 @@ class SteeredVLLM(Steered, VLLM):
             "the model has an adapter": self.lora_request,
             "the weights are none of the checkpoint's": any(form.get("load_format") == "dummy" for form in forms),
         }
-        compare_states(
+        return compare_states(
             *(states, text, config.hf_config, config.model),
             next((reason for reason, holds in unlike.items() if holds), None),
             revision=config.revision,

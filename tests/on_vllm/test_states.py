@@ -13,14 +13,25 @@ from test_vllm import CONTEXTS, SHAPE, WIDTH, compare, plan, requests, start, st
 from torch import Tensor, nn
 
 import models
-from lm_eval_steer.engines.vllm.blocks import COMPARED, BlockSteering
 from lm_eval_steer.engines.vllm.rows import Steps
-from lm_eval_steer.engines.vllm.states import compare_states, settle_states
+from lm_eval_steer.engines.vllm.states import Settled, compare_states, confirm_states, settle_states
 from lm_eval_steer.engines.vllm.trial import Trial
+from lm_eval_steer.engines.vllm.worker import COMPARED
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.intervention import Edit, intervene
 
 TOKENS = list(range(12))
+EMBEDDED = torch.randn(len(TOKENS), WIDTH, generator=torch.Generator().manual_seed(0))
+
+
+class Turned(nn.Module):
+    """Stands for attention or MLP."""
+
+    def __init__(self, by: int) -> None:
+        super().__init__()
+        self._by = by
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return torch.tanh(hidden_states.roll(self._by, -1))
 
 
 class Block(nn.Module):
@@ -29,13 +40,17 @@ class Block(nn.Module):
     def __init__(self, gives: str, reads: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self._gives, self._reads = gives, reads
+        self.self_attn, self.mlp = Turned(1), Turned(2)
 
-    def forward(self, hidden: Tensor, residual: Tensor) -> Any:
-        whole = self._reads(hidden, residual)
-        change = torch.tanh(whole.roll(1, -1)) * 2
+    def forward(self, hidden_states: Tensor, residual: Tensor) -> Any:
+        whole = self._reads(hidden_states, residual)
+        middle = whole + self.self_attn(whole)
+        change = self.mlp(middle)
         if self._gives == "odd":
             return {"hidden": whole}
-        return (change, whole) if self._gives == "sum" else (whole + change, whole)
+        if self._gives == "half":
+            return (middle + change) / 2, None
+        return (change, middle) if self._gives == "sum" else (middle + change, middle)
 
 
 def add(hidden: Tensor, residual: Tensor) -> Tensor:
@@ -46,36 +61,40 @@ def first(hidden: Tensor, residual: Tensor) -> Tensor:
     return hidden
 
 
+READS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "sum": add,
+    "first": first,
+    "twice": lambda hidden, residual: hidden + 2 * residual,
+    "half": lambda hidden, residual: 2 * hidden,
+}
+
+
 class Runner:
     """Stands for a `RowRunner`: the blocks are run here."""
 
     def __init__(self, gives: list[str]) -> None:
-        reads = [{"sum": add, "first": first, "twice": lambda a, b: a + 2 * b}.get(kind, first) for kind in gives]
-        self._reads = [add, *reads]
+        self._reads = [add, *(READS.get(kind, first) for kind in gives)]
         self.layers = [Block(kind, read) for kind, read in zip(gives, self._reads, strict=False)]
-        edits = (Edit(block, "add", np.ones(WIDTH, dtype=np.float32), 1.0) for block in range(1, len(gives)))
-        self.blocks = BlockSteering(list(self.layers), [intervene(edits)], device=torch.device("cpu"))
+        self.stale: set[int] = set()
 
     def begin_trial(self, move: str, blocks: list[int]) -> None:
-        self.blocks.trial = Trial(move, blocks, range(COMPARED), self.blocks.stale)
+        self._trial = Trial(dict(enumerate(self.layers)), move, blocks, range(COMPARED), self.stale)
 
     def end_trial(self, tokens: int) -> list[dict[str, Any]]:
-        assert self.blocks.trial is not None
-        found, self.blocks.trial = self.blocks.trial.report(tokens), None
-        return [found]
+        self._trial.close()
+        assert not any(layer._forward_hooks or layer.mlp._forward_hooks for layer in self.layers)
+        return [self._trial.report(tokens)]
 
     def mark_stale(self, blocks: list[int]) -> None:
-        self.blocks.stale = set(blocks)
+        self.stale = set(blocks)
 
     def score(self, rows: Any) -> Steps[Any]:
-        tokens = torch.randn(len(TOKENS), WIDTH, generator=torch.Generator().manual_seed(0))
-        self.blocks.begin(torch.ones(len(TOKENS), dtype=torch.int64), frozenset({0}))
-        given: Any = (tokens, torch.zeros_like(tokens))
+        self._trial.begin(len(TOKENS))
+        given: Any = (EMBEDDED, torch.zeros_like(EMBEDDED))
         for layer in self.layers:
             given = layer(*given) if isinstance(given, tuple) else given
-        if isinstance(given, tuple) and self.blocks.trial is not None:
-            self.blocks.trial.end(self._reads[len(self.layers)](*given))
-        self.blocks.end()
+        if isinstance(given, tuple):
+            self._trial.end(self._reads[len(self.layers)](*given))
         yield []
 
 
@@ -85,12 +104,16 @@ class Runner:
 )
 def test_which_of_two_tensors_is_the_state_is_found_by_running(gives: list[str], stale: list[int]) -> None:
     runner: Any = Runner(gives)
-    states = settle_states(runner, [1, 2], 0, TOKENS)
-    assert runner.blocks.stale == set(stale)
-    tokens = torch.randn(len(TOKENS), WIDTH, generator=torch.Generator().manual_seed(0))
+    found = settle_states(runner, [1, 2], 0, TOKENS)
+    assert runner.stale == set(stale)
+    wanted = EMBEDDED
     for block in range(COMPARED):
-        tokens = tokens + torch.tanh(tokens.roll(1, -1)) * 2
-        np.testing.assert_allclose(states[block], tokens, rtol=1e-5, atol=1e-5)
+        wanted = wanted + torch.tanh(wanted.roll(1, -1))
+        wanted = wanted + torch.tanh(wanted.roll(2, -1))
+        np.testing.assert_allclose(found.states[block], wanted, rtol=1e-5, atol=1e-5)
+    assert list(found.sums) == [0, 1, 2]
+    assert max(found.sums.values()) < 1e-5
+    confirm_states(found, ())
 
 
 def test_what_is_neither_is_refused() -> None:
@@ -102,6 +125,31 @@ def test_what_is_neither_is_refused() -> None:
         settle_states(odd, [1], 0, TOKENS)
 
 
+def test_a_state_that_is_not_what_came_together_in_it_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    """Half of the state, which the next block takes twice: what is added to it would count double."""
+    caplog.set_level("INFO")
+    one: Any = Runner(["first", "sum", "half"])
+    found = settle_states(one, [1, 2], 0, TOKENS)
+    assert found.apart == [2]
+    with pytest.raises(SteeringError, match=r"block 2: what is taken for its output differs from the sum of its input"):
+        confirm_states(found, range(COMPARED))
+    every: Any = Runner(["half"] * 3)  # perhaps more comes together in this family than is known
+    found = settle_states(every, [1, 2], 0, TOKENS)
+    assert found.apart == [0, 1, 2]
+    confirm_states(found, ())
+    assert [message.split(" in vLLM ")[0] for message in caplog.messages] == ["what attention and MLP add"]
+    stale: Any = Runner(["first"] * 3)
+    settle_states(stale, [1, 2], 0, TOKENS)
+    stale.stale.clear()  # as if the second tensor were a part of the state
+    stale.begin_trial("nothing", [])
+    list(stale.score([]))
+    (seen,) = stale.end_trial(len(TOKENS))
+    found = Settled({}, seen["sums"], seen["pairs"])
+    assert found.apart == [0, 1, 2]
+    with pytest.raises(SteeringError, match=r"block 0: what is taken for its output differs from the sum of its input"):
+        confirm_states(found, ())
+
+
 def test_states_are_compared_with_those_in_transformers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     folder = str(models.save_model(tmp_path / "model", "gemma2"))
@@ -109,12 +157,12 @@ def test_states_are_compared_with_those_in_transformers(tmp_path: Path, caplog: 
     with torch.no_grad():
         hidden = model(torch.tensor([TOKENS]), output_hidden_states=True).hidden_states
     states = {block: hidden[block + 1][0].numpy() for block in range(COMPARED)}
-    compare_states(states, TOKENS, model.config, folder, None)
+    assert list(compare_states(states, TOKENS, model.config, folder, None)) == [0, 1]
     assert not caplog.messages
     with pytest.raises(SteeringError, match=r"block 1: its output differs from that in transformers by 100 % "):
         compare_states(states | {1: 2 * states[1]}, TOKENS, model.config, folder, None)
     compare_states({0: 2 * states[0]}, TOKENS, model.config, str(tmp_path / "nowhere"), None)
-    compare_states({0: 2 * states[0]}, TOKENS, model.config, folder, "the model is quantised")
+    assert not compare_states({0: 2 * states[0]}, TOKENS, model.config, folder, "the model is quantised")
     assert [message.split(": ")[0] for message in caplog.messages] == [
         "the states of the blocks were not compared with those in transformers"
     ] * 2

@@ -544,7 +544,9 @@ class Faulty:
 
     def end_trial(self, tokens: int) -> list[dict[str, Any]]:
         self._tries = False
-        return [{"pairs": [], "odd": {}, "states": {}, "final": np.ones(tokens, dtype=np.float32).tobytes()}]
+        return [
+            {"pairs": [], "odd": {}, "states": {}, "sums": {}, "final": np.ones(tokens, dtype=np.float32).tobytes()}
+        ]
 
     def mark_stale(self, blocks: list[int]) -> None: ...
 

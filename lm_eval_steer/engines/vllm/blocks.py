@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from lm_eval_steer.engines.doses import Doses
+from lm_eval_steer.engines.vllm.anchors import parts
 from lm_eval_steer.engines.vllm.sites import Sites, Turn
-from lm_eval_steer.engines.vllm.trial import Trial, parts
 from lm_eval_steer.engines.vllm.versions import STAND_IN
 from lm_eval_steer.interventions.intervention import Intervention
 
@@ -25,9 +25,6 @@ MEASURED = 16
 """Doses are measured on every so many passes, and on the first of each intervention."""
 SAMPLED = 256
 """Of the tokens that such a pass steers so many at most are measured, evenly spread: those of a prompt are many."""
-
-COMPARED = 2
-"""The states of so many blocks, the first, are compared with those in transformers (engines/vllm/states.py)."""
 
 announced: BlockSteering | None = None
 """The steering of the pass under way, which the operator in a compiled model asks for."""
@@ -97,7 +94,6 @@ class BlockSteering:
         doses: what was measured.
         probes: block -> what was seen there last, while `probing`.
         stale: blocks that give their output as the first of two tensors, the second being none of it.
-        trial: under way, in which nothing is steered.
     """
 
     def __init__(
@@ -117,14 +113,11 @@ class BlockSteering:
         self.probing = False
         self.probes: dict[int, Probe] = {}
         self.stale: set[int] = set()
-        self.trial: Trial | None = None
         self._given: dict[int, Tensor] = {}
         self.doses = Doses(len(interventions), here)
         self._unmeasured = set(range(len(interventions)))
         self._passes = 0
-        first = [block for block in range(min(COMPARED, len(layers))) if not is_missing(layers[block])]
-        looked_at = [] if traced else sorted({*here, *first})
-        self._handles = [layers[block].register_forward_hook(self._hook(block)) for block in looked_at]
+        self._handles = [] if traced else [layers[block].register_forward_hook(self._hook(block)) for block in here]
         for block in here:
             if block + 1 < len(layers) and not is_missing(layers[block + 1]):
                 watch = layers[block + 1].register_forward_pre_hook(self._watch(block), with_kwargs=True)
@@ -175,11 +168,6 @@ class BlockSteering:
         def steer(module: nn.Module, args: Any, output: Any) -> Any:
             if self._now is None:
                 return None
-            if self.trial is not None:
-                moved = self.trial.at(block, output, len(self._now.index))
-                return output if moved is None else (*moved, *output[2:])
-            if block not in self._here:
-                return None
             hidden, residual = self._summands(block, *parts(output))
             after, rest = self._shift(block, self._now, hidden, residual)
             if self.probing:
@@ -194,16 +182,7 @@ class BlockSteering:
 
     def steer_in_place(self, block: int, hidden: Tensor, residual: Tensor | None) -> None:
         """Steer a block's output where it is, if the block is steered and a pass was announced."""
-        if self._now is None:
-            return
-        if self.trial is not None:
-            moved = self.trial.at(block, (hidden, residual), len(self._now.index))
-            if moved is not None and residual is not None:
-                first, second = moved
-                hidden.copy_(first)
-                residual.copy_(second)
-            return
-        if block not in self._here:
+        if self._now is None or block not in self._here:
             return
         hidden, residual = self._summands(block, hidden, residual)
         after, rest = self._shift(block, self._now, hidden, residual)

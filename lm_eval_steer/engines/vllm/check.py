@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from vllm import SamplingParams
 
 from lm_eval_steer.engines.measured import Measured
 from lm_eval_steer.engines.vllm.rows import RowRunner, VllmRow
-from lm_eval_steer.engines.vllm.states import settle_states
+from lm_eval_steer.engines.vllm.states import Settled, confirm_states, settle_states
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import NOTHING, Edit, Intervention
 from lm_eval_steer.interventions.operators import OPERATORS
@@ -36,12 +36,13 @@ class Checks:
 
     Args:
         tokens: of any text.
-        compare: is given the tokens that were run, and the states of the first blocks without steering; once.
+        compare: is given the tokens that were run, and the states of the first blocks without steering; says which it
+            compared with others. Called once.
     """
 
-    def __init__(self, tokens: Sequence[int], compare: Callable[[list[int], States], None]) -> None:
+    def __init__(self, tokens: Sequence[int], compare: Callable[[list[int], States], Collection[int]]) -> None:
         self._text = (list(tokens) * TOKENS)[:TOKENS]
-        self._compare: Callable[[list[int], States], None] | None = compare
+        self._compare: Callable[[list[int], States], Collection[int]] | None = compare
         self._shown: dict[str | None, set[tuple[str, str, int]]] = {}
 
     def run(self, runners: Sequence[RowRunner], interventions: Sequence[Intervention], path: str | None) -> None:
@@ -63,9 +64,9 @@ class Checks:
                     new.setdefault((one.unit, edit.operator), {}).setdefault(edit.block, edit.direction)
         for (unit, operator), directions in new.items():
             for runner in runners:
-                states = check_steering(runner, directions, operator, unit, self._text, path)
+                found = check_steering(runner, directions, operator, unit, self._text, path)
             if self._compare is not None:
-                self._compare(self._text, states)
+                confirm_states(found, self._compare(self._text, found.states))
                 self._compare = None
             shown |= {(unit, operator, block) for block in directions}
 
@@ -77,7 +78,7 @@ def check_steering(
     unit: str,
     text: list[int],
     path: str | None = None,
-) -> States:
+) -> Settled:
     """Run a few tokens without steering, with strength 0, and with one as large as the hidden state; go on writing.
 
     A strength that is no length is 1, or 90 degrees, and must change the blocks; what becomes of the log-probabilities
@@ -98,7 +99,7 @@ def check_steering(
         path: of the list of blocks, where they cannot be found by shape.
 
     Returns:
-        block -> its state [tokens, hidden] without steering, of the first blocks.
+        what was found of the blocks without steering.
 
     Raises:
         SteeringError: one sentence, for the first thing that is not so.
@@ -118,7 +119,7 @@ def check_steering(
     # Masked everywhere, as strength 0 is for operators that it switches off.
     off = "add" if OPERATORS[operator].acts(0.0) else operator
     runner.load([NOTHING, under(dict.fromkeys(blocks, 0.0), off)], path)
-    states = settle_states(runner, blocks, 1, text)
+    settled = settle_states(runner, blocks, 1, text)
     run(0)
     runner.probe(True)
     run(1)
@@ -162,7 +163,7 @@ def check_steering(
             f"the self-check of steered-vllm failed: strength 0 moves a log-probability from {plain:.4f} to {zero:.4f}"
         )
     if kind != "length":
-        return states
+        return settled
     if any(large.values()) and abs(plain - large_score) <= SAME:
         raise SteeringError(
             f"the self-check of steered-vllm failed: a shift as large as the hidden state leaves a log-probability at "
@@ -173,7 +174,7 @@ def check_steering(
             f"the self-check of steered-vllm failed: under a shift the compiled model gives a log-probability of "
             f"{large_score:.4f} and the same model uncompiled {again:.4f}; leave out enforce_eager=False"
         )
-    return states
+    return settled
 
 
 def _write(runner: RowRunner, text: list[int]) -> Measured:

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.library import Library
 
 from lm_eval_steer.engines.vllm import blocks as vllm_blocks
+from lm_eval_steer.engines.vllm.anchors import parts
 from lm_eval_steer.engines.vllm.blocks import find_layers, is_missing
 from lm_eval_steer.engines.vllm.support import LOADER, OPERATOR, SETTINGS
-from lm_eval_steer.engines.vllm.trial import parts
 from lm_eval_steer.engines.vllm.versions import (
     BaseModelLoader,
     direct_register_custom_op,

@@ -1,11 +1,16 @@
-"""What the output of a block is in vLLM: found by running the model, and held against that in transformers."""
+"""What the output of a block is in vLLM: found by running the model, and held against two others.
+
+One is its input and what attention and MLP add to it, read where they are added; the other is what transformers has
+behind the first blocks.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,11 +29,34 @@ SAME, NEAR = 1e-3, 0.25
 for the rounding of its blocks' outputs where it differs by less than the second; another text would give about 1.4."""
 FAR = 0.1
 """A state is another one where it differs by more than this share of its length; rounding to bfloat16 changes 1 %."""
+APART = 0.1
+"""A state is not what came together in it where it differs by more than this share of what was added."""
 LARGEST = 2**30
 """So many numbers of a model at most are loaded for the comparison: 4 GiB."""
 
 
-def settle_states(runner: RowRunner, blocks: Sequence[int], number: int, tokens: list[int]) -> dict[int, np.ndarray]:
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """What was found of a model's blocks.
+
+    Attributes:
+        states: block -> its state [tokens, hidden], of the first blocks.
+        sums: block -> how far its state is from the sum of its input and what its attention and its MLP add, as a share
+            of that; of blocks where both are known.
+        pairs: blocks that give two tensors.
+    """
+
+    states: dict[int, np.ndarray]
+    sums: dict[int, float]
+    pairs: Collection[int]
+
+    @property
+    def apart(self) -> list[int]:
+        """Blocks whose state is no such sum."""
+        return [block for block, off in self.sums.items() if not off <= APART]
+
+
+def settle_states(runner: RowRunner, blocks: Sequence[int], number: int, tokens: list[int]) -> Settled:
     """Tell which blocks give two tensors of which the first alone is their output, and have them taken so.
 
     Moving the second changes nothing that the model makes of a text then. Where their sum is meant, moving what one of
@@ -40,11 +68,8 @@ def settle_states(runner: RowRunner, blocks: Sequence[int], number: int, tokens:
         number: of an intervention that has edits.
         tokens: of a text that is run.
 
-    Returns:
-        block -> its state [tokens, hidden], of the first blocks.
-
     Raises:
-        SteeringError: for a block whose output is neither.
+        SteeringError: for a block that is steered and whose output is neither.
     """
 
     def run(move: str, where: Sequence[int]) -> list[dict[str, Any]]:
@@ -70,25 +95,56 @@ def settle_states(runner: RowRunner, blocks: Sequence[int], number: int, tokens:
         raise SteeringError("without steering, what the model makes of a short text in vLLM is not finite (NaN)")
     pairs = sorted({int(block) for worker in seen for block in worker["pairs"]})
     if not pairs:
-        return _states(seen, len(tokens))
+        return _settled(seen, len(tokens), pairs)
     stale = pairs
     if not same("second", pairs, SAME):
         stale = []
         if not same("across", pairs, NEAR):  # they are not all alike
             stale = [block for block in pairs if same("second", [block], SAME)]
-            for block in sorted(set(pairs) - set(stale)):
+            for block in sorted(set(pairs) & set(blocks) - set(stale)):
                 if not same("across", [block], NEAR):
                     raise SteeringError(
                         f"block {block} gives two tensors in vLLM, and the model goes on with neither their sum nor "
                         "the first alone: steered-vllm cannot steer this model; use --model steered-hf"
                     )
     runner.mark_stale(stale)
-    return _states(run("nothing", []), len(tokens))
+    return _settled(run("nothing", []), len(tokens), pairs)
+
+
+def confirm_states(found: Settled, compared: Collection[int]) -> None:
+    """Refuse blocks whose state is not what came together in it.
+
+    In some families more comes together than is known here, such as embeddings of each block; a state that is no sum in
+    any block is taken for what it is where transformers has the same, or where a block gives nothing else.
+
+    Args:
+        found: of the model.
+        compared: blocks whose states are those in transformers.
+
+    Raises:
+        SteeringError: names the first of them.
+    """
+    apart = found.apart
+    alike = len(apart) == len(found.sums)
+    for block in apart:
+        if block in compared or (alike and (compared or block not in found.pairs)):
+            continue
+        raise SteeringError(
+            f"the self-check of steered-vllm failed in block {block}: what is taken for its output differs from the "
+            f"sum of its input and what attention and MLP add by {100 * found.sums[block]:.0f} % of that; use --model "
+            "steered-hf"
+        )
+    if apart:
+        logger.info(
+            "what attention and MLP add in vLLM does not come to what block %s gives more than it takes, so that its "
+            "output was not compared with their sum",
+            apart[0],
+        )
 
 
 def compare_states(
     states: dict[int, np.ndarray], tokens: list[int], config: Any, pretrained: str, unlike: str | None, **load: Any
-) -> None:
+) -> Collection[int]:
     """Hold the states of the first blocks against those in transformers; says so where that cannot be done.
 
     Args:
@@ -98,6 +154,9 @@ def compare_states(
         pretrained: name or folder of the model.
         unlike: why the model in transformers would be another one; None where it is the same.
         **load: further arguments of `from_pretrained`.
+
+    Returns:
+        the blocks that were compared.
 
     Raises:
         SteeringError: where they differ.
@@ -111,7 +170,7 @@ def compare_states(
             reason = (str(error).strip() or type(error).__name__).split("\n")[0]
     if reason is not None:
         logger.info("the states of the blocks were not compared with those in transformers: %s", reason)
-        return
+        return ()
     for block, state in states.items():
         off = float(np.median(_distance(state, wanted[block], axis=-1)))
         if not off <= FAR:
@@ -120,6 +179,7 @@ def compare_states(
                 f"the self-check of steered-vllm failed in block {block}: its output differs from that in transformers "
                 f"by {100 * off:.0f} % (mean length {ours:.4g} and {theirs:.4g}); use --model steered-hf"
             )
+    return states.keys()
 
 
 def _in_transformers(count: int, tokens: list[int], config: Any, pretrained: str, **load: Any) -> list[np.ndarray]:
@@ -162,9 +222,12 @@ def _quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(before)
 
 
-def _states(seen: Sequence[dict[str, Any]], tokens: int) -> dict[int, np.ndarray]:
-    found = {int(block): state for worker in seen for block, state in worker["states"].items()}
-    return {block: np.frombuffer(found[block], dtype=np.float32).reshape(tokens, -1) for block in sorted(found)}
+def _settled(seen: Sequence[dict[str, Any]], tokens: int, pairs: Collection[int]) -> Settled:
+    states, sums = (
+        {int(block): value for worker in seen for block, value in worker[name].items()} for name in ("states", "sums")
+    )
+    shaped = {block: np.frombuffer(states[block], dtype=np.float32).reshape(tokens, -1) for block in sorted(states)}
+    return Settled(shaped, dict(sorted(sums.items())), pairs)
 
 
 def _final(seen: Sequence[dict[str, Any]]) -> np.ndarray:

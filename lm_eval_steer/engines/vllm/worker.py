@@ -14,13 +14,15 @@ import numpy as np
 import torch
 
 from lm_eval_steer.engines.doses import Sums
-from lm_eval_steer.engines.vllm.blocks import COMPARED, BlockSteering, find_layers
+from lm_eval_steer.engines.vllm.blocks import BlockSteering, find_layers, is_missing
 from lm_eval_steer.engines.vllm.compiled import is_traced
 from lm_eval_steer.engines.vllm.spans import NOTHING, Spans
 from lm_eval_steer.engines.vllm.trial import Trial
 from lm_eval_steer.engines.vllm.versions import Runner
 from lm_eval_steer.interventions.intervention import Edit, Intervention
 
+COMPARED = 2
+"""The states of so many blocks, the first, are compared with those in transformers (engines/vllm/states.py)."""
 ARGUMENT = "lm_eval_steer"
 """Key in `SamplingParams.extra_args` of a request's `spans.FIELDS`."""
 
@@ -76,12 +78,12 @@ class SteeringWorker:
         self.__steered.uncompiled = on
 
     def steer_trial(self, move: str, blocks: list[int]) -> None:
-        """Steer nothing in the passes from now on, but look at what blocks give, and move it (`vllm_trial.Trial`)."""
+        """Steer nothing in the passes from now on, but look at what blocks give, and move it (`trial.Trial`)."""
         assert self.__steered is not None
         self.__steered.begin_trial(move, blocks)
 
     def steer_tried(self, tokens: int) -> dict[str, Any]:
-        """Go on steering; gives what was seen of the first `tokens` tokens (`vllm_trial.Trial.report`)."""
+        """Go on steering; gives what was seen of the first `tokens` tokens (`trial.Trial.report`)."""
         assert self.__steered is not None
         return self.__steered.end_trial(tokens)
 
@@ -94,7 +96,7 @@ class SteeringWorker:
         """Begin or end to look closely at every pass.
 
         Returns:
-            block -> what was seen there last (`vllm_blocks.Probe`).
+            block -> what was seen there last (`blocks.Probe`).
         """
         assert self.__steered is not None
         return self.__steered.probe(on)
@@ -118,12 +120,16 @@ class _SteeredRunner:
         device = next(runner.model.parameters()).device
         self.blocks = BlockSteering(layers, interventions, device=device, traced=runner.compiled)
         self.uncompiled = False
+        self._trial: Trial | None = None
+        self._layers = {block: layer for block, layer in enumerate(layers) if not is_missing(layer)}
         self._count = len(interventions)
         self._known: dict[str, tuple[int, ...]] = {}
         self._spans = Spans(0, self._count)
         runner.replace_forward(self._steered_forward)
 
     def close(self) -> None:
+        if self._trial is not None:
+            self._trial.close()
         self.blocks.remove()
         self._runner.restore_forward()
 
@@ -141,25 +147,29 @@ class _SteeredRunner:
         return {block: asdict(seen) for block, seen in found.items()}
 
     def begin_trial(self, move: str, blocks: list[int]) -> None:
-        self.blocks.trial = Trial(move, blocks, range(COMPARED), self.blocks.stale)
+        self._trial = Trial(self._layers, move, blocks, range(COMPARED), self.blocks.stale)
 
     def end_trial(self, tokens: int) -> dict[str, Any]:
-        assert self.blocks.trial is not None
-        found, self.blocks.trial = self.blocks.trial.report(tokens), None
-        return found
+        assert self._trial is not None
+        trial, self._trial = self._trial, None
+        trial.close()
+        return trial.report(tokens)
 
     def _steered_forward(self, *args: Any, **kwargs: Any) -> Any:
-        if self.uncompiled:
+        if self.uncompiled or self._trial is not None:  # what is compiled hears no hooks that came later
             self._runner.skip_compiled()
-        found = self._index(self._runner.positions(args, kwargs))
+        positions = self._runner.positions(args, kwargs)
+        found = self._index(positions)
         if found is None:
             return self._runner.forward(*args, **kwargs)
+        if self._trial is not None:
+            self._trial.begin(len(positions))
+            output = self._runner.forward(*args, **kwargs)
+            self._trial.end(output)
+            return output
         self.blocks.begin(*found)
         try:
-            output = self._runner.forward(*args, **kwargs)
-            if self.blocks.trial is not None:
-                self.blocks.trial.end(output)
-            return output
+            return self._runner.forward(*args, **kwargs)
         finally:
             self.blocks.end()
 
