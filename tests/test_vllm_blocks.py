@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lm_eval_steer.engines.vllm import blocks as vllm_blocks
 from lm_eval_steer.engines.vllm.anchors import parts
-from lm_eval_steer.engines.vllm.blocks import BlockSteering, find_layers
+from lm_eval_steer.engines.vllm.blocks import BlockSteering, find_decoder, find_layers
 from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
 from lm_eval_steer.interventions.operators import OPERATORS, Operator, add, add_keep_norm
 from lm_eval_steer.interventions.units import share_of_norm
@@ -87,7 +87,8 @@ def steer(model: Model, *, normalize: bool = False, share: bool = False, traced:
 
 
 def hold(model: Model, interventions: list[Intervention], traced: bool = False) -> BlockSteering:
-    steering = BlockSteering(list(model.layers), interventions, device=torch.device("cpu"), traced=traced)
+    decoder = find_decoder(model, len(model.layers))
+    steering = BlockSteering(decoder, interventions, device=torch.device("cpu"), traced=traced)
     steering.stale = {block for block, layer in enumerate(model.layers) if isinstance(layer, Stale)}
     return steering
 
@@ -239,7 +240,7 @@ def test_a_batch_of_another_size_is_refused() -> None:
     model = Model(Pair)
     steering = steer(model)
     steering.begin(INDEX, frozenset({0, 1}))
-    with pytest.raises(RuntimeError, match=r"block 0 gives \[7, 8\] for 5 tokens"):
+    with pytest.raises(RuntimeError, match=r"block 0 is \[7, 8\] for 5 tokens"):
         model(torch.randn(7, WIDTH))
 
 

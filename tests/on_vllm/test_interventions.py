@@ -7,17 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_vllm import CONTEXTS, SHARED, WIDTH, save, start, start_hf, stop
+from sited import OTHER, OWN, check, check_sites, scoring, writing
+from test_vllm import CONTEXTS, SHARED, save, start, start_hf, stop
 
-from conftest import make_vector
-from lm_eval_steer.engines.protocol import Done, Generation, Job
-from lm_eval_steer.engines.reference import Reference
-from lm_eval_steer.interventions.intervention import NOTHING, Intervention
+from lm_eval_steer.engines.protocol import Job
+from lm_eval_steer.interventions.intervention import NOTHING
 from steerings import steering
 
 LENGTH = 12
-OPTIONS = (" red", " blue and green", " 5")
-OWN, OTHER = (make_vector(width=WIDTH, seed=seed).directions for seed in (0, 1))
 INTERVENTIONS = [
     NOTHING,
     steering(OWN, 2.0),
@@ -48,43 +45,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     stop(lm)
 
 
-def writing(hf: Any, contexts: list[str], interventions: int) -> list[Job]:
-    """A text to be written for every intervention and context; the key is the context's number."""
-    told = Generation((), LENGTH, {"temperature": 0.0})
-    return [
-        Job(place, number, prompt=hf.tok_encode(context), generation=told)
-        for number in range(interventions)
-        for place, context in enumerate(contexts)
-    ]
-
-
-def scoring(hf: Any, contexts: list[str], interventions: int) -> list[Job]:
-    """The options to be scored for every intervention and context."""
-    return [
-        Job(place, number, pairs=tuple((hf.tok_encode(context), hf.tok_encode(option)) for option in OPTIONS))
-        for number in range(interventions)
-        for place, context in enumerate(contexts)
-    ]
-
-
-def check(hf: Any, interventions: list[Intervention], found: list[Done]) -> None:
-    """Hold everything that came back against the oracle."""
-    oracles = [Reference(hf.model, one) for one in interventions]
-    for done in found:
-        oracle = oracles[done.job.intervention]
-        if done.scores is None:
-            assert oracle.generate(done.job.prompt, LENGTH, [hf.eot_token_id]).agrees(done.tokens or [])
-            continue
-        for (context, continuation), (score, greedy) in zip(done.job.pairs, done.scores, strict=True):
-            wanted, likeliest = oracle.score(context, continuation)
-            assert score == pytest.approx(wanted, abs=5e-5 * len(continuation))
-            assert greedy == likeliest
-
-
 def test_vectors_operators_units_and_token_rules_share_a_batch(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lm, hf = pair
     engine, contexts = lm.engine, [*CONTEXTS[:3], SHARED, SHARED + "Hello"]
-    jobs = writing(hf, contexts, len(INTERVENTIONS))
+    jobs = writing(hf, contexts, len(INTERVENTIONS), LENGTH)
     passes = []
     step = lm.model.llm_engine.step
     monkeypatch.setattr(lm.model.llm_engine, "step", lambda: passes.append(1) or step())
@@ -94,7 +58,7 @@ def test_vectors_operators_units_and_token_rules_share_a_batch(pair: Any, monkey
     assert len(passes) <= 2 * LENGTH  # so all of them were in the same batches, but for those of the prompts
     scored = list(engine.run(scoring(hf, contexts, len(INTERVENTIONS))))
     assert len(written) == len(scored) == len(jobs)
-    check(hf, INTERVENTIONS, written + scored)
+    check(hf, INTERVENTIONS, written + scored, LENGTH)
     texts = {
         number: [done.tokens for done in written if done.job.intervention == number]
         for number in range(len(INTERVENTIONS))
@@ -104,6 +68,11 @@ def test_vectors_operators_units_and_token_rules_share_a_batch(pair: Any, monkey
     assert measured.steered == measured.implied
     assert min(measured.steered.values()) > 0
     assert measured.doses.keys() == {one.fingerprint for one in INTERVENTIONS if one.acts}
+
+
+def test_all_sites_share_a_batch(pair: Any) -> None:
+    """Prompts that begin alike, too, whose keys and values come from the cache."""
+    check_sites(*pair, [CONTEXTS[0], SHARED, SHARED + "Hello"])
 
 
 def test_a_text_that_was_scored_is_the_beginning_of_another(pair: Any) -> None:
@@ -116,6 +85,6 @@ def test_a_text_that_was_scored_is_the_beginning_of_another(pair: Any) -> None:
     chosen = [steering(OWN, 4.0)]
     lm.engine.load(chosen)
     for pairs in (((beginning, last),), ((beginning + last + more, option),)):
-        check(hf, chosen, list(lm.engine.run([Job(0, 0, pairs=pairs)])))
+        check(hf, chosen, list(lm.engine.run([Job(0, 0, pairs=pairs)])), LENGTH)
     measured = lm.engine.measured()
     assert measured.steered == measured.implied

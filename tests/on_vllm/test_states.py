@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sited import check_sites
 from test_vllm import CONTEXTS, SHAPE, WIDTH, compare, plan, requests, start, start_hf, stop
 from torch import Tensor, nn
 
@@ -183,5 +184,6 @@ def test_blocks_that_give_their_state_beside_a_stale_tensor(tmp_path: Path) -> N
                 (of_run,) = one.get_model_info()["steering"]["doses"].values()
                 found.append([block[key] for block in of_run.values() for key in ("positions", "dose")])
             assert found[0] == pytest.approx(found[1], rel=1e-4)
+        check_sites(lm, hf, CONTEXTS[:2])
     finally:
         stop(lm)

@@ -21,6 +21,7 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CacheHook, CachingLM
 from lm_eval.models.huggingface import HFLM
+from sited import SITED, WIDTH, check_sites
 from transformers import GenerationConfig
 from vllm import LLM
 from vllm.engine.arg_utils import EngineArgs
@@ -48,7 +49,6 @@ CORES = sorted(os.sched_getaffinity(0))
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw1").removeprefix("gw"))
 os.environ["VLLM_CPU_OMP_THREADS_BIND"] = str(CORES[WORKER % len(CORES)])
 torch.set_num_threads(1)
-WIDTH = 64
 SHAPE = {"hidden_size": WIDTH, "num_attention_heads": 2}
 OWN = {"gpt2": {}, "gpt_neox": {}, "gemma2": {"num_key_value_heads": 1, "head_dim": 32, "sliding_window": 16}}
 ALPHAS = [0.0, 0.5, 1.0, -1.0, 3.0]
@@ -175,6 +175,16 @@ def test_a_set_equals_that_of_steered_hf(family: Any, tokens: str, tmp_path: Pat
 @pytest.mark.parametrize("changes", [{"normalize": True}, {"layers": 1}, {"control": "random:3"}])
 def test_a_loaded_model_goes_on_under_other_arguments(family: Any, changes: dict[str, Any], tmp_path: Path) -> None:
     compare(*family, tmp_path, {"alpha": [0.5, 2.0]} | changes, CONTEXTS)
+
+
+def test_every_site_equals_the_oracle(family: Any) -> None:
+    """Of families that add behind norms or side by side, too, or whose modules are those of transformers."""
+    lm, hf = family
+    if lm.engine.runners[0].compiled:
+        with pytest.raises(SteeringError, match=r"compiled .* run steers block_input of block 0: leave out enforce_ea"):
+            lm.engine.load(SITED)
+        return
+    check_sites(lm, hf, CONTEXTS[:2])
 
 
 @pytest.fixture(scope="module")
@@ -443,6 +453,7 @@ def test_preemption_and_chunks_change_nothing(pair: Any, tmp_path: Path, monkeyp
             application = small.get_model_info()["steering"]["application"]
             assert application["steered"] == application["implied"]
         assert sum(again) > 0  # rows were thrown out
+        check_sites(small, hf, [contexts[0] + SHARED[:150]])
         with pytest.raises(SteeringError, match="leave out max_num_batched_tokens"):
             small.steer(plan(alpha=[1.0, 2.0], control="self-consistency"))
     finally:
@@ -454,7 +465,9 @@ def test_tensor_parallel_ranks_steer_alike(tmp_path: Path, monkeypatch: pytest.M
     folder = str(models.save_model(tmp_path / "model", "llama", **SHAPE, num_key_value_heads=2))
     lm = start(folder, tensor_parallel_size=2)
     try:
-        compare(lm, start_hf(folder), tmp_path, {"alpha": ALPHAS}, CONTEXTS)
+        hf = start_hf(folder)
+        compare(lm, hf, tmp_path, {"alpha": ALPHAS}, CONTEXTS)
+        check_sites(lm, hf, CONTEXTS[:2])  # a head on each rank
     finally:
         stop(lm)
 

@@ -1,9 +1,9 @@
-"""Steering of the blocks of a vLLM model in this process: every token's output under an intervention of its own.
+"""Steering of a vLLM model in this process: what is at its sites, every token under an intervention of its own.
 
 A block of vLLM takes and gives the tokens of all requests one behind the other, [tokens, hidden], mostly as the pair
-(hidden, residual) whose sum is the block's output: adding to the first adds to the sum. Where the first is the output
+(hidden, residual) whose sum is the residual stream: adding to the first adds to the sum. Where the first is the stream
 by itself, adding to it is the same, but a length must be read from it alone (`BlockSteering.stale`). Eager models are
-steered by forward hooks, compiled ones by an operator in their graph (vllm_compiled.py).
+steered by forward hooks, blocks of compiled ones by an operator in their graph (vllm_compiled.py).
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from lm_eval_steer.engines.doses import Doses
-from lm_eval_steer.engines.vllm.anchors import parts
+from lm_eval_steer.engines.vllm.anchors import Change, Decoder, Pair, find_anchors, is_missing
+from lm_eval_steer.engines.vllm.probes import Probe, probe
 from lm_eval_steer.engines.vllm.sites import Sites, Turn
-from lm_eval_steer.engines.vllm.versions import STAND_IN
 from lm_eval_steer.interventions.intervention import Intervention
+from lm_eval_steer.sites import DEFAULT, Place, split, told
 
 MEASURED = 16
 """Doses are measured on every so many passes, and on the first of each intervention."""
@@ -41,6 +42,11 @@ def find_layers(model: nn.Module, depth: int, path: str | None = None) -> list[n
     Raises:
         ValueError: one sentence, when there is no such list or more than one.
     """
+    return list(find_decoder(model, depth, path).blocks)
+
+
+def find_decoder(model: nn.Module, depth: int, path: str | None = None) -> Decoder:
+    """The decoder blocks as `find_layers` finds them, with the module that holds them."""
     lists = {
         name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)
     }
@@ -54,80 +60,62 @@ def find_layers(model: nn.Module, depth: int, path: str | None = None) -> list[n
             f"cannot tell the {depth} decoder blocks of {type(model).__name__} in vLLM: {len(found)} lists fit; set "
             f"blocks= to one of: {', '.join(lists) or 'none'}"
         )
-    return list(lists[found[0]])
-
-
-def is_missing(layer: nn.Module) -> bool:
-    """Whether a block is on another pipeline rank."""
-    return type(layer).__name__ == STAND_IN
-
-
-@dataclass
-class Probe:
-    """What the self-check sees of one block.
-
-    Attributes:
-        norm: mean ‖h‖ over the tokens, before steering.
-        shift: largest |Δ| of the tokens that are steered.
-        error: largest deviation from what the operator says, in rounding steps of the dtype.
-        untouched: whether the tokens that are not steered left as they came, bit for bit.
-        passed_on: whether the next block received what was given; None where it is not on this rank.
-    """
-
-    norm: float
-    shift: float
-    error: float
-    untouched: bool
-    passed_on: bool | None = None
+    return Decoder(list(lists[found[0]]), model.get_submodule(found[0].rpartition(".")[0]))
 
 
 class BlockSteering:
-    """The steering of the blocks that this process holds.
+    """The steering of the places that this process holds.
 
     Args:
-        layers: of the model.
+        decoder: of the model.
         interventions: by number.
         device: of the model.
         traced: the blocks call `steer_in_place` themselves, so they get no hooks.
 
     Attributes:
         doses: what was measured.
-        probes: block -> what was seen there last, while `probing`.
+        probes: place -> what was seen there last, while `probing`.
         stale: blocks that give their output as the first of two tensors, the second being none of it.
+
+    Raises:
+        ValueError: a sentence, for a place that the model does not have.
     """
 
     def __init__(
-        self,
-        layers: list[nn.Module],
-        interventions: Sequence[Intervention],
-        *,
-        device: torch.device,
-        traced: bool = False,
+        self, decoder: Decoder, interventions: Sequence[Intervention], *, device: torch.device, traced: bool = False
     ) -> None:
-        self.sites = Sites(interventions, device, [not is_missing(layer) for layer in layers])
-        self._column = {block: column for column, block in enumerate(self.sites.blocks)}
-        here = [block for block in self.sites.blocks if not is_missing(layers[block])]
-        self._here = set(here)
+        self._anchors = find_anchors(decoder, [edit for one in interventions for edit in one.edits])
+        others = [place for place in self._anchors if split(place)[0] != DEFAULT]
+        if traced and others:
+            raise ValueError(
+                f"a compiled model is steered at the outputs of its blocks, and this run steers {told(others[0])}: "
+                "leave out enforce_eager=False"
+            )
+        self.sites = Sites(interventions, self._anchors, device)
+        self._column = {place: column for column, place in enumerate(self.sites.places)}
         self._applied = torch.zeros(len(self._column), dtype=torch.int64, device=device)
         self._now: _Pass | None = None
         self.probing = False
-        self.probes: dict[int, Probe] = {}
+        self.probes: dict[Place, Probe] = {}
         self.stale: set[int] = set()
-        self._given: dict[int, Tensor] = {}
-        self.doses = Doses(len(interventions), here)
+        self._given: dict[Place, Tensor] = {}
+        self.doses = Doses(len(interventions), list(self._anchors))
         self._unmeasured = set(range(len(interventions)))
         self._passes = 0
-        self._handles = [] if traced else [layers[block].register_forward_hook(self._hook(block)) for block in here]
-        for block in here:
-            if block + 1 < len(layers) and not is_missing(layers[block + 1]):
-                watch = layers[block + 1].register_forward_pre_hook(self._watch(block), with_kwargs=True)
+        self._handles: list[Any] = []
+        for place in self._anchors:
+            site, block = split(place)
+            if site == DEFAULT and block + 1 < len(decoder.blocks) and not is_missing(decoder.blocks[block + 1]):
+                watch = decoder.blocks[block + 1].register_forward_pre_hook(self._watch(place), with_kwargs=True)
                 self._handles.append(watch)
+        if not traced:  # behind those, which must see what a block is given before it is steered
+            self._handles += [anchor.hook(self._change(place)) for place, anchor in self._anchors.items()]
 
     @property
-    def applied(self) -> dict[int, int]:
-        """Block -> tokens that were steered there."""
+    def applied(self) -> dict[Place, int]:
+        """Place -> tokens that were steered there."""
         counts = self._applied.tolist()
-        return {block: counts[self._column[block]] for block in sorted(self._here)}
+        return {place: counts[self._column[place]] for place in self.sites.places if place in self._anchors}
 
     def remove(self) -> None:
         """Take the hooks off."""
@@ -157,115 +145,88 @@ class BlockSteering:
         )
 
     def end(self) -> None:
-        """The pass is over: what was steered in the blocks that it went through is counted."""
+        """The pass is over: what was steered in the places that it went through is counted."""
         global announced
         if self._now is not None:
             self._applied += self._now.counts * torch.tensor(self._now.runs, dtype=torch.int64).to(self._applied.device)
         announced = self._now = None
         self._given.clear()
 
-    def _hook(self, block: int) -> Callable[[nn.Module, Any, Any], Any]:
-        def steer(module: nn.Module, args: Any, output: Any) -> Any:
-            if self._now is None:
-                return None
-            hidden, residual = self._summands(block, *parts(output))
-            after, rest = self._shift(block, self._now, hidden, residual)
-            if self.probing:
-                self._given[block] = after
-            if not isinstance(output, tuple):
-                return after
-            if residual is None or rest is residual:
-                return (after, *output[1:])
-            return (after, rest, *output[2:])
+    def _change(self, place: Place) -> Change:
+        def steer(hidden: Tensor, residual: Tensor | None) -> Pair | None:
+            return None if self._now is None else self._shift(place, self._now, hidden, residual)
 
         return steer
 
     def steer_in_place(self, block: int, hidden: Tensor, residual: Tensor | None) -> None:
         """Steer a block's output where it is, if the block is steered and a pass was announced."""
-        if self._now is None or block not in self._here:
+        pair = None
+        if self._now is not None and block in self._anchors:
+            pair = self._shift(block, self._now, hidden, residual)
+        if pair is None:
             return
-        hidden, residual = self._summands(block, hidden, residual)
-        after, rest = self._shift(block, self._now, hidden, residual)
+        after, rest = pair
         hidden.copy_(after)
         if residual is not None and rest is not None and rest is not residual:
             residual.copy_(rest)
         if self.probing:
             self._given[block] = hidden
 
-    def _summands(self, block: int, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The tensors whose sum is the block's output."""
-        return hidden, None if block in self.stale else residual
+    def _shift(self, place: Place, now: _Pass, hidden: Tensor, residual: Tensor | None) -> Pair | None:
+        """The two tensors that are there as they leave it, in their shapes; notes that it was steered.
 
-    def _shift(self, block: int, now: _Pass, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The two summands of the block's output as they leave it, in their shapes; notes that it was steered."""
+        None where no intervention of the pass acts there, which takes no time then.
+        """
+        turn = self.sites.turn(self._column[place], now.numbers)
+        now.runs[self._column[place]] += 1
+        if not turn.operators:
+            return None
         if hidden.shape[:-1].numel() != len(now.index):
-            raise RuntimeError(f"block {block} gives {list(hidden.shape)} for {len(now.index)} tokens")
-        flat = None if residual is None else _flat(residual)
-        after, rest = self._steer(block, now, _flat(hidden), flat)
-        now.runs[self._column[block]] += 1
-        if residual is not None and rest is flat:
-            return after.view(hidden.shape), residual
-        return after.view(hidden.shape), None if rest is None else rest.view(hidden.shape)
+            raise RuntimeError(f"{told(place)} is {list(hidden.shape)} for {len(now.index)} tokens")
+        site, number = split(place)
+        # The stream before a block is what the block before it gave.
+        second = None if number - (site == "block_input") in self.stale else residual
+        shape = (len(now.index), *self.sites.shape(self._column[place]))
+        flat = None if second is None else second.reshape(shape)
+        after, rest = self._steer(place, turn, now, hidden.reshape(shape), flat)
+        after = after.view(hidden.shape)
+        if self.probing:
+            self._given[place] = after
+        return after, residual if rest is None or rest is flat else rest.view(hidden.shape)
 
-    def _steer(self, block: int, now: _Pass, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The same of [tokens, hidden], measured where it is time for that."""
-        column = self._column[block]
-        turn = self.sites.turn(column, now.numbers)
+    def _steer(self, place: Place, turn: Turn, now: _Pass, hidden: Tensor, residual: Tensor | None) -> Pair:
+        """The same of [tokens, hidden], or [tokens, heads, head_dim]; measured where it is time for that."""
+        column, scale = self._column[place], self._anchors[place].scale
         direction = turn.direction(now.index)
         strength, steered = now.strengths[column], now.steered[column]
+        if hidden.dim() > 2:
+            strength, steered = strength[..., None], steered[..., None]
         whole = hidden
-        if residual is not None and turn.reads_sum:  # else nothing reads it, and it takes time
-            whole = hidden.float() + residual.float()
+        if turn.reads_sum and (residual is not None or scale != 1.0):  # else nothing reads it, and it takes time
+            whole = _whole(hidden, residual, scale)
         length = turn.lengths(whole, strength, direction, now.index)
-        after, rest = turn.apply(hidden, residual, whole, length, steered, direction, now.index)
+        after, rest = turn.apply(hidden, residual, whole, length, steered, direction, now.index, scale)
         if self.probing:
-            self.probes[block] = self._probe(turn, now, hidden, residual, after, rest, length, steered, direction)
+            both = (hidden, residual), (after, rest)
+            self.probes[place] = probe(turn, *both, length, steered, direction, now.index, scale)
         elif now.measured is not None:
             # As rows of one position.
             at = now.measured
-            before, changed = (_whole_at(at, *both)[:, None] for both in ((hidden, residual), (after, rest)))
-            own = direction if direction.dim() == 1 else direction[at, None]
-            shifts = turn.shifts if isinstance(turn.shifts, bool) else turn.shifts[now.index[at], None, None]
-            self.doses.add(block, now.index[at] - 1, length[at, None], before, changed, own, steered[at, None], shifts)
+            before, changed = (
+                _whole(one[at], None if other is None else other[at], scale).to(one.dtype)[:, None]
+                for one, other in ((hidden, residual), (after, rest))
+            )
+            its = steered[at][:, None]
+            own = direction if turn.places is None else direction[at][:, None]
+            shifts = turn.shifts if isinstance(turn.shifts, bool) else turn.shifts[now.index[at]].view(its.shape)
+            self.doses.add(place, now.index[at] - 1, length[at][:, None], before, changed, own, its, shifts)
         return after, rest
 
-    def _probe(
-        self,
-        turn: Turn,
-        now: _Pass,
-        hidden: Tensor,
-        residual: Tensor | None,
-        after: Tensor,
-        rest: Tensor | None,
-        length: Tensor,
-        steered: Tensor,
-        direction: Tensor,
-    ) -> Probe:
-        """Compare what is done with the operators in float64."""
-        before = hidden.double() + (0 if residual is None else residual.double())
-        got = after.double() + (0 if rest is None else rest.double())
-        wanted = turn.in_doubles(before, length, steered, direction, now.index)
-        size = torch.stack([value.double().abs() for value in (hidden, after, wanted - before)]).amax(0)
-        if turn.shifts is not True:  # an inner product takes in the rounding of all components
-            size = torch.maximum(size, before.square().mean(dim=-1, keepdim=True).sqrt())
-        step = torch.finfo(hidden.dtype).eps * size + torch.finfo(torch.float32).tiny
-        rows = ~steered[:, 0]
-        same = torch.equal(after[rows], hidden[rows])
-        if rest is not None and residual is not None:
-            same = same and torch.equal(rest[rows], residual[rows])
-        moved = (got - before)[~rows]
-        return Probe(
-            norm=float(before.norm(dim=-1).mean()),
-            shift=float(moved.abs().max()) if len(moved) else 0.0,
-            error=float(((got - wanted).abs() / step).max()),
-            untouched=same,
-        )
-
-    def _watch(self, block: int) -> Callable[[nn.Module, Any, Any], None]:
+    def _watch(self, place: Place) -> Callable[[nn.Module, Any, Any], None]:
         def receive(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            if block in self._given:
-                given = self._given.pop(block)
-                self.probes[block].passed_on = any(value is given for value in (*args, *kwargs.values()))
+            if place in self._given:
+                given = self._given.pop(place)
+                self.probes[place].passed_on = any(value is given for value in (*args, *kwargs.values()))
 
         return receive
 
@@ -274,22 +235,16 @@ class BlockSteering:
 class _Pass:
     """The forward pass under way."""
 
-    strengths: tuple[Tensor, ...]  # of each block [tokens, 1]
-    steered: tuple[Tensor, ...]  # of each block, which tokens are, bool [tokens, 1]
+    strengths: tuple[Tensor, ...]  # of each place [tokens, 1]
+    steered: tuple[Tensor, ...]  # of each place, which tokens are, bool [tokens, 1]
     index: Tensor  # [tokens]
     numbers: frozenset[int]  # interventions that occur
-    counts: Tensor  # tokens that are steered [blocks]
-    runs: list[int]  # how often each block was steered: once, where nothing went wrong
+    counts: Tensor  # tokens that are steered [places]
+    runs: list[int]  # how often each place was steered: once, where nothing went wrong
     measured: Tensor | None  # the tokens whose doses are measured; None where it is not time for that
 
 
-def _whole_at(places: Tensor, hidden: Tensor, residual: Tensor | None) -> Tensor:
-    """The blocks' output of some tokens [places, hidden], in its dtype."""
-    if residual is None:
-        return hidden[places]
-    return (hidden[places].float() + residual[places].float()).to(hidden.dtype)
-
-
-def _flat(hidden: Tensor) -> Tensor:
-    """[tokens, hidden], also of what vLLM's transformers backend gives, [1, tokens, hidden]."""
-    return hidden.reshape(-1, hidden.shape[-1])
+def _whole(hidden: Tensor, residual: Tensor | None, scale: float) -> Tensor:
+    """The sum of the summands times a scale, in float32."""
+    whole = hidden.float() if residual is None else hidden.float() + residual.float()
+    return whole if scale == 1.0 else whole * scale

@@ -13,6 +13,7 @@ from lm_eval_steer.engines.vllm.states import Settled, confirm_states, settle_st
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import NOTHING, Edit, Intervention
 from lm_eval_steer.interventions.operators import OPERATORS
+from lm_eval_steer.sites import DEFAULT, Place, in_order, split, told
 
 TOKENS, CONTEXT, WRITTEN = 12, 8, 3
 """Of the text that is run, of its context, and of what is written: less than a block of the prefix cache, so nothing of
@@ -26,6 +27,9 @@ NEAR = 0.25
 """Compiled and not, a log-probability differs by less than this share of what the shift changes; bfloat16 rounds."""
 LARGE = {"share": 1.0, "angle": 90.0}
 """Strengths that change much, where they are no lengths."""
+
+ADDED, BESIDE = ("attention", "mlp", "heads"), 8.0
+"""What is added to the stream is small beside it: it is shifted by so many times its own length."""
 
 States = dict[int, np.ndarray]
 """Block -> its state [tokens, hidden]."""
@@ -43,10 +47,10 @@ class Checks:
     def __init__(self, tokens: Sequence[int], compare: Callable[[list[int], States], Collection[int]]) -> None:
         self._text = (list(tokens) * TOKENS)[:TOKENS]
         self._compare: Callable[[list[int], States], Collection[int]] | None = compare
-        self._shown: dict[str | None, set[tuple[str, str, int]]] = {}
+        self._shown: dict[str | None, set[tuple[str, str, Place]]] = {}
 
     def run(self, runners: Sequence[RowRunner], interventions: Sequence[Intervention], path: str | None) -> None:
-        """Check every block under every operator and unit that is new; afterwards nothing useful is loaded.
+        """Check every place under every operator and unit that is new; afterwards nothing useful is loaded.
 
         Args:
             runners: engines of the model.
@@ -57,23 +61,23 @@ class Checks:
             SteeringError: one sentence, for the first thing that is not as it should be.
         """
         shown = self._shown.setdefault(path, set())
-        new: dict[tuple[str, str], dict[int, np.ndarray]] = {}
+        new: dict[tuple[str, str], dict[Place, np.ndarray]] = {}
         for one in interventions:
             for edit in one.edits:
-                if (one.unit, edit.operator, edit.block) not in shown:
-                    new.setdefault((one.unit, edit.operator), {}).setdefault(edit.block, edit.direction)
+                if (one.unit, edit.operator, edit.place) not in shown:
+                    new.setdefault((one.unit, edit.operator), {}).setdefault(edit.place, edit.direction)
         for (unit, operator), directions in new.items():
             for runner in runners:
                 found = check_steering(runner, directions, operator, unit, self._text, path)
             if self._compare is not None:
                 confirm_states(found, self._compare(self._text, found.states))
                 self._compare = None
-            shown |= {(unit, operator, block) for block in directions}
+            shown |= {(unit, operator, place) for place in directions}
 
 
 def check_steering(
     runner: RowRunner,
-    directions: Mapping[int, np.ndarray],
+    directions: Mapping[Place, np.ndarray],
     operator: str,
     unit: str,
     text: list[int],
@@ -81,18 +85,19 @@ def check_steering(
 ) -> Settled:
     """Run a few tokens without steering, with strength 0, and with one as large as the hidden state; go on writing.
 
-    A strength that is no length is 1, or 90 degrees, and must change the blocks; what becomes of the log-probabilities
-    is not judged then, since h may have had little along the direction.
+    A strength that is no length is 1, or 90 degrees, and must change what is there; what becomes of the
+    log-probabilities is not judged then, since h may have had little along the direction.
 
-    First it is found out what the blocks' outputs are (`states.settle_states`). Every steered block must change as the
-    operator says, within one rounding step of the dtype, on the tokens that are steered, leave the others as they are
-    bit for bit, and hand the sum to the next block; strength 0 must leave the log-probabilities as they are, the large
+    First it is found out what the blocks' outputs are (`states.settle_states`), and that what attention and MLP add to
+    the stream is what is read where they are steered. Every steered place must change as the operator says, within one
+    rounding step of the dtype, on the tokens that are steered, leave the others as they are bit for bit, and, if it is
+    a block's output, be handed to the next block; strength 0 must leave the log-probabilities as they are, the large
     one must change them. While text is written, each position must be steered once. A compiled model is run uncompiled,
     too: hand-over is looked at there, and the log-probabilities must agree.
 
     Args:
         runner: what is loaded in it is replaced.
-        directions: block -> [hidden].
+        directions: place -> of an operator there, as an `Edit` has them.
         operator: name in `OPERATORS`.
         unit: of strengths.
         text: token ids.
@@ -104,59 +109,63 @@ def check_steering(
     Raises:
         SteeringError: one sentence, for the first thing that is not so.
     """
-    blocks = sorted(directions)
-    lengths = {block: float(np.linalg.norm(directions[block])) for block in blocks}
+    places = in_order(directions)
+    lengths = {place: float(np.linalg.norm(directions[place], axis=-1).mean()) for place in places}
     found: list[tuple[float, bool]] = []
 
     def run(number: int) -> None:
         for came in runner.score([VllmRow(text, CONTEXT, number)]):
             found.extend(score for _, score in came)
 
-    def under(strengths: Mapping[int, float], operator: str) -> Intervention:
-        edits = (Edit(block, operator, directions[block], strengths[block]) for block in blocks)
+    def under(strengths: Mapping[Place, float], operator: str) -> Intervention:
+        sites = {place: split(place) for place in places}
+        edits = (Edit(sites[one][1], operator, directions[one], strengths[one], sites[one][0]) for one in places)
         return Intervention(tuple(edits), unit)
 
     # Masked everywhere, as strength 0 is for operators that it switches off.
     off = "add" if OPERATORS[operator].acts(0.0) else operator
-    runner.load([NOTHING, under(dict.fromkeys(blocks, 0.0), off)], path)
-    settled = settle_states(runner, blocks, 1, text)
+    runner.load([NOTHING, under(dict.fromkeys(places, 0.0), off)], path)
+    settled = settle_states(runner, _read(places), 1, text)
+    _refuse_contributions(places, settled)
     run(0)
     runner.probe(True)
     run(1)
-    still = _by_block(runner.probe(True))
-    norms = {block: still[block]["norm"] if block in still else 0.0 for block in blocks}
+    still = _worst(runner.probe(True))
+    norms = {place: still[place]["norm"] if place in still else 0.0 for place in places}
     kind, sign = OPERATORS[operator].strength, OPERATORS[operator].strong
-    sizes = {block: 1.0 if unit == "dose" else norms[block] / (lengths[block] or 1.0) for block in blocks}
-    large = {block: sign * LARGE.get(kind, sizes[block]) if lengths[block] else 0.0 for block in blocks}
+    times = {place: BESIDE if split(place)[0] in ADDED else 1.0 for place in places}
+    whole = {place: 1.0 if unit == "dose" else norms[place] / (lengths[place] or 1.0) for place in places}
+    sizes = {place: times[place] * whole[place] for place in places}
+    large = {place: sign * LARGE.get(kind, sizes[place]) if lengths[place] else 0.0 for place in places}
     runner.load([under(large, operator)], path)
     runner.probe(True)
     run(0)
-    handed = moved = _by_block(runner.probe(runner.compiled))
+    handed = moved = _worst(runner.probe(runner.compiled))
     if runner.compiled:
         runner.run_uncompiled(True)
         run(0)
         runner.run_uncompiled(False)
-        handed = _by_block(runner.probe(False))
+        handed = _worst(runner.probe(False))
     counts = _write(runner, text)
-    for block in blocks:
-        acts = large[block] != 0
+    for place in places:
+        acts = large[place] != 0
         wrong = ""
-        if block not in still or block not in moved:
+        if place not in still or place not in moved:
             wrong = "its output was never seen although the model ran"
-        elif not still[block]["untouched"] or still[block]["shift"]:
+        elif not still[place]["untouched"] or still[place]["shift"]:
             wrong = "strength 0 changes its output"
-        elif not moved[block]["untouched"]:
+        elif not moved[place]["untouched"]:
             wrong = "tokens that are not to be steered were changed"
-        elif acts and not moved[block]["shift"]:
+        elif acts and not moved[place]["shift"]:
             wrong = "nothing was added"
-        elif moved[block]["error"] > STEPS[OPERATORS[operator].is_shift]:
-            wrong = f"what was added is off by {moved[block]['error']:.1f} rounding steps"
-        elif block not in handed or handed[block]["passed_on"] is False:
+        elif moved[place]["error"] > STEPS[OPERATORS[operator].is_shift]:
+            wrong = f"what was added is off by {moved[place]['error']:.1f} rounding steps"
+        elif place not in handed or handed[place]["passed_on"] is False:
             wrong = "the next block did not receive what was added"
-        elif counts.steered[block] != counts.implied[block]:
-            wrong = f"{counts.steered[block]} positions were steered, and {counts.implied[block]} should have been"
+        elif counts.steered[place] != counts.implied[place]:
+            wrong = f"{counts.steered[place]} positions were steered, and {counts.implied[place]} should have been"
         if wrong:
-            raise SteeringError(f"the self-check of steered-vllm failed in block {block}: {wrong}")
+            raise SteeringError(f"the self-check of steered-vllm failed in {told(place)}: {wrong}")
     plain, zero, large_score, again = (found[min(number, len(found) - 1)][0] for number in range(4))
     if abs(plain - zero) > SAME:
         raise SteeringError(
@@ -185,12 +194,33 @@ def _write(runner: RowRunner, text: list[int]) -> Measured:
     return runner.measured()
 
 
-def _by_block(workers: list[dict[int, dict[str, float]]]) -> dict[int, dict[str, float]]:
-    """What the workers saw, the worst of each block."""
-    found: dict[int, dict[str, float]] = {}
+def _read(places: Sequence[Place]) -> list[int]:
+    """The blocks whose output must be known to steer some places: that before a block is its input."""
+    found = [(site, block) for site, block in map(split, places)]
+    return [block - (site == "block_input") for site, block in found if site in (DEFAULT, "block_input")]
+
+
+def _refuse_contributions(places: Sequence[Place], settled: Settled) -> None:
+    """Refuse to steer what attention or MLP add where the stream does not gain it.
+
+    Raises:
+        SteeringError: names the first place.
+    """
+    for place in places:
+        site, block = split(place)
+        if site in ("attention", "mlp") and (block not in settled.sums or block in settled.apart):
+            raise SteeringError(
+                f"what block {block} gives more than it takes in vLLM is not what its attention and its MLP add as far "
+                f"as they are known there, so that site={site} cannot be steered: steer site=block, or use --model "
+                "steered-hf"
+            )
+
+
+def _worst(workers: list[dict[Place, dict[str, float]]]) -> dict[Place, dict[str, float]]:
+    """What the workers saw, the worst of each place."""
+    found: dict[Place, dict[str, float]] = {}
     for worker in workers:
-        for name, seen in worker.items():
-            block = int(name)
-            if block not in found or seen["error"] > found[block]["error"]:
-                found[block] = seen
+        for place, seen in worker.items():
+            if place not in found or seen["error"] > found[place]["error"]:
+                found[place] = seen
     return found

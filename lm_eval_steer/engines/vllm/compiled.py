@@ -14,7 +14,7 @@ Nothing of vLLM is patched. Beside what versions.py names, `additional_config` i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.library import Library
 
 from lm_eval_steer.engines.vllm import blocks as vllm_blocks
-from lm_eval_steer.engines.vllm.anchors import parts
-from lm_eval_steer.engines.vllm.blocks import find_layers, is_missing
+from lm_eval_steer.engines.vllm.anchors import is_missing, parts
+from lm_eval_steer.engines.vllm.blocks import find_layers
 from lm_eval_steer.engines.vllm.support import LOADER, OPERATOR, SETTINGS
 from lm_eval_steer.engines.vllm.versions import (
     BaseModelLoader,
@@ -38,7 +38,7 @@ _LIBRARY = Library(OPERATOR.split("::")[0], "FRAGMENT")
 _traced: WeakKeyDictionary[nn.Module, None] = WeakKeyDictionary()
 
 
-def is_traced(layers: list[nn.Module]) -> bool:
+def is_traced(layers: Sequence[nn.Module]) -> bool:
     """Whether the blocks of this process call the operator."""
     return all(layer in _traced for layer in layers if not is_missing(layer))
 

@@ -24,9 +24,6 @@ from lm_eval_steer.interventions.intervention import Intervention
 
 T = TypeVar("T")
 
-STEERED = ("block",)
-"""The sites that this engine steers."""
-
 
 class VllmEngine:
     """Runs jobs of one model.
@@ -55,10 +52,8 @@ class VllmEngine:
             path: of the list of blocks, where they cannot be found by shape.
 
         Raises:
-            SteeringError: where one does not fit the model or is of a site that vLLM's engine does not steer, or
-                steering does not act as it should.
+            SteeringError: where one does not fit the model, or steering does not act as it should.
         """
-        refuse_sites(interventions)
         try:
             self._checks.run(self.runners, interventions, path)
             for runner in self.runners:
@@ -126,18 +121,6 @@ class VllmEngine:
         for run, part in zip(runs, deal(rows, len(self.runners)), strict=True):
             steps.append(_placed(run([rows[number] for number in part]), part))
         yield from take_turns(steps)
-
-
-def refuse_sites(interventions: Sequence[Intervention]) -> None:
-    """Refuse sites that vLLM's engine does not steer.
-
-    Raises:
-        SteeringError: names the first of them.
-    """
-    if others := [site for one in interventions for site in one.sites if site not in STEERED]:
-        raise SteeringError(
-            f"steered-vllm steers at {', '.join(STEERED)}, and this run steers at {others[0]}: use --model steered-hf"
-        )
 
 
 class Together:

@@ -21,11 +21,11 @@ from lm_eval_steer.engines.protocol import Visible
 from lm_eval_steer.engines.visible import Cut
 from lm_eval_steer.engines.vllm.spans import FOREVER
 from lm_eval_steer.engines.vllm.versions import EngineDeadError, Requests, VLLMClientError, config_of
-from lm_eval_steer.engines.vllm.worker import ARGUMENT, pack
+from lm_eval_steer.engines.vllm.worker import ARGUMENT, by_place, pack
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.tokens import TokenRule, token_rule
-from lm_eval_steer.sites import Place
+from lm_eval_steer.sites import Place, in_order, told
 
 T = TypeVar("T")
 
@@ -89,12 +89,12 @@ class RowRunner:
         self.interventions: tuple[Intervention, ...] = ()
         self._lora = lora
         self._stale: list[int] = []
-        self._blocks: tuple[int, ...] = ()
+        self._places: tuple[Place, ...] = ()
         self._forget()
 
     @property
     def _steers(self) -> bool:
-        return bool(self._blocks)
+        return bool(self._places)
 
     def load(self, interventions: Sequence[Intervention], path: str | None = None) -> None:
         """Take these from now on, and count from nothing.
@@ -111,11 +111,11 @@ class RowRunner:
             for wrong in self.llm.collective_rpc("steer_load", args=(pack(interventions, depth, path),)):
                 if wrong:
                     raise SteeringError(wrong)
-            self._blocks = tuple(sorted({edit.block for one in interventions for edit in one.edits}))
+            self._places = tuple(in_order({place for one in interventions for place in one.places}))
             self.mark_stale(self._stale)
-        elif self._blocks:
+        elif self._places:
             self.llm.collective_rpc("steer_unload")
-            self._blocks = ()
+            self._places = ()
         self.interventions = tuple(interventions)
         self._forget()
 
@@ -123,9 +123,9 @@ class RowRunner:
         """Begin or end to run a compiled model as it was before."""
         self.llm.collective_rpc("steer_uncompiled", args=(on,))
 
-    def probe(self, on: bool) -> list[dict[int, dict[str, Any]]]:
+    def probe(self, on: bool) -> list[dict[Place, dict[str, Any]]]:
         """Begin or end to look closely (`worker.SteeringWorker.steer_probe`), per worker."""
-        return self.llm.collective_rpc("steer_probe", args=(on,))
+        return [by_place(worker) for worker in self.llm.collective_rpc("steer_probe", args=(on,))]
 
     def begin_trial(self, move: str, blocks: Sequence[int]) -> None:
         """Look at what blocks give, steering nothing (`worker.SteeringWorker.steer_trial`)."""
@@ -144,20 +144,22 @@ class RowRunner:
         """What was measured since `load`.
 
         `steered` is what hooks counted, of every row once: what vLLM ran again or without need is left out, what its
-        cache held is added. Doses are those of the rows that were run; of pipeline stages each has its blocks.
+        cache held is added. Doses are those of the rows that were run; of pipeline stages each has its places, and of
+        tensor-parallel ranks, of which each has its heads, the mean is taken.
         """
         if not self._steers:
             return Measured()
-        sums: Sums = {}
+        found: dict[Place, list[Any]] = {}
         for worker in self.llm.collective_rpc("steer_doses"):
-            sums |= {int(block): found for block, found in worker.items()}
-        steered: dict[Place, int] = {}
-        implied: dict[Place, int] = {}
-        for column, block in enumerate(self._blocks):
+            for place, sums in by_place(worker).items():
+                found.setdefault(place, []).append(sums)
+        steered, implied = {}, {}
+        for column, place in enumerate(self._places):
             acts = self._acts[:, column]
-            steered[block] = self._applied[block] + int(self._corrections @ acts)
-            implied[block] = int(self._implied @ acts)
-        return Measured(by_fingerprint(sums, self.interventions), steered, implied)
+            steered[place] = self._applied[place] + int(self._corrections @ acts)
+            implied[place] = int(self._implied @ acts)
+        means: Sums = {place: np.mean(sums, axis=0).tolist() for place, sums in found.items()}
+        return Measured(by_fingerprint(means, self.interventions), steered, implied)
 
     # Rows
 
@@ -331,11 +333,11 @@ class RowRunner:
         count = len(self.interventions)
         self._implied = np.zeros(count, dtype=np.int64)
         self._corrections = np.zeros(count, dtype=np.int64)
-        self._applied = dict.fromkeys(self._blocks, 0)
-        self._acts = np.zeros((count, len(self._blocks)), dtype=np.int64)
+        self._applied = dict.fromkeys(self._places, 0)
+        self._acts = np.zeros((count, len(self._places)), dtype=np.int64)
         for number, one in enumerate(self.interventions):
             for edit in one.edits:
-                self._acts[number, self._blocks.index(edit.block)] = edit.acts
+                self._acts[number, self._places.index(edit.place)] = edit.acts
 
     def _count(self, row: VllmRow, prompt: int, new: int, output: RequestOutput) -> None:
         """Count what a row implies (the last of its new tokens is never run), and what the cache spared of it."""
@@ -348,12 +350,12 @@ class RowRunner:
     def _end(self, needed: list[int]) -> None:
         reports = self.llm.collective_rpc("steer_end", args=(needed,))
         self._corrections -= np.asarray(reports[0]["again"]) + np.asarray(reports[0]["beyond"])
-        counts: dict[int, int] = {}
+        counts: dict[Place, int] = {}
         for one in reports:
-            for block, count in one["applied"].items():
-                if counts.setdefault(int(block), count) != count:
+            for place, count in by_place(one["applied"]).items():
+                if counts.setdefault(place, count) != count:
                     raise SteeringError(
-                        f"vLLM's workers steered different numbers of positions in block {block} ({counts[int(block)]} "
+                        f"vLLM's workers steered different numbers of positions in {told(place)} ({counts[place]} "
                         f"and {count}): the results of this run are void"
                     )
         self._applied.update(counts)

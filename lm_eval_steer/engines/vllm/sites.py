@@ -1,51 +1,50 @@
-"""What interventions do at the blocks of a vLLM model: tables that every token of a pass is looked up in.
+"""What interventions do at the places of a vLLM model: tables that each token of a pass is looked up in.
 
-The tokens of all requests lie one behind the other [tokens, hidden]; each has the number of its intervention, plus 1,
-or 0 where nothing is steered. engines/hf/sites.py has the same for rows of a padded batch.
+The tokens of all requests lie one behind the other [tokens, hidden], at sites with heads [tokens, heads, head_dim];
+each has the number of its intervention, plus 1, or 0 where nothing is steered. engines/hf/sites.py has the same for
+rows of a padded batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lm_eval_steer.engines.vllm.anchors import Anchor
 from lm_eval_steer.interventions.intervention import Edit, Intervention
 from lm_eval_steer.interventions.operators import OPERATORS, Operator
 from lm_eval_steer.interventions.units import share_of_norm
+from lm_eval_steer.sites import Place, in_order
 
 
 class Sites:
-    """Interventions by number, at every block that one of them steers.
+    """Interventions by number, at every place that one of them steers.
 
     Args:
         interventions: in the order of their numbers.
+        anchors: places that this process holds.
         device: of the model.
-        here: of each block, whether this process holds it.
 
     Attributes:
-        blocks: those that are steered, ascending; a column of the tables is one of them.
-        strengths: float32 [blocks, 1 + interventions], 0 where nothing acts.
-        acts: bool [blocks, 1 + interventions].
-
-    Raises:
-        ValueError: for a block that the model does not have.
+        places: those that are steered, in their order; a column of the tables is one of them.
+        strengths: float32 [places, 1 + interventions], 0 where nothing acts.
+        acts: bool [places, 1 + interventions].
     """
 
-    def __init__(self, interventions: Sequence[Intervention], device: torch.device, here: Sequence[bool]) -> None:
-        self.blocks = tuple(sorted({edit.block for one in interventions for edit in one.edits}))
-        if self.blocks and not 0 <= self.blocks[0] <= self.blocks[-1] < len(here):
-            wrong = next(block for block in self.blocks if not 0 <= block < len(here))
-            raise ValueError(f"an intervention steers block {wrong}, and the model has blocks 0 to {len(here) - 1}")
-        strengths = np.zeros((len(self.blocks), 1 + len(interventions)), dtype=np.float32)
+    def __init__(
+        self, interventions: Sequence[Intervention], anchors: Mapping[Place, Anchor], device: torch.device
+    ) -> None:
+        self.places = tuple(in_order({edit.place for one in interventions for edit in one.edits}))
+        strengths = np.zeros((len(self.places), 1 + len(interventions)), dtype=np.float32)
         acts = np.zeros_like(strengths, dtype=bool)
-        edits: list[dict[int, Edit]] = [{} for _ in self.blocks]
+        edits: list[dict[int, Edit]] = [{} for _ in self.places]
         for number, one in enumerate(interventions):
             for edit in one.edits:
-                column = self.blocks.index(edit.block)
+                column = self.places.index(edit.place)
                 edits[column][number] = edit
                 strengths[column, 1 + number] = edit.strength
                 acts[column, 1 + number] = edit.acts
@@ -53,26 +52,49 @@ class Sites:
         self.acts = torch.from_numpy(acts).to(device)
         shares = [one.unit == "dose" for one in interventions]
         self._sites = [
-            _Site(found, shares, device) if here[block] else None
-            for block, found in zip(self.blocks, edits, strict=True)
+            _Site(found, shares, anchors[place].heads, device) if place in anchors else None
+            for place, found in zip(self.places, edits, strict=True)
         ]
 
+    def shape(self, column: int) -> tuple[int, ...]:
+        """Of what a token has at a place of this process: [width], or [heads, head_dim]."""
+        site = self._sites[column]
+        assert site is not None
+        return site.shape
+
     def turn(self, column: int, numbers: frozenset[int]) -> Turn:
-        """What happens at a block of this process to tokens of these interventions."""
+        """What happens at a place of this process to tokens of these interventions."""
         site = self._sites[column]
         assert site is not None
         return site.turn(numbers)
 
 
 class _Site:
-    """One block: its distinct directions, and what each intervention that is steered here does."""
+    """One place: its distinct directions, and what each intervention that is steered here does.
 
-    def __init__(self, edits: dict[int, Edit], shares: Sequence[bool], device: torch.device) -> None:
-        distinct = {edit.sha: edit.direction for edit in edits.values()}
+    Args:
+        edits: by number of their intervention.
+        shares: of all interventions, whether their strengths are shares of ‖h‖.
+        heads: those that this process holds of directions [heads, head_dim]; None at sites without.
+        device: of the model.
+    """
+
+    def __init__(
+        self, edits: dict[int, Edit], shares: Sequence[bool], heads: slice | None, device: torch.device
+    ) -> None:
+        distinct = {edit.sha: edit for edit in edits.values()}
         places = {sha: place for place, sha in enumerate(distinct)}
-        arrays = [torch.from_numpy(np.asarray(direction, dtype=np.float32)) for direction in distinct.values()]
-        self._directions = torch.stack([one if one.dim() == 1 else one[0] for one in arrays]).to(device)
-        self._several = {place: one.to(device) for place, one in enumerate(arrays) if one.dim() > 1}
+        firsts = []
+        self._several: dict[int, Tensor] = {}
+        for place, edit in enumerate(distinct.values()):
+            held = edit.direction if heads is None else edit.direction[heads]
+            array = torch.from_numpy(np.array(held, dtype=np.float32)).to(device)
+            if OPERATORS[edit.operator].directions > 1:
+                self._several[place] = array
+                array = array.select(-2, 0)
+            firsts.append(array)
+        self._directions = torch.stack(firsts)
+        self.shape = tuple(self._directions.shape[1:])
         self._edits, self._shares, self._device = edits, list(shares), device
         self._place = {number: places[edit.sha] for number, edit in edits.items()}
         self._turns: dict[frozenset[int], Turn] = {}
@@ -98,7 +120,7 @@ class _Site:
         )
 
     def _stack(self, operator: str) -> Tensor | None:
-        """The directions of an operator of several, by intervention [1 + interventions, directions, hidden]."""
+        """The directions of an operator of several, by intervention [1 + interventions, ..., directions, width]."""
         if OPERATORS[operator].directions == 1:
             return None
         places = {number: self._place[number] for number, edit in self._edits.items() if edit.operator == operator}
@@ -123,15 +145,16 @@ class _Site:
 
 @dataclass(frozen=True)
 class Turn:
-    """What happens at one block to the tokens of a pass.
+    """What happens at one place to the tokens of a pass.
 
     Attributes:
-        directions: the one of all of them [hidden], or several [directions, hidden].
+        directions: the one of all of them [width], at sites with heads [heads, head_dim]; or several, one behind the
+            other [directions, ...].
         places: which of several each intervention has [1 + interventions]; None for one.
         shares: whether all strengths are shares of ‖h‖.
         mixed: of which interventions they are [1 + interventions], where that differs; else None.
         operators: each with its interventions [1 + interventions], or None where there is one, and the directions of
-            one that takes several [1 + interventions, directions, hidden].
+            one that takes several [1 + interventions, ..., directions, width].
         shifts: whether all operators are shifts, or which interventions' are [1 + interventions], where that differs.
     """
 
@@ -144,11 +167,11 @@ class Turn:
 
     @property
     def reads_sum(self) -> bool:
-        """Whether the block's output must be known to change it, not only one of two tensors whose sum it is."""
-        return self.shares or self.mixed is not None or any(not operator.is_shift for operator, *_ in self.operators)
+        """Whether what is there must be known to change it, not only one of two tensors whose sum it is."""
+        return self.shares or self.mixed is not None or any(operator.needs_whole for operator, *_ in self.operators)
 
     def direction(self, index: Tensor) -> Tensor:
-        """v [hidden], or of each token [tokens, hidden].
+        """v [width] or [heads, head_dim], or the same of each token [tokens, ...].
 
         Args:
             index: 1 + number of each token's intervention, 0 for none [tokens]; as everywhere below.
@@ -156,12 +179,15 @@ class Turn:
         return self.directions if self.places is None else self.directions[self.places[index]]
 
     def lengths(self, whole: Tensor, strength: Tensor, direction: Tensor, index: Tensor) -> Tensor:
-        """Strengths [tokens, 1] as lengths of the shift, in lengths of v; `whole` is the block's output."""
+        """Strengths [tokens, 1] as lengths of the shift, in lengths of v; `whole` is what is there.
+
+        At sites with heads both are [tokens, 1, 1], and shares are lengths of each head [tokens, heads, 1].
+        """
         if self.shares:
             return share_of_norm(whole, strength, direction)
         if self.mixed is None:
             return strength
-        return torch.where(self.mixed[index, None], share_of_norm(whole, strength, direction), strength)
+        return torch.where(self.mixed[index].view(strength.shape), share_of_norm(whole, strength, direction), strength)
 
     def apply(
         self,
@@ -172,36 +198,41 @@ class Turn:
         steered: Tensor,
         direction: Tensor,
         index: Tensor,
+        scale: float,
     ) -> tuple[Tensor, Tensor | None]:
-        """The two summands of the block's output, changed where it is steered; the second is the same where none was.
+        """The two summands of what is there, changed where it is steered; the second is the same where none was.
 
         Args:
-            hidden, residual: the summands [tokens, hidden]; None for a second that there is not.
-            whole: their sum, where `reads_sum`.
-            length: see `lengths`; 0 where nothing is steered [tokens, 1].
-            steered: bool [tokens, 1].
+            hidden, residual: the summands [tokens, width] or [tokens, heads, head_dim]; None for a second that there
+                is not.
+            whole: their sum times `scale`, where `reads_sum`.
+            length: see `lengths`; 0 where nothing is steered.
+            steered: bool, of the shape of strengths.
             direction: see `direction`.
             index: see `direction`.
+            scale: by which the summands are multiplied before they are what interventions mean.
         """
+        shift = length if scale == 1.0 else length / scale
         if len(self.operators) == 1 and self.operators[0][0].is_shift:  # a length of 0 leaves a token as it is
-            return self.operators[0][0].apply(hidden, length, direction), residual
+            return self.operators[0][0].apply(hidden, shift, direction), residual
         after, rest = hidden, residual
         for operator, of, several in self.operators:
-            its = steered if of is None else steered & of[index, None]
+            its = steered if of is None else steered & of[index].view(steered.shape)
             if operator.is_shift:
-                after = torch.where(its, operator.apply(hidden, length, direction), after)
+                after = torch.where(its, operator.apply(hidden, shift, direction), after)
                 continue
-            directions = direction if several is None else several[index]
-            after = torch.where(its, operator.apply(whole, length, directions).to(hidden.dtype), after)
+            changed = operator.apply(whole, length, direction if several is None else several[index])
+            changed = changed if scale == 1.0 else changed / scale
+            after = torch.where(its, changed.to(hidden.dtype), after)
             if rest is not None:  # a sum is handed on whole, beside a residual of nothing
                 rest = torch.where(its, torch.zeros_like(rest), rest)
         return after, rest
 
     def in_doubles(self, before: Tensor, length: Tensor, steered: Tensor, direction: Tensor, index: Tensor) -> Tensor:
-        """What the operators make of a block's output, in float64 [tokens, hidden]."""
+        """What the operators make of what is there, in float64."""
         wanted = before
         for operator, of, several in self.operators:
-            its = steered if of is None else steered & of[index, None]
+            its = steered if of is None else steered & of[index].view(steered.shape)
             directions = (direction if several is None else several[index]).double()
             wanted = torch.where(its, operator.apply(before, length.double(), directions), wanted)
         return wanted

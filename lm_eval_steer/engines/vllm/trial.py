@@ -53,7 +53,7 @@ class Trial:
         self.states: dict[int, Tensor] = {}
         self.sums: dict[int, float] = {}
         self.final: Tensor | None = None
-        self._handles = []
+        self._handles: list[Any] = []
         for block, layer in layers.items():
             attention, mlp = contributions(layer)
             if move == "nothing" and attention and mlp:

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from lm_eval_steer.engines.doses import Sums
-from lm_eval_steer.engines.vllm.blocks import BlockSteering, find_layers, is_missing
+from lm_eval_steer.engines.vllm.anchors import is_missing
+from lm_eval_steer.engines.vllm.blocks import BlockSteering, find_decoder
 from lm_eval_steer.engines.vllm.compiled import is_traced
 from lm_eval_steer.engines.vllm.spans import NOTHING, Spans
 from lm_eval_steer.engines.vllm.trial import Trial
 from lm_eval_steer.engines.vllm.versions import Runner
 from lm_eval_steer.interventions.intervention import Edit, Intervention
+from lm_eval_steer.sites import Place
+
+T = TypeVar("T")
 
 COMPARED = 2
 """The states of so many blocks, the first, are compared with those in transformers (engines/vllm/states.py)."""
@@ -61,7 +65,7 @@ class SteeringWorker:
         """The call is over, and of each request so many positions were needed.
 
         Returns:
-            applied: block -> tokens that were steered since `steer_load`.
+            applied: place -> tokens that were steered since `steer_load`.
             again, beyond: how many of this call's, per intervention, were run again or without need.
         """
         assert self.__steered is not None
@@ -92,11 +96,11 @@ class SteeringWorker:
         assert self.__steered is not None
         self.__steered.blocks.stale = set(blocks)
 
-    def steer_probe(self, on: bool) -> dict[int, dict[str, Any]]:
+    def steer_probe(self, on: bool) -> dict[Place, dict[str, Any]]:
         """Begin or end to look closely at every pass.
 
         Returns:
-            block -> what was seen there last (`blocks.Probe`).
+            place -> what was seen there last (`probes.Probe`).
         """
         assert self.__steered is not None
         return self.__steered.probe(on)
@@ -112,16 +116,16 @@ class _SteeredRunner:
     def __init__(self, runner: Runner, settings: dict[str, Any]) -> None:
         self._runner = runner
         interventions = unpack(settings)
-        layers = find_layers(runner.model, settings["depth"], settings["path"])
-        if runner.compiled and not is_traced(layers):
+        decoder = find_decoder(runner.model, settings["depth"], settings["path"])
+        if runner.compiled and not is_traced(decoder.blocks):
             raise ValueError(
                 "these blocks are not those that were found when the compiled model was loaded: give blocks= as then"
             )
         device = next(runner.model.parameters()).device
-        self.blocks = BlockSteering(layers, interventions, device=device, traced=runner.compiled)
+        self.blocks = BlockSteering(decoder, interventions, device=device, traced=runner.compiled)
         self.uncompiled = False
         self._trial: Trial | None = None
-        self._layers = {block: layer for block, layer in enumerate(layers) if not is_missing(layer)}
+        self._layers = {block: layer for block, layer in enumerate(decoder.blocks) if not is_missing(layer)}
         self._count = len(interventions)
         self._known: dict[str, tuple[int, ...]] = {}
         self._spans = Spans(0, self._count)
@@ -141,10 +145,10 @@ class _SteeredRunner:
         beyond = self._spans.beyond(needed)
         return {"applied": self.blocks.applied, "again": self._spans.again.tolist(), "beyond": beyond.tolist()}
 
-    def probe(self, on: bool) -> dict[int, dict[str, Any]]:
+    def probe(self, on: bool) -> dict[Place, dict[str, Any]]:
         self.blocks.probing = on
         found, self.blocks.probes = self.blocks.probes, {}
-        return {block: asdict(seen) for block, seen in found.items()}
+        return {place: asdict(seen) for place, seen in found.items()}
 
     def begin_trial(self, move: str, blocks: list[int]) -> None:
         self._trial = Trial(self._layers, move, blocks, range(COMPARED), self.blocks.stale)
@@ -213,12 +217,12 @@ def pack(interventions: Sequence[Intervention], depth: int, path: str | None) ->
     directions: dict[str, tuple[bytes, list[int]]] = {}
     for one in interventions:
         for edit in one.edits:
-            if edit.sha not in directions:
+            if _key(edit) not in directions:
                 array = np.ascontiguousarray(edit.direction, dtype=np.float32)
-                directions[edit.sha] = array.tobytes(), list(array.shape)
+                directions[_key(edit)] = array.tobytes(), list(array.shape)
     packed = [
         {
-            "edits": [[edit.block, edit.operator, edit.sha, edit.strength] for edit in one.edits],
+            "edits": [[edit.block, edit.operator, _key(edit), edit.strength, edit.site] for edit in one.edits],
             "unit": one.unit,
             "tokens": one.tokens,
         }
@@ -227,17 +231,27 @@ def pack(interventions: Sequence[Intervention], depth: int, path: str | None) ->
     return {"interventions": packed, "directions": directions, "depth": depth, "path": path}
 
 
+def _key(edit: Edit) -> str:
+    """Of a direction: the same numbers may be one of a block, or one for each head."""
+    return f"{edit.sha} {edit.direction.shape}"
+
+
 def unpack(settings: Mapping[str, Any]) -> list[Intervention]:
     """The interventions of `pack`, as far as a worker needs them."""
     arrays = {
-        sha: np.frombuffer(raw, dtype=np.float32).reshape(shape).copy()
-        for sha, (raw, shape) in settings["directions"].items()
+        key: np.frombuffer(raw, dtype=np.float32).reshape(shape).copy()
+        for key, (raw, shape) in settings["directions"].items()
     }
     return [
         Intervention(
-            tuple(Edit(block, operator, arrays[sha], strength) for block, operator, sha, strength in packed["edits"]),
+            tuple(Edit(block, operator, arrays[key], *more) for block, operator, key, *more in packed["edits"]),
             packed["unit"],
             packed["tokens"],
         )
         for packed in settings["interventions"]
     ]
+
+
+def by_place(found: Mapping[int | str, T]) -> dict[Place, T]:
+    """What a worker tells of each place, whose numbers vLLM's transport may have made text of."""
+    return {int(place) if str(place).isdecimal() else place: value for place, value in found.items()}

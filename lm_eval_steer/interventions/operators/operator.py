@@ -46,6 +46,12 @@ class Operator:
     strong: int = 1
     directions: int = 1
 
+    @property
+    def needs_whole(self) -> bool:
+        """Whether it reads h, over its whole width: then an engine cannot apply it to a part of h, be that one of
+        several ranks' or one of two tensors whose sum h is. A shift can be added to any of them."""
+        return not self.is_shift
+
 
 def is_not_zero(strength: float) -> bool:
     """`acts` of operators that change nothing at strength 0."""

@@ -1,0 +1,108 @@
+"""What one further operator or site in a batch costs, and what those cost that no row uses: shares of forward passes.
+
+    python benchmarks/operator_cost.py --engine steered-vllm
+    python benchmarks/operator_cost.py --engine steered-hf
+
+Rows with random prompts are written under `add` at the output of every block of models/smollm2 (width 576; `make demo`
+brings it). Then the same rows are written while every operator and site is loaded and none of them is used, with half
+of the rows under one further operator or site, and without steering. What is told is processor time, which other work
+on the machine does not share, as a ratio to the run under `add` of the same round; of all rounds the median and the
+quartiles. The engine of vLLM runs inside this process, so that its time is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+
+import numpy as np
+from lm_eval.api.registry import get_model
+from transformers import AutoConfig
+
+from lm_eval_steer import plugin
+from lm_eval_steer.engines.protocol import Generation, Job
+from lm_eval_steer.interventions.intervention import NOTHING, Edit, Intervention, intervene
+from lm_eval_steer.interventions.operators import OPERATORS
+from lm_eval_steer.sites import SITES
+
+STRENGTHS = {"length": 0.1, "share": 0.1, "angle": 1.0}
+PROMPT = 8
+BASE = "add at block"
+
+
+def read_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", default="steered-vllm", choices=("steered-vllm", "steered-hf"))
+    parser.add_argument("--model", default="models/smollm2")
+    parser.add_argument("--rows", type=int, default=16, help="how many are in a batch")
+    parser.add_argument("--new_tokens", type=int, default=16, help="passes of a run, each of one token of every row")
+    parser.add_argument("--rounds", type=int, default=9)
+    return parser.parse_args()
+
+
+def make(depth: int, width: int, heads: int, head_dim: int) -> dict[str, Intervention]:
+    """Every operator at the outputs of all blocks, and `add` at every other site, with random directions."""
+    draw = np.random.default_rng(0)
+
+    def edits(operator: str, site: str) -> Iterator[Edit]:
+        shape: tuple[int, ...] = (heads, head_dim) if SITES[site].by_head else (width,)
+        strength = STRENGTHS[OPERATORS[operator].strength]
+        for block in range(depth if SITES[site].in_blocks else 1):
+            drawn = draw.normal(size=(OPERATORS[operator].directions, *shape)).astype(np.float32)
+            drawn /= np.linalg.norm(drawn, axis=-1, keepdims=True)
+            yield Edit(block, operator, np.stack([*drawn], axis=-2) if len(drawn) > 1 else drawn[0], strength, site)
+
+    found = {f"{operator} at block": intervene(edits(operator, "block")) for operator in OPERATORS}
+    found |= {f"add at {site}": intervene(edits("add", site)) for site in SITES}
+    return {"unsteered": NOTHING} | found
+
+
+def main() -> None:
+    """Run all, round by round, and print a Markdown table."""
+    args = read_arguments()
+    plugin.install(force=True)
+    own = {"max_model_len": 256} if args.engine == "steered-vllm" else {"batch_size": args.rows, "device": "cpu"}
+    lm: Any = get_model(args.engine)(pretrained=args.model, dtype="float32", alpha=0, **own)
+    config = AutoConfig.from_pretrained(args.model)
+    depth, width, heads = config.num_hidden_layers, config.hidden_size, config.num_attention_heads
+    known = make(depth, width, heads, getattr(config, "head_dim", None) or width // heads)
+    names, everything = list(known), list(known.values())
+    draw = np.random.default_rng(1)
+    prompts = [draw.integers(100, 10000, size=PROMPT).tolist() for _ in range(args.rows)]
+    least = {"ignore_eos": True} if args.engine == "steered-vllm" else {"min_new_tokens": args.new_tokens}
+    told = Generation((), args.new_tokens, {"temperature": 0.0, **least})
+
+    def run(of_row: list[int]) -> float:
+        jobs = [Job(row, of_row[row], prompt=prompts[row], generation=told) for row in range(args.rows)]
+        if args.engine == "steered-vllm":
+            lm.model.reset_prefix_cache()
+        start = time.process_time()
+        done = list(lm.engine.run(jobs))
+        took = time.process_time() - start
+        assert len(done) == args.rows
+        return took
+
+    base = names.index(BASE)
+    ratios: dict[str, list[float]] = {}
+    for _ in range(args.rounds + 1):  # the first warms up
+        lm.engine.load([everything[base]])
+        took = {BASE: run([0] * args.rows)}
+        lm.engine.load(everything)
+        took["all others loaded, none used"] = run([base] * args.rows)
+        for number, name in enumerate(names):
+            if number != base:
+                rows = [number] * args.rows if name == "unsteered" else [base, number] * (args.rows // 2)
+                took["no row steered" if name == "unsteered" else f"half of the rows {name}"] = run(rows)
+        for name, seconds in took.items():
+            ratios.setdefault(name, []).append(seconds / took[BASE])
+    print(f"{args.engine}, {args.rows} rows, {args.new_tokens} passes, {args.rounds} rounds\n")
+    print(f"| run | processor time / all rows {BASE} | quartiles |\n|---|---|---|")
+    for name, found in ratios.items():
+        low, middle, high = np.percentile(found[1:], (25, 50, 75))
+        print(f"| {name} | {middle:.3f} | {low:.3f} to {high:.3f} |")
