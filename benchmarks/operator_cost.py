@@ -1,7 +1,7 @@
 """What one further operator or site in a batch costs, and what those cost that no row uses: shares of forward passes.
 
     python benchmarks/operator_cost.py --engine steered-vllm
-    python benchmarks/operator_cost.py --engine steered-hf
+    python benchmarks/operator_cost.py --engine steered-hf --operators ablate,turn --sites mlp,heads
 
 Rows with random prompts are written under `add` at the output of every block of models/smollm2 (width 576; `make demo`
 brings it). Then the same rows are written while every operator and site is loaded and none of them is used, with half
@@ -43,11 +43,15 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=16, help="how many are in a batch")
     parser.add_argument("--new_tokens", type=int, default=16, help="passes of a run, each of one token of every row")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--operators", default=",".join(OPERATORS), help="the further ones, at outputs of blocks")
+    parser.add_argument("--sites", default=",".join(SITES), help="the further ones, under add")
     return parser.parse_args()
 
 
-def make(depth: int, width: int, heads: int, head_dim: int) -> dict[str, Intervention]:
-    """Every operator at the outputs of all blocks, and `add` at every other site, with random directions."""
+def make(
+    operators: list[str], sites: list[str], depth: int, width: int, heads: int, head_dim: int
+) -> dict[str, Intervention]:
+    """Operators at the outputs of all blocks, and `add` at sites, with random directions; `add` at blocks first."""
     draw = np.random.default_rng(0)
 
     def edits(operator: str, site: str) -> Iterator[Edit]:
@@ -58,9 +62,8 @@ def make(depth: int, width: int, heads: int, head_dim: int) -> dict[str, Interve
             drawn /= np.linalg.norm(drawn, axis=-1, keepdims=True)
             yield Edit(block, operator, np.stack([*drawn], axis=-2) if len(drawn) > 1 else drawn[0], strength, site)
 
-    found = {f"{operator} at block": intervene(edits(operator, "block")) for operator in OPERATORS}
-    found |= {f"add at {site}": intervene(edits("add", site)) for site in SITES}
-    return {"unsteered": NOTHING} | found
+    found = {f"{operator} at block": intervene(edits(operator, "block")) for operator in ["add", *operators]}
+    return found | {f"add at {site}": intervene(edits("add", site)) for site in sites if site != "block"}
 
 
 def main() -> None:
@@ -71,8 +74,9 @@ def main() -> None:
     lm: Any = get_model(args.engine)(pretrained=args.model, dtype="float32", alpha=0, **own)
     config = AutoConfig.from_pretrained(args.model)
     depth, width, heads = config.num_hidden_layers, config.hidden_size, config.num_attention_heads
-    known = make(depth, width, heads, getattr(config, "head_dim", None) or width // heads)
-    names, everything = list(known), list(known.values())
+    chosen = args.operators.split(","), args.sites.split(",")
+    known = make(*chosen, depth, width, heads, getattr(config, "head_dim", None) or width // heads)
+    names, everything = [*known, "no row steered"], [*known.values(), NOTHING]
     draw = np.random.default_rng(1)
     prompts = [draw.integers(100, 10000, size=PROMPT).tolist() for _ in range(args.rows)]
     least = {"ignore_eos": True} if args.engine == "steered-vllm" else {"min_new_tokens": args.new_tokens}
@@ -88,20 +92,18 @@ def main() -> None:
         assert len(done) == args.rows
         return took
 
-    base = names.index(BASE)
     ratios: dict[str, list[float]] = {}
     for _ in range(args.rounds + 1):  # the first warms up
-        lm.engine.load([everything[base]])
+        lm.engine.load(everything[:1])
         took = {BASE: run([0] * args.rows)}
         lm.engine.load(everything)
-        took["all others loaded, none used"] = run([base] * args.rows)
-        for number, name in enumerate(names):
-            if number != base:
-                rows = [number] * args.rows if name == "unsteered" else [base, number] * (args.rows // 2)
-                took["no row steered" if name == "unsteered" else f"half of the rows {name}"] = run(rows)
+        took["the others loaded, none used"] = run([0] * args.rows)
+        took[names[-1]] = run([len(known)] * args.rows)
+        for number in range(1, len(known)):
+            took[f"half of the rows {names[number]}"] = run([0, number] * (args.rows // 2))
         for name, seconds in took.items():
             ratios.setdefault(name, []).append(seconds / took[BASE])
-    print(f"{args.engine}, {args.rows} rows, {args.new_tokens} passes, {args.rounds} rounds\n")
+    print(f"\n{args.engine}, {args.rows} rows, {args.new_tokens} passes, {args.rounds} rounds\n")
     print(f"| run | processor time / all rows {BASE} | quartiles |\n|---|---|---|")
     for name, found in ratios.items():
         low, middle, high = np.percentile(found[1:], (25, 50, 75))

@@ -86,6 +86,7 @@ def check_sites(lm: Any, hf: Any, contexts: Sequence[str], length: int = 5) -> N
     measured = lm.engine.measured()
     assert measured.steered == measured.implied
     assert min(measured.steered.values()) > 0
-    assert measured.doses.keys() == {one.fingerprint for one in SITED}
+    assert measured.doses.keys() <= {one.fingerprint for one in SITED}
+    assert len(measured.doses) > len(SITED) / 2  # of a long pass a sample is measured, which one token may miss
     alone = lm.engine.run([Job(0, len(SITED) - 1, prompt=hf.tok_encode(contexts[0]), generation=jobs[0].generation)])
     check(hf, SITED, list(alone), length)
