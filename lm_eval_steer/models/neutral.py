@@ -17,5 +17,7 @@ NEUTRAL = frozenset(
         *("num_gpu_blocks_override", "cpu_offload_gb", "enforce_eager", "enable_prefix_caching"),
         *("enable_chunked_prefill", "speculative_config", "disable_log_stats", "worker_extension_cls"),
         *("download_dir", "hf_token"),
+        # SteeredGGUF
+        *("n_threads", "n_gpu_layers"),
     )
 )

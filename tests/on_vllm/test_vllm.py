@@ -487,6 +487,7 @@ def test_dtype_is_that_of_the_checkpoint(pair: Any, tmp_path: Path) -> None:
 
 def test_what_changes_no_response_is_known_to_the_harness_or_to_what_it_calls() -> None:
     known = {field.name for field in fields(EngineArgs)} | {"device_map", "cache_dir", "token"}  # transformers' own
+    known |= {"n_threads", "n_gpu_layers"}  # of steered-gguf, whose program is not here
     for model in (HFLM, VLLM):
         known |= set(signature(model.__init__).parameters)
     assert known >= NEUTRAL
