@@ -286,7 +286,11 @@ BAD_HEADERS: dict[str, tuple[str | None, str]] = {
     ),
     "another site": (
         header({"parent": PARENT, "site": "attention"}),
-        "the passport says site 'attention', this version takes 'block_output' only",
+        "its passport says site 'attention', which format_version 1 has not: it is of version 2",
+    ),
+    "a site of its own": (
+        header({"parent": PARENT, "site": "stream"}),
+        "the passport says site 'stream', this version takes one of block_output, block_input, attention, mlp, heads",
     ),
     "another base": (
         header({"parent": PARENT, "layer_base": 1}),

@@ -55,10 +55,10 @@ def export(args: argparse.Namespace) -> None:
     from lm_eval_steer.interventions.meant import meant
     from lm_eval_steer.vectors.catalog import find_vector
     from lm_eval_steer.vectors.exports import EXPORTS, Export, write_export
-    from lm_eval_steer.vectors.load import load_vector
+    from lm_eval_steer.vectors.load import load_one
 
     entry = EXPORTS[args.to]
-    vector, path = load_vector(find_vector(args.vector)), None
+    vector, path = load_one(find_vector(args.vector), "vectors export"), None
     acts = meant(vector.passport.get("steering"))
     if args.child is not None:
         vector, path = _for_child(vector, args.vector, args.child)

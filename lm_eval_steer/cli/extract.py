@@ -69,6 +69,14 @@ def add(group: Any) -> None:
         help="pca (default, as RepE), mean (normalised mean difference) or one that another package brings",
     )
     option("--normalize_differences", action="store_true", help="unit differences first (the paper's formula)")
+    option(
+        "--site",
+        default="block",
+        metavar="SITE",
+        help="where to read: block (its output), block_input, attention or mlp (what they add), heads, final_norm; "
+        "several as in attention+mlp (default: block)",
+    )
+    option("--heads", type=int, metavar="N", help="of --site heads: keep those N that tell most held-out pairs apart")
     option("--layers", type=read_layers, default="all", help="blocks to read: all, 7, 10-20 or [1,4]")
     option("--device", help="cuda, cuda:1, cpu, mps (default: as the harness chooses)")
     option("--batch_size", type=int, default=8, help="texts per forward pass (default: 8)")
@@ -85,14 +93,21 @@ def run(args: argparse.Namespace) -> None:
     from lm_eval_steer.extraction.report import make_table
     from lm_eval_steer.extraction.source import load_source
     from lm_eval_steer.interventions.meant import meant
+    from lm_eval_steer.sites import DEFAULT
+    from lm_eval_steer.vectors.show import told_directions
 
     wanted = pick(ExtractionArgs, args)
     check_vector_file(args.out)
     source = load_source(wanted)
     vector = extract(wanted, source, load_parent(args.model_args or {}, args.device))
     keep(vector, args.out)
-    make_console().print(make_table(vector))
-    print(f"Wrote {args.out} ({len(vector.layers)} directions of width {vector.directions.shape[1]}). Use it:")
+    parts = [vector.at(site) for site in vector.sites]
+    for one in parts:
+        make_console().print(make_table(one))
+    if vector.sites == (DEFAULT,):
+        print(f"Wrote {args.out} ({len(parts[0].layers)} directions of width {parts[0].directions.shape[1]}). Use it:")
+    else:
+        print(f"Wrote {args.out} ({'; '.join(map(told_directions, parts))}). Use it:")
     own = f" --include_path {args.include_path}" if args.include_path else ""
     given = steered(args.out, steering=meant(vector.passport.get("steering")))
     task = args.task or "gsm8k_steer"

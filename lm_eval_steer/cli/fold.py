@@ -45,9 +45,9 @@ def fold(args: argparse.Namespace) -> None:
     """Fold, prove, and say what was written and how it is run."""
     from lm_eval_steer.folding.write import write_folded
     from lm_eval_steer.vectors.catalog import find_vector
-    from lm_eval_steer.vectors.load import load_vector
+    from lm_eval_steer.vectors.load import load_one
 
-    vector = load_vector(find_vector(args.vector))
+    vector = load_one(find_vector(args.vector), "fold")
     steering = {**args.steering, "alpha": args.alpha}
     done = write_folded(args.out, vector, args.child, steering, args.dtype, args.adapter)
     rounded = f", of whose shift {done.dtype} rounds off up to {done.lost:.2%}" if done.lost > 1e-6 else ""

@@ -74,13 +74,15 @@ def show(args: argparse.Namespace) -> None:
         check_figure(args.out)
     path = find_vector(args.vector)
     vector = load_vector(path)
-    figure = alignment_of(vector) if args.out is not None else None
+    parts = [vector.at(site) for site in vector.sites]
+    figure = alignment_of(parts[0]) if args.out is not None else None
     console = make_console()
     console.print(passport_table(vector, path))
-    console.print(blocks_table(vector))
+    for one in parts:
+        console.print(blocks_table(one))
     if figure is not None:
         print(printable(f"Wrote {save_figure(figure, args.out)}."))
-    named = None if vector.transfer is None else vector.space["name"]
+    named = None if vector.transfer is None else parts[0].space["name"]
     child = named if named and "/" in named else "CHILD"  # of a folder the passport knows its own name, not its place
     steering = meant(vector.passport.get("steering"))
     print(f"Compare it with another, or steer with it{' as it is meant to act' if steering else ''}:")
@@ -91,15 +93,17 @@ def show(args: argparse.Namespace) -> None:
 def compare(args: argparse.Namespace) -> None:
     """Print how alike two vectors are, beside what chance gives (the paper's Figure 2), and draw it where asked to."""
     from lm_eval_steer.report.figures import check_figure, correlation, save_figure
+    from lm_eval_steer.sites import SITES
     from lm_eval_steer.vectors.catalog import find_vector
-    from lm_eval_steer.vectors.load import load_vector
+    from lm_eval_steer.vectors.load import load_one
     from lm_eval_steer.vectors.show import comparison_notes, comparison_table
     from lm_eval_steer.vectors.similarity import chance
     from lm_eval_steer.vectors.similarity import compare as cosines_of
 
     if args.out is not None:
         check_figure(args.out)
-    first, second = (load_vector(find_vector(name)) for name in (args.first, args.second))
+    sites = [site for site in SITES if not SITES[site].by_head]
+    first, second = (load_one(find_vector(name), "vectors compare", sites) for name in (args.first, args.second))
     cosines = cosines_of(first, second, (Path(args.first).name, Path(args.second).name))
     null = chance(first, second)
     console = make_console()

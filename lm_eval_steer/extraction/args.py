@@ -9,7 +9,9 @@ from typing import Any
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.contrasts import CONTRASTS, SHOTS, SYSTEM
 from lm_eval_steer.extraction.methods import METHODS
+from lm_eval_steer.interventions import checks
 from lm_eval_steer.interventions.layers import read_layers
+from lm_eval_steer.sites import DEFAULT, SITES
 
 DEFAULT_PAIRS = 128
 
@@ -28,6 +30,9 @@ class ExtractionArgs:
         n: number of pairs; None takes 128 of a task's rows, and all pairs of a file.
         method: how a direction is found, a name in `METHODS`.
         normalize_differences: unit differences before the fit.
+        site: where to read, a name in `SITES` or several as in `attention+mlp`.
+        heads: of the site with heads, how many to keep of all blocks: those that tell most held-out pairs apart; None
+            for all.
         layers: the parent's blocks to read.
         batch_size: texts per forward pass.
         seed: chooses rows and the order inside pairs.
@@ -48,6 +53,8 @@ class ExtractionArgs:
     n: int | None = None
     method: str = "pca"
     normalize_differences: bool = False
+    site: Any = DEFAULT
+    heads: int | None = None
     layers: Any = "all"
     batch_size: int = 8
     seed: int = 0
@@ -73,6 +80,7 @@ class ExtractionArgs:
         if self.seed < 0:
             raise SteeringError(f"seed={self.seed} is negative: use a whole number from 0 on")
         read_layers(self.layers)
+        self._check_sites()
         for name in (*_OF_TEMPLATES, *_OF_TASKS):
             given = getattr(self, name)
             if self.pairs is not None and given is not None and given is not False:
@@ -80,6 +88,19 @@ class ExtractionArgs:
         self._check_contrast()
         if self.include_path and not Path(self.include_path).is_dir():
             raise SteeringError(f"--include_path {self.include_path} is no folder: name the folder of your tasks")
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Where to read, in the order of `SITES`."""
+        return checks.sites("site", self.site) or (DEFAULT,)
+
+    def _check_sites(self) -> None:
+        if self.layers != "all" and not any(SITES[site].in_blocks for site in self.sites):
+            raise SteeringError(f"--layers {self.layers} names blocks, and {self.sites[0]} is behind all: leave it out")
+        if self.heads is not None and not any(SITES[site].by_head for site in self.sites):
+            raise SteeringError(f"--heads {self.heads} keeps heads, and --site {self.site} has none: leave it out")
+        if self.heads is not None and self.heads < 1:
+            raise SteeringError(f"--heads {self.heads} keeps none: use 1 or more")
 
     def _check_contrast(self) -> None:
         if self.contrast is not None and self.contrast not in CONTRASTS:

@@ -1,4 +1,4 @@
-"""Block outputs at chosen tokens of many texts, without keeping anything else."""
+"""What is at sites of a model at chosen tokens of many texts, without keeping anything else."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
+from lm_eval_steer.engines.hf.anchors import Anchor
 from lm_eval_steer.engines.hf.blocks import base_model, decoder
 from lm_eval_steer.engines.hf.memory import bytes_to_keep
 from lm_eval_steer.engines.hf.prefix import WORTHWHILE, Prefixes, run_prefix, shared_length
 from lm_eval_steer.engines.hf.probes import continues_from_cache, mixes_tokens
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.batches import bounded
+from lm_eval_steer.sites import DEFAULT, Place, split, told
 
 logger = logging.getLogger(f"lm_eval.{__name__}")
 
@@ -38,9 +40,9 @@ class Captured:
     """What was read at the last tokens of pairs.
 
     Attributes:
-        differences: positive minus negative block output, float32 [pairs, blocks, hidden].
-        sums: positive plus negative block output, float32 [pairs, blocks, hidden].
-        norms: float32 [blocks], mean ‖h‖ over all texts.
+        differences: positive minus negative, float32 [pairs, blocks, hidden], or [pairs, blocks, heads, head_dim].
+        sums: positive plus negative, likewise.
+        norms: mean ‖h‖ over all texts, float32 [blocks] or [blocks, heads].
     """
 
     differences: np.ndarray
@@ -48,14 +50,14 @@ class Captured:
     norms: np.ndarray
 
     def projections(self, place: int, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """⟨h, v⟩ of the negative and of the positive side of every pair, float64 [pairs].
+        """⟨h, v⟩ of the negative and of the positive side of every pair, float64 [pairs] or [pairs, heads].
 
         Args:
             place: of a block among those that were read.
-            direction: v [hidden].
+            direction: v [hidden] or [heads, head_dim].
         """
         v = direction.astype(np.float64)
-        middle, half = self.sums[:, place] @ v / 2, self.differences[:, place] @ v / 2
+        middle, half = ((one[:, place] * v).sum(axis=-1) / 2 for one in (self.sums, self.differences))
         return middle - half, middle + half
 
 
@@ -66,14 +68,33 @@ def capture_pairs(
     batch_size: int,
     device: torch.device,
 ) -> Captured:
-    """Block outputs at the last token of each side of each pair, in two times pairs x blocks x hidden numbers.
+    """Block outputs at the last token of each side of each pair: `capture_sites` of `block`.
+
+    Args:
+        blocks: which blocks to read.
+    """
+    anchors: dict[Place, Anchor] = {block: Anchor(module) for block, module in blocks.items()}
+    return capture_sites(model, anchors, pairs, batch_size, device)[DEFAULT]
+
+
+def capture_sites(
+    model: nn.Module,
+    anchors: Mapping[Place, Anchor],
+    pairs: Sequence[tuple[list[int], list[int]]],
+    batch_size: int,
+    device: torch.device,
+) -> dict[str, Captured]:
+    """What is at places at the last token of each side of each pair, in two times pairs x places x hidden numbers.
 
     Args:
         model: a transformers model; its head is not run.
-        blocks: which blocks to read.
+        anchors: what to read.
         pairs: token ids of (positive, negative).
         batch_size: texts per forward pass.
         device: where the token ids go.
+
+    Returns:
+        site -> what was read there, places by number.
 
     Raises:
         SteeringError: for a text without tokens, a block whose output is no residual stream or that never runs, and
@@ -82,20 +103,29 @@ def capture_pairs(
     if empty := [pair for pair, sides in enumerate(pairs) if not all(sides)]:
         raise SteeringError(f"pair {empty[0]} holds a text without tokens")
     texts = [tokens for sides in pairs for tokens in sides]
-    differences = sums = np.zeros(0, dtype=np.float32)
-    norms = np.zeros(len(blocks), dtype=np.float64)
+    by_site: dict[str, list[Place]] = {}
+    for place in anchors:
+        by_site.setdefault(split(place)[0], []).append(place)
+    found: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
     last = [[len(tokens) - 1] for tokens in texts]
     sides = _sides_apart(pairs)
-    for numbers, outputs in read_outputs(model, blocks, texts, last, batch_size, device, groups=sides):
-        if not len(differences):
-            differences, sums = np.zeros((2, len(pairs), len(blocks), outputs.shape[2]), dtype=np.float32)
-        for number, output in zip(numbers, outputs, strict=True):
-            differences[number // 2] += -output if number % 2 else output
-            sums[number // 2] += output
-        norms += np.linalg.norm(outputs, axis=-1).sum(axis=0)
-    if not len(differences):
+    for numbers, read in read_places(model, anchors, texts, last, batch_size, device, groups=sides):
+        for site, places in by_site.items():
+            outputs = np.stack([read[place] for place in places], axis=1)  # [rows, blocks, hidden]
+            if site not in found:
+                differences, sums = np.zeros((2, len(pairs), *outputs.shape[1:]), dtype=np.float32)
+                found[site] = differences, sums, np.zeros(outputs.shape[1:-1], dtype=np.float64)
+            differences, sums, norms = found[site]
+            for number, output in zip(numbers, outputs, strict=True):
+                differences[number // 2] += -output if number % 2 else output
+                sums[number // 2] += output
+            norms += np.linalg.norm(outputs, axis=-1).sum(axis=0)
+    if not found:
         raise SteeringError("there are no pairs to read")
-    return Captured(differences, sums, (norms / len(texts)).astype(np.float32))
+    return {
+        site: Captured(differences, sums, (norms / len(texts)).astype(np.float32))
+        for site, (differences, sums, norms) in found.items()
+    }
 
 
 def _sides_apart(pairs: Sequence[tuple[list[int], list[int]]]) -> list[int] | None:
@@ -124,7 +154,33 @@ def read_outputs(
     done: int = 0,
     groups: Sequence[int] | None = None,
 ) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Block outputs at some tokens of each text, a batch at a time.
+    """Block outputs at some tokens of each text, a batch at a time: `read_places` of blocks.
+
+    Args:
+        blocks: which blocks to read.
+
+    Yields:
+        numbers of the texts of a batch, and outputs float32 [rows, blocks, hidden].
+    """
+    anchors: dict[Place, Anchor] = {block: Anchor(module) for block, module in blocks.items()}
+    reading = read_places(model, anchors, texts, places, batch_size, device, mean=mean, done=done, groups=groups)
+    for numbers, read in reading:
+        yield numbers, np.stack(list(read.values()), axis=1)
+
+
+def read_places(
+    model: nn.Module,
+    anchors: Mapping[Place, Anchor],
+    texts: Sequence[list[int]],
+    places: Sequence[Sequence[int]],
+    batch_size: int | Literal["auto"],
+    device: torch.device,
+    *,
+    mean: bool = False,
+    done: int = 0,
+    groups: Sequence[int] | None = None,
+) -> Iterator[tuple[list[int], dict[Place, np.ndarray]]]:
+    """What is at places of a model at some tokens of each text, a batch at a time.
 
     What all texts of a group begin with (system prompt, examples), in front of what is read of them, is run once and
     reused through the KV cache. A model that quantises the tokens of a pass together is given one whole text at a time.
@@ -132,7 +188,7 @@ def read_outputs(
 
     Args:
         model: a transformers model; its head is not run.
-        blocks: which blocks to read.
+        anchors: what to read.
         texts: token ids, none empty.
         places: the positions to read of each text, ascending, at least one.
         batch_size: texts per forward pass; `auto` for as many as make a pass worth its while.
@@ -143,8 +199,8 @@ def read_outputs(
         groups: the group of each text; texts of one are read one after the other. None where all are one.
 
     Yields:
-        numbers of the texts of a batch, which follow the order of `in_order`, and outputs float32 [rows, blocks,
-        hidden]: of each text in turn a row per place, or one with `mean`.
+        numbers of the texts of a batch, which follow the order of `in_order`, and what was read, float32 [rows,
+        hidden] or [rows, heads, head_dim]: of each text in turn a row per position, or one with `mean`.
 
     Raises:
         SteeringError: for a block whose output is no residual stream or that never runs, and memory that does not hold
@@ -171,9 +227,9 @@ def read_outputs(
         while work:
             batch = work.popleft()
             try:
-                outputs = _outputs(
+                outputs = _read(
                     body,
-                    blocks,
+                    anchors,
                     [texts[one] for one in batch],
                     [places[one] for one in batch],
                     prefixes[of[batch[0]]],
@@ -202,16 +258,16 @@ def _cut(numbers: list[int], size: int) -> list[list[int]]:
 
 
 @torch.no_grad()
-def _outputs(
+def _read(
     body: PreTrainedModel,
-    blocks: Mapping[int, nn.Module],
+    anchors: Mapping[Place, Anchor],
     sequences: Sequence[list[int]],
     places: Sequence[Sequence[int]],
     prefixes: Prefixes,
     device: torch.device,
     mean: bool,
-) -> np.ndarray:
-    """Outputs [rows, blocks, hidden] of one batch.
+) -> dict[Place, np.ndarray]:
+    """What is at places, [rows, hidden] each, of one batch.
 
     Rows are padded on the right, where a causal model does not look, so no attention mask is needed.
     """
@@ -224,33 +280,35 @@ def _outputs(
     counts = torch.tensor([len(one) for one in places])
     rows = torch.arange(len(sequences)).repeat_interleave(counts)
     columns = torch.tensor([place - start for one in places for place in one])
-    captured: dict[int, Tensor] = {}
+    captured: dict[Place, Tensor] = {}
 
-    def hook(block: int) -> Any:
-        def read(module: nn.Module, args: Any, output: Any) -> None:
-            hidden = output[0] if isinstance(output, (tuple, list)) else output
-            if not torch.is_tensor(hidden) or hidden.dim() != 3 or hidden.shape[:2] != ids.shape:
+    def reader(place: Place, anchor: Anchor) -> Any:
+        def read(module: nn.Module, hidden: Any) -> None:
+            if anchor.joined and torch.is_tensor(hidden) and hidden.shape[0] == ids.numel():
+                hidden = hidden.unflatten(0, ids.shape)
+            wanted = 3 if anchor.heads is None else 4
+            if not torch.is_tensor(hidden) or hidden.dim() != wanted or hidden.shape[:2] != ids.shape:
                 got = list(hidden.shape) if torch.is_tensor(hidden) else type(hidden).__name__
                 raise SteeringError(
-                    f"block {block} ({type(module).__name__}) returns {got}, expected "
+                    f"{told(place)} ({type(module).__name__}) returns {got}, expected "
                     f"{[*ids.shape, 'hidden']}: set blocks= in --model_args to the list of decoder blocks"
                 )
-            read = hidden[rows.to(hidden.device), columns.to(hidden.device)]
-            captured[block] = _means(read, counts.tolist()) if mean else read
+            found = hidden[rows.to(hidden.device), columns.to(hidden.device)]
+            captured[place] = _means(found, counts.tolist()) if mean else found
 
         return read
 
     with ExitStack() as stack:
-        for block, module in blocks.items():
-            stack.callback(module.register_forward_hook(hook(block)).remove)
+        for place, anchor in anchors.items():
+            stack.callback(anchor.hook(reader(place, anchor)).remove)
         body(input_ids=ids.to(device), use_cache=bool(cache), **cache)
-    for block, module in blocks.items():
-        if block not in captured:
+    for place, anchor in anchors.items():
+        if place not in captured:
             raise SteeringError(
-                f"block {block} ({type(module).__name__}) did not run when the model read a text, so there is no "
-                "direction for it: leave it out with --layers, or set blocks= in --model_args to the blocks that run"
+                f"{told(place)} ({type(anchor.module).__name__}) did not run when the model read a text, so there is "
+                "no direction for it: leave it out with --layers, or set blocks= in --model_args to the blocks that run"
             )
-    return torch.stack([captured[block].cpu().float() for block in blocks], dim=1).numpy()
+    return {place: captured[place].cpu().float().numpy() for place in anchors}
 
 
 def _means(read: Tensor, counts: list[int]) -> Tensor:

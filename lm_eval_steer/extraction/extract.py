@@ -9,20 +9,22 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
-from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, text_config
+from lm_eval_steer.engines.hf.anchors import find_anchors
+from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, hidden_size, text_config
 from lm_eval_steer.engines.hf.probes import require_causal
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.args import ExtractionArgs
-from lm_eval_steer.extraction.capture import capture_pairs
-from lm_eval_steer.extraction.directions import find_direction, shuffle_orders
+from lm_eval_steer.extraction.capture import capture_sites
+from lm_eval_steer.extraction.directions import shuffle_orders
+from lm_eval_steer.extraction.of_sites import best_heads, find_directions
 from lm_eval_steer.extraction.source import Source, make_pairs
 from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES
 from lm_eval_steer.interventions.layers import parse_layers
 from lm_eval_steer.models.hf import SteeredHF
-from lm_eval_steer.vectors.vector import SITE, SteeringVector
+from lm_eval_steer.sites import DEFAULT, SITES, place_of
+from lm_eval_steer.vectors.formats.header import SITE
+from lm_eval_steer.vectors.several import AnyVector, together
+from lm_eval_steer.vectors.vector import SteeringVector
 
 _SHAPING = ("blocks", "system_role")
 """Steering arguments that say how a parent is read; all others steer, or keep what was generated."""
@@ -56,10 +58,10 @@ def refuse_steered(model_args: Mapping[str, Any], option: str = "--model_args") 
         raise SteeringError(f"{option} has max_length={window}, which is no number of tokens: use 1 or more")
 
 
-def extract(args: ExtractionArgs, source: Source, parent: SteeredHF) -> SteeringVector:
-    """Run Algorithm 1 of the paper on what `load_source` returned.
+def extract(args: ExtractionArgs, source: Source, parent: SteeredHF) -> AnyVector:
+    """Run Algorithm 1 of the paper on what `load_source` returned, at each site that is asked for.
 
-    Memory beyond the model is two times pairs x blocks x hidden float32 numbers, and one batch.
+    Memory beyond the model is two times pairs x blocks x hidden float32 numbers for each site, and one batch.
 
     Raises:
         SteeringError: for a parent that is no causal model, and for pairs or blocks that do not fit.
@@ -69,26 +71,13 @@ def extract(args: ExtractionArgs, source: Source, parent: SteeredHF) -> Steering
     blocks = find_blocks(parent.model, parent.plan.blocks)
     layers = parse_layers(args.layers, len(blocks)) or tuple(range(len(blocks)))
     tokens = [(parent.tok_encode(pair.positive), parent.tok_encode(pair.negative)) for pair in pairs]
-    captured = capture_pairs(
-        parent.model, {layer: blocks[layer] for layer in layers}, tokens, args.batch_size, parent.device
-    )
+    there = {site: layers if SITES[site].in_blocks else (0,) for site in args.sites}
+    places = [place_of(site, layer) for site, of_site in there.items() for layer in of_site]
+    anchors = find_anchors(base_model(parent.model), blocks, places)
+    captured = capture_sites(parent.model, anchors, tokens, args.batch_size, parent.device)
     orders = shuffle_orders(len(pairs), args.seed)
-    found = [
-        find_direction(captured.differences[:, i], orders, args.method, args.normalize_differences)
-        for i in tqdm(range(len(layers)), desc="Finding directions", unit="block")
-    ]
-    statistics = [
-        {
-            "block": layer,
-            **{key: value for key, value in vars(direction).items() if key != "vector"},
-            "mean_norm": float(norm),
-            **_measured(*captured.projections(place, direction.vector)),
-        }
-        for place, (layer, direction, norm) in enumerate(zip(layers, found, captured.norms, strict=True))
-    ]
-    passport = {
-        "parent": describe(parent, len(blocks), captured.differences.shape[2]),
-        "site": SITE,
+    common = {
+        "parent": describe(parent, len(blocks), hidden_size(parent.model)),
         "layer_base": 0,
         "method": {
             key: value
@@ -99,27 +88,19 @@ def extract(args: ExtractionArgs, source: Source, parent: SteeredHF) -> Steering
         "data": data | {"n_pairs": len(pairs)},
         "token_read": "last",
         **({"steering": dict(source.steering)} if source.steering else {}),
-        "blocks": statistics,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "software": {
             name: importlib.metadata.version(name) for name in ("lm_eval_steer", "lm_eval", "transformers", "torch")
         },
     }
-    return SteeringVector(np.stack([direction.vector for direction in found]), layers, passport)
-
-
-def _measured(negative: np.ndarray, positive: np.ndarray) -> dict[str, float]:
-    """What a passport says of ⟨h, v⟩ at one block, of which units of strength are made (interventions/alpha_units.py).
-
-    Args:
-        negative, positive: of each side of the pairs [pairs].
-    """
-    both = np.concatenate([negative, positive])
-    return {
-        "projection_negative": float(negative.mean()),
-        "projection_positive": float(positive.mean()),
-        "projection_deviation": float(both.std()),
-    }
+    vectors = []
+    for site, of_site in there.items():
+        directions, statistics = find_directions(captured[site], of_site, orders, args)
+        if SITES[site].by_head and args.heads is not None:
+            of_site, directions, statistics = best_heads(directions, statistics, args.heads)
+        said = {"site": SITE if site == DEFAULT else site, "blocks": statistics}
+        vectors.append(SteeringVector(directions, of_site, common | said))
+    return together(tuple(vectors))
 
 
 def require_last_token(parent: SteeredHF) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import UnwritableError
-from lm_eval_steer.vectors.vector import SteeringVector
+from lm_eval_steer.vectors.several import AnyVector
 
 
-def keep(vector: SteeringVector, out: str | Path) -> None:
+def keep(vector: AnyVector, out: str | Path) -> None:
     """Save a vector as `out`.
 
     Raises:

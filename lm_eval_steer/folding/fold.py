@@ -20,7 +20,7 @@ from lm_eval_steer.folding.places import find_places
 from lm_eval_steer.folding.shifts import constant_shifts
 from lm_eval_steer.interventions.argument import declare
 from lm_eval_steer.interventions.arguments import ARGUMENTS
-from lm_eval_steer.vectors.vector import SteeringVector
+from lm_eval_steer.vectors.several import AnyVector
 
 NAMES = ("alpha", "alpha_per_layer", "layers", "layer_map", "width_map", "control", "blocks", "allow_other_child")
 TAKEN = tuple(one for one in ARGUMENTS if one.name in NAMES)
@@ -46,7 +46,7 @@ class Folded:
 
 
 @declare(TAKEN, before=("model", "vectors", "adapter"))
-def fold(model: nn.Module, vectors: str | Path | SteeringVector, adapter: bool = False, **arguments: Any) -> Any:
+def fold(model: nn.Module, vectors: str | Path | AnyVector, adapter: bool = False, **arguments: Any) -> Any:
     """A model that answers as another one does under steering of every position, with no hook: biases shift its blocks.
 
         folded = lm_eval_steer.fold(model, "phi4_gsm8k.safetensors", alpha=0.04)

@@ -7,6 +7,7 @@ import numpy as np
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.operators import OPERATORS
+from lm_eval_steer.sites import DEFAULT
 
 
 def constant_shifts(intervention: Intervention) -> dict[int, np.ndarray]:
@@ -19,6 +20,8 @@ def constant_shifts(intervention: Intervention) -> dict[int, np.ndarray]:
         raise SteeringError("a strength of 0 leaves the child as it is: there is nothing to fold")
     if intervention.tokens != "all":
         raise SteeringError(f"a bias acts at every position, and tokens={intervention.tokens} does not: steer in a run")
+    if others := [site for site in intervention.sites if site != DEFAULT]:
+        raise SteeringError(f"a fold shifts outputs of blocks, and site={others[0]} is another place: steer in a run")
     if intervention.unit != "length":
         raise SteeringError(
             f"a bias has one length, and a strength in the unit {intervention.unit} has not: give alpha"

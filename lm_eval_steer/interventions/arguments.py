@@ -19,7 +19,7 @@ from lm_eval_steer.interventions.checks import one_of
 
 if TYPE_CHECKING:
     from lm_eval_steer.interventions.controls import Control
-    from lm_eval_steer.vectors.vector import SteeringVector
+    from lm_eval_steer.vectors.several import AnyVector
 
 SYSTEM_ROLES = ("merge", "drop")
 ALPHA_UNITS = ("length", "sigma", "projection")
@@ -39,7 +39,7 @@ def _operators() -> Iterable[str]:
 class Arguments:
     """What a plan holds, checked. The help of each argument says what it means."""
 
-    vector: SteeringVector | None = argument(
+    vector: AnyVector | None = argument(
         None,
         "a file, a name in `./vectors`, a shipped name, or `org/name[:file][@revision]` on the Hub; alpha=0 needs none",
         name="vectors",
@@ -129,7 +129,7 @@ class Arguments:
         read=one_of(_operators),
         apart=True,
     )
-    second: SteeringVector | None = argument(
+    second: AnyVector | None = argument(
         None,
         "the vector of the second direction that the operators `rotate`, `rotate_to` and `swap` take: a file or a name",
         changes="response",

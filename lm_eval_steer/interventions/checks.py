@@ -19,6 +19,7 @@ from lm_eval_steer.interventions.layers import read_layers
 from lm_eval_steer.interventions.width_maps import plain_width_map
 from lm_eval_steer.sites import SITES
 from lm_eval_steer.text import quoted
+from lm_eval_steer.vectors.several import AnyVector, SeveralSites
 from lm_eval_steer.vectors.vector import SteeringVector
 
 LAST_SEED = 2**63 - 1
@@ -52,7 +53,11 @@ def sites(name: str, value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
     named = value.split("+") if isinstance(value, str) else value
-    if not isinstance(named, list | tuple) or not named or not all(one in SITES for one in named):
+    if (
+        not isinstance(named, list | tuple)
+        or not named
+        or not all(isinstance(one, str) and one in SITES for one in named)
+    ):
         raise SteeringError(
             f"{name}={quoted(value)} is not understood: use one of {', '.join(SITES.names)}, or several, as in "
             "block_input+attention+mlp"
@@ -92,9 +97,9 @@ def folder(name: str, value: Any) -> str | None:
     return None if value is None else os.path.expanduser(value)
 
 
-def vector(name: str, value: Any) -> str | Path | SteeringVector | None:
+def vector(name: str, value: Any) -> str | Path | AnyVector | None:
     """A vector, or the name or path of its file, which is not opened yet; or None."""
-    if value is not None and not isinstance(value, str | Path | SteeringVector):
+    if value is not None and not isinstance(value, str | Path | SteeringVector | SeveralSites):
         raise SteeringError(f"{name}={quoted(value)} is not understood: name one steering vector file")
     return value
 

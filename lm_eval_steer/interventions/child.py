@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,12 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.alpha_units import Scale
 from lm_eval_steer.interventions.layer_maps import layer_map_of_a_run
 from lm_eval_steer.interventions.layers import parse_layers
+from lm_eval_steer.interventions.operators import OPERATORS
 from lm_eval_steer.interventions.width_maps import plain_width_map
-from lm_eval_steer.sites import DEFAULT, SITES, Place, place_of
+from lm_eval_steer.sites import DEFAULT, SITES, Place, place_of, split
 from lm_eval_steer.text import span
 from lm_eval_steer.vectors.identity import Identity
+from lm_eval_steer.vectors.several import AnyVector
 from lm_eval_steer.vectors.transferred import TOGETHER, parents_of
 from lm_eval_steer.vectors.vector import SteeringVector
 
@@ -41,7 +43,7 @@ class ChildVector:
 
 
 def into_child(
-    vector: SteeringVector,
+    vector: AnyVector,
     blocks: int,
     width: int,
     *,
@@ -69,34 +71,24 @@ def into_child(
             cannot make.
     """
     as_it_stands = vector.transfer is not None
-    parent = vector.passport["parent"]
-    if as_it_stands:
-        sources = {one: one for one in vector.layers}
-        there = f"blocks {span(vector.layers)} only"
-    else:
-        over, sources_of = layer_map_of_a_run(layer_map)
-        layer_map = over.text
-        sources = dict(sorted(sources_of(vector.layers, parent["num_blocks"], blocks).items()))
-        there = f"the parent's blocks {span(vector.layers)} only and the layer map is {layer_map} ({over.entry.words})"
+    if not as_it_stands:
+        layer_map = layer_map_of_a_run(layer_map)[0].text
     chosen = parse_layers(layers, blocks)
-    if chosen is not None:
-        missing = [layer for layer in chosen if layer not in sources]
-        if missing:
-            raise SteeringError(
-                f"layers={layers!r} names block {missing[0]}, but the vector has directions for {there}"
-            )
-        sources = {layer: sources[layer] for layer in chosen}
-    if not sources:
-        raise SteeringError(f"the vector has directions for {there}, which gives a child of {blocks} blocks none")
-    rows = dict(zip(vector.layers, vector.directions, strict=True))
-    lengths = dict.fromkeys(rows, 1.0) if vector.lengths is None else dict(zip(rows, vector.lengths, strict=True))
-    fit = _as_it_stands if as_it_stands else plain_width_map(width_map)
+    if chosen is not None and not any(SITES[site].in_blocks for site in sites):
+        raise SteeringError(f"layers={layers!r} names blocks, and {sites[0]} is behind all of them: leave layers out")
+    directions: dict[Place, np.ndarray] = {}
+    sources: dict[Place, Place] = {}
     read = {site: read_at(vector, site) for site in sites}
-    directions = {
-        place_of(site, block): (lengths[source] * fit(rows[source], width)).astype(np.float32)
-        for site in sites
-        for block, source in sources.items()
-    }
+    for site, at in read.items():
+        part = vector.at(at)
+        # Heads of another width have no common meaning, as engines say.
+        fit = _as_it_stands if as_it_stands or SITES[site].by_head else plain_width_map(width_map)
+        rows = dict(zip(part.layers, part.directions, strict=True))
+        lengths = dict(zip(rows, [1.0] * len(rows) if part.lengths is None else part.lengths, strict=True))
+        from_block = _sources(part, blocks, layer_map, chosen, layers) if SITES[site].in_blocks else {0: 0}
+        for block, source in from_block.items():
+            directions[place_of(site, block)] = (lengths[source] * fit(rows[source], width)).astype(np.float32)
+            sources[place_of(site, block)] = place_of(at, source)
     parents = parents_of(vector.passport)
     report = {
         "parent": TOGETHER.join(one["name"] for one in parents),
@@ -106,18 +98,67 @@ def into_child(
         "child_hidden_size": width,
         "layer_map": layer_map,
         "width_map": width_map,
-        "steered_blocks": list(sources),
+        "steered_blocks": sorted({block for site, block in map(split, sources) if SITES[site].in_blocks}),
     }
     if tuple(sites) != (DEFAULT,):
         report["sites"] = read
-    return ChildVector(
-        directions,
-        {place_of(site, block): place_of(read[site], source) for site in sites for block, source in sources.items()},
-        report | ({"transferred": True} if as_it_stands else {}),
-    )
+    return ChildVector(directions, sources, report | ({"transferred": True} if as_it_stands else {}))
 
 
-def read_at(vector: SteeringVector, site: str) -> str:
+def _sources(
+    vector: SteeringVector, blocks: int, layer_map: str, chosen: Sequence[int] | None, given: Any
+) -> dict[int, int]:
+    """Block of the child -> block of the vector that its direction comes from.
+
+    Args:
+        vector: of one site.
+        blocks: how many blocks the child has.
+        layer_map: as the argument of that name.
+        chosen: blocks of the child; None for all that there are directions for.
+        given: what chose them, for sentences.
+    """
+    if vector.transfer is not None:
+        sources = {one: one for one in vector.layers}
+        there = f"blocks {span(vector.layers)} only"
+    else:
+        over, sources_of = layer_map_of_a_run(layer_map)
+        sources = dict(sorted(sources_of(vector.layers, vector.passport["parent"]["num_blocks"], blocks).items()))
+        there = f"the parent's blocks {span(vector.layers)} only and the layer map is {layer_map} ({over.entry.words})"
+    if chosen is not None:
+        missing = [layer for layer in chosen if layer not in sources]
+        if missing:
+            raise SteeringError(f"layers={given!r} names block {missing[0]}, but the vector has directions for {there}")
+        sources = {layer: sources[layer] for layer in chosen}
+    if not sources:
+        raise SteeringError(f"the vector has directions for {there}, which gives a child of {blocks} blocks none")
+    return sources
+
+
+def in_unit(child: ChildVector, scales: Mapping[Place, Scale], operator: str) -> ChildVector:
+    """A vector whose strengths count in a unit. Of heads each has its own step, which goes into its direction.
+
+    Args:
+        child: the vector in the child's space.
+        scales: of its places.
+        operator: that takes them.
+
+    Raises:
+        SteeringError: for heads under an operator that sets a value, where each head would have its own.
+    """
+    by_head = {place: one for place, one in scales.items() if SITES[split(place)[0]].by_head}
+    if by_head and OPERATORS[operator].acts(0.0):
+        raise SteeringError(
+            f"operator={operator} sets a value, and in a unit of what was measured every head has another one: leave "
+            "unit out"
+        )
+    directions = {
+        place: (by_head[place].step * direction).astype(np.float32) if place in by_head else direction
+        for place, direction in child.directions.items()
+    }
+    return replace(child, directions=directions, scales={p: one for p, one in scales.items() if p not in by_head})
+
+
+def read_at(vector: AnyVector, site: str) -> str:
     """The site of a vector whose directions steer a site: the same, or the only one of the residual stream.
 
     Raises:

@@ -17,7 +17,7 @@ from lm_eval_steer.interventions.alpha_units import PLAIN, scales
 from lm_eval_steer.interventions.alphas import alpha_name, read_strengths
 from lm_eval_steer.interventions.argument import Argument, declare
 from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES, ARGUMENTS, Arguments
-from lm_eval_steer.interventions.child import ChildVector, into_child, refuse_other_child
+from lm_eval_steer.interventions.child import ChildVector, in_unit, into_child, refuse_other_child
 from lm_eval_steer.interventions.controls import Control, read_control
 from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
 from lm_eval_steer.interventions.of_operator import KEEPS_NORM, read_operator, refuse_meaningless, side_by_side
@@ -28,8 +28,8 @@ from lm_eval_steer.text import quoted, span
 from lm_eval_steer.vectors.catalog import find_vector
 from lm_eval_steer.vectors.identity import UNKNOWN, Identity
 from lm_eval_steer.vectors.load import load_vector
+from lm_eval_steer.vectors.several import AnyVector
 from lm_eval_steer.vectors.transferred import map_name
-from lm_eval_steer.vectors.vector import SteeringVector
 
 logger = logging.getLogger(f"lm_eval.{__name__}")  # lm_eval shows what the children of its own logger say
 
@@ -145,7 +145,7 @@ class SteeringPlan(Arguments):
         return [self.with_changes(alphas=alphas, profiles=profiles) for alphas, profiles in parts]
 
     @property
-    def sources(self) -> tuple[SteeringVector, ...]:
+    def sources(self) -> tuple[AnyVector, ...]:
         """The vectors whose directions steer."""
         return tuple(one for one in (self.vector, self.second) if one is not None)
 
@@ -188,6 +188,11 @@ class SteeringPlan(Arguments):
         """
         if self.alpha_per_layer is not None:
             read_profile(self.alpha_per_layer, blocks)
+            if not any(SITES[site].in_blocks for site in self.sites):
+                raise SteeringError(
+                    f"alpha_per_layer={quoted(self.alpha_per_layer)} has a number for each block, and "
+                    f"site={self.sites[0]} is behind all of them: give alpha alone"
+                )
         if self.vector is None:
             return None
         if self.vector.transfer is not None:
@@ -203,9 +208,7 @@ class SteeringPlan(Arguments):
             child = replace(child, directions=side_by_side(self.operator, child.directions, other.directions))
         if self.alpha_unit != "length":
             measured = scales(self.vector, self.alpha_unit, blocks, width, model)
-            child = replace(
-                child, scales={place: measured[split(source)[1]] for place, source in child.sources.items()}
-            )
+            child = in_unit(child, {place: measured[source] for place, source in child.sources.items()}, self.operator)
         report = child.report
         logger.info(
             "Steering %s%s %s of %d (hidden %d) with %s (%d blocks, hidden %d)%s: %s=%s, tokens=%s, layer map %s, "

@@ -7,25 +7,25 @@ from typing import Any
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.models.documents import document_hash, row_of
-from lm_eval_steer.vectors.vector import SteeringVector
+from lm_eval_steer.vectors.several import AnyVector
 
 _READ = ("rows", "shots")
 """What a passport lists the hashes of: documents that made pairs, and examples that stood before them."""
 
 
-def extraction_rows(*vectors: SteeringVector) -> frozenset[str]:
+def extraction_rows(*vectors: AnyVector) -> frozenset[str]:
     """Hashes of the rows that the passports say the vectors saw, in their pairs, in the examples before them and in the
     texts that they were transferred with, and other parents in theirs; empty for a user's own."""
     return frozenset(row for vector in vectors for source in _sources(vector) for row in _rows(source))
 
 
-def rows_of_shares(*vectors: SteeringVector) -> frozenset[str]:
+def rows_of_shares(*vectors: AnyVector) -> frozenset[str]:
     """Those of them that are a share, by hash, of the documents that a task is tested on: a sweep goes without them."""
     sources = [source for vector in vectors for source in _sources(vector)]
     return frozenset(row for source in sources if source.get("share") for row in _rows(source))
 
 
-def _sources(vector: SteeringVector) -> list[dict[str, Any]]:
+def _sources(vector: AnyVector) -> list[dict[str, Any]]:
     transfer = vector.transfer or {}
     passports = [vector.passport, *(parent.get("passport") or {} for parent in transfer.get("parents", ()))]
     seen = [*(passport.get("data") for passport in passports), transfer.get("texts")]

@@ -19,7 +19,7 @@ from lm_eval_steer.text import quoted
 from lm_eval_steer.vectors.catalog import find_vector
 from lm_eval_steer.vectors.hub import bring_beside
 from lm_eval_steer.vectors.load import load_vector
-from lm_eval_steer.vectors.vector import SteeringVector
+from lm_eval_steer.vectors.several import AnyVector
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Contender:
     control: Control | None = None
     file: str | None = None
     path: Path | None = field(default=None, compare=False)
-    loaded: SteeringVector | None = field(default=None, compare=False)
+    loaded: AnyVector | None = field(default=None, compare=False)
     layer: int | None = None
 
     @property
@@ -171,7 +171,7 @@ def _control_of(vector: Contender, control: Control) -> Contender:
     bring_beside(path)
     if not is_file(path):
         raise SteeringError(f"the control {name} is the vector file {path}, and there is none: {advice}")
-    found = Contender(vector.vector, control, str(path), path, SteeringVector.load(path), vector.layer)
+    found = Contender(vector.vector, control, str(path), path, load_vector(path), vector.layer)
     assert found.loaded
     if control_in(found.loaded.passport) != control or not _is_of(found, vector):
         raise SteeringError(f"{path} is not the control {name}, by its passport, but another vector: {advice}")

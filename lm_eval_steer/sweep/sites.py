@@ -11,6 +11,7 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.interventions.layers import read_layers
 from lm_eval_steer.scale import Scale
+from lm_eval_steer.sites import SITES
 from lm_eval_steer.text import quoted
 from lm_eval_steer.vectors.catalog import find_vector
 from lm_eval_steer.vectors.load import load_vector
@@ -46,9 +47,11 @@ def read_sites(given: str | None, arguments: Mapping[str, Any]) -> tuple[int, ..
             f"--sites each tries a vector's own blocks, and layer_map={quoted(layer_map)} brings them to others: leave "
             "layer_map out, or carry the vector over first (lm-eval-steer transfer)"
         )
-    layers = load_vector(find_vector(os.path.expanduser(file))).layers
+    vector = load_vector(find_vector(os.path.expanduser(file)))
+    of_sites = [set(vector.at(site).layers) for site in vector.sites if SITES[site].in_blocks]
+    layers = set.intersection(*of_sites) if of_sites else set()
     wanted = read_layers(arguments.get("layers", ALL))
-    blocks = tuple(sorted(set(layers) if wanted is None else set(layers) & set(wanted)))
+    blocks = tuple(sorted(layers if wanted is None else layers & set(wanted)))
     if len(blocks) < 2:
         raise SteeringError(
             f"--sites each has {len(blocks)} blocks to try, for layers={quoted(arguments.get('layers', ALL))} and a "

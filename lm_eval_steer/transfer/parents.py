@@ -12,8 +12,10 @@ from lm_eval_steer.text import shortened
 from lm_eval_steer.transfer.model import Model
 from lm_eval_steer.vectors.catalog import find_vector
 from lm_eval_steer.vectors.identity import Identity
-from lm_eval_steer.vectors.load import load_vector
+from lm_eval_steer.vectors.load import load_one
 from lm_eval_steer.vectors.vector import SteeringVector
+
+_MAPS = "lm-eval-steer transfer, whose maps are fitted on the outputs of blocks,"
 
 
 def read_vectors(names: Sequence[str]) -> tuple[SteeringVector, ...]:
@@ -22,7 +24,7 @@ def read_vectors(names: Sequence[str]) -> tuple[SteeringVector, ...]:
     Raises:
         SteeringError: for what is no vector, and for one that was transferred already.
     """
-    vectors = tuple(load_vector(find_vector(name)) for name in names)
+    vectors = tuple(load_one(find_vector(name), _MAPS) for name in names)
     for name, vector in zip(names, vectors, strict=True):
         if vector.transfer is not None:
             raise SteeringError(

@@ -12,7 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lm_eval_steer.shapes import is_number
+from lm_eval_steer.sites import DEFAULT, SITES
 from lm_eval_steer.text import printable, span
+from lm_eval_steer.vectors.several import AnyVector
 from lm_eval_steer.vectors.similarity import LEVEL, Cosines, Null, least_p, p_value, share_beyond
 from lm_eval_steer.vectors.transferred import as_list
 from lm_eval_steer.vectors.vector import SteeringVector
@@ -35,18 +37,27 @@ _OF_TRANSFER = {
 }
 
 
-def passport_table(vector: SteeringVector, path: Path) -> Table:
+def passport_table(vector: AnyVector, path: Path) -> Table:
     """Everything that the file says about itself but its blocks; nothing in it is taken as markup or control code."""
     table = Table(title=Text(f"Passport of {printable(str(path))}"), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    blocks, width = vector.directions.shape
-    where = f", in the space of {printable(vector.space['name'])}" if vector.transfer else ""
-    table.add_row("directions", Text(f"{blocks} of width {width}, blocks {span(vector.layers)}{where}"))
+    for one in map(vector.at, vector.sites):
+        table.add_row("directions", Text(printable(told_directions(one))))
     table.add_row("fingerprint", vector.fingerprint)
     for key, value in flat_items(without_blocks(vector.passport)):
         table.add_row(Text(printable(key)), Text(printable(value)))
     return table
+
+
+def told_directions(vector: SteeringVector) -> str:
+    """How many directions there are of one site, of which width, and where: `30 of width 576, blocks 0-29`."""
+    blocks, *width = vector.directions.shape
+    site = "" if vector.site == DEFAULT else f" of {vector.site}"
+    shape = f"width {width[0]}" if len(width) == 1 else f"{width[0]} heads of width {width[1]}"
+    where = f", blocks {span(vector.layers)}" if SITES[vector.site].in_blocks else ""
+    space = f", in the space of {vector.space['name']}" if vector.transfer else ""
+    return f"{blocks}{site} of {shape}{where}{space}"
 
 
 def blocks_table(vector: SteeringVector) -> Table:
@@ -56,13 +67,18 @@ def blocks_table(vector: SteeringVector) -> Table:
     each), R² of the map on texts that it was not fitted on, the length that the map gave the direction before it was
     brought to 1, and its cosine with what `cut` makes of the parent's direction.
 
+    With heads it is the least and the largest number of those that are steered, and no cosine.
+
     `cos with block before` tells how much the directions change from block to block. `largest component` is the part
     of the squared length that one component holds: near 1, the direction is one outlier of the residual stream.
     """
     columns = _COLUMNS if vector.transfer is None else _OF_TRANSFER
     said = _by_number(said_of_blocks(vector.passport))
     known = [key for key in columns if any(_numbers(block.get(key)) for block in said.values())]
-    table = Table(title="Directions by block")
+    at = "" if vector.site == DEFAULT else f" at {vector.site}"
+    table = Table(title=f"Directions{at} by block")
+    if vector.directions.ndim > 2:
+        return _heads_table(vector, table, {key: columns[key] for key in known}, said)
     for column in ("block", *(columns[key][0] for key in known), "cos with block before", "largest component"):
         table.add_column(column, justify="right")
     rows = vector.directions.astype(np.float64)
@@ -73,6 +89,24 @@ def blocks_table(vector: SteeringVector) -> Table:
         has_before = i and vector.layers[i - 1] == layer - 1
         before = f"{_cosine(rows[i], rows[i - 1]):+.3f}" if has_before else "-"
         table.add_row(str(layer), *cells, before, f"{squares[i].max():.1%} ({squares[i].argmax()})")
+    return table
+
+
+def _heads_table(
+    vector: SteeringVector, table: Table, columns: dict[str, tuple[str, str]], said: dict[int, dict[str, Any]]
+) -> Table:
+    """Per block: which heads are steered, and the range over them of what the passport says."""
+    for column in ("block", "heads", *(name for name, _ in columns.values())):
+        table.add_column(column, justify="right")
+    for layer, direction in zip(vector.layers, vector.directions, strict=True):
+        steered = np.flatnonzero(direction.any(axis=1))
+        cells = []
+        for key, (_, form) in columns.items():
+            numbers = _numbers(said.get(layer, {}).get(key))
+            chosen = [numbers[head] for head in steered] if len(numbers) == len(direction) else []
+            ends = dict.fromkeys(form.format(one) for one in (min(chosen), max(chosen))) if chosen else ["-"]
+            cells.append(" to ".join(ends))
+        table.add_row(str(layer), span([int(head) for head in steered]), *cells)
     return table
 
 
@@ -149,7 +183,7 @@ def flat_items(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, s
 def without_blocks(passport: dict[str, Any]) -> dict[str, Any]:
     """A passport without what it says of each block, which is a table of its own or a figure; the parent first, and
     parents that went into a transferred vector by their numbers."""
-    kept = {key: value for key, value in passport.items() if key not in ("parent", "blocks", "transfer")}
+    kept = {key: value for key, value in passport.items() if key not in ("parent", "blocks", "sites", "transfer")}
     if passport.get("transfer"):
         transfer = {key: value for key, value in passport["transfer"].items() if key not in ("blocks", "cka")}
         parents = {

@@ -20,7 +20,7 @@ from lm_eval_steer.interventions.arguments import ARGUMENTS
 from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.interventions.tokens import TokenRule, token_rule
-from lm_eval_steer.vectors.vector import SteeringVector
+from lm_eval_steer.vectors.several import AnyVector
 
 TAKEN = tuple(
     one
@@ -35,7 +35,7 @@ _CACHES = ("cache", "past_key_values", "cache_params")
 
 @contextmanager
 @declare(TAKEN, before=("model", "vectors"))
-def steer(model: nn.Module, vectors: str | Path | SteeringVector, **arguments: Any) -> Iterator[Intervention]:
+def steer(model: nn.Module, vectors: str | Path | AnyVector, **arguments: Any) -> Iterator[Intervention]:
     """Steer whatever a model is asked inside a `with` block, with one strength; behind it, the model is as it was.
 
         with lm_eval_steer.steer(model, "phi4_gsm8k.safetensors", alpha=0.04):
@@ -87,7 +87,7 @@ def attached(model: nn.Module, intervention: Intervention, blocks: str | None) -
 
 def one_intervention(
     model: nn.Module,
-    vectors: str | Path | SteeringVector,
+    vectors: str | Path | AnyVector,
     given: Mapping[str, Any],
     taken: Sequence[Argument],
     name: str,

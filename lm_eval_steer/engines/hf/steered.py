@@ -18,7 +18,7 @@ from lm_eval_steer.files import read_json
 from lm_eval_steer.folders import write_folder
 from lm_eval_steer.interventions.argument import declare
 from lm_eval_steer.text import quoted, shortened
-from lm_eval_steer.vectors.vector import SteeringVector
+from lm_eval_steer.vectors.several import AnyVector, read_vector
 
 CARD = "steering.json"
 """File of the folder that says how the vector beside it steers."""
@@ -41,7 +41,7 @@ class SteeredModel:
     """
 
     @declare(TAKEN, before=("self", "model", "vectors"))
-    def __init__(self, model: nn.Module, vectors: str | Path | SteeringVector, **arguments: Any) -> None:
+    def __init__(self, model: nn.Module, vectors: str | Path | AnyVector, **arguments: Any) -> None:
         """Begin to steer.
 
         Args:
@@ -119,9 +119,9 @@ class SteeredModel:
             raise SteeringError(
                 f"{shortened(path / CARD)} holds no steering: write it with SteeredModel.save_pretrained"
             )
-        vector = SteeringVector.load(path / _FILES["vector"])
+        vector = read_vector(path / _FILES["vector"])
         second = path / _FILES["second"]
-        more = {"second": SteeringVector.load(second)} if second.exists() else {}
+        more = {"second": read_vector(second)} if second.exists() else {}
         steered = cls(model, vector, **card["arguments"], **more)
         if steered.intervention.fingerprint != card["intervention"]:
             steered.unload()

@@ -20,8 +20,9 @@ from lm_eval_steer.vectors.foreign.format import Said
 from lm_eval_steer.vectors.foreign.formats import FOREIGN
 from lm_eval_steer.vectors.foreign.refused import refusal
 from lm_eval_steer.vectors.foreign.source import Source, open_source
+from lm_eval_steer.vectors.formats.header import SITE
 from lm_eval_steer.vectors.scale import KEEP, UNIT
-from lm_eval_steer.vectors.vector import SITE, UNIT_TOLERANCE, SteeringVector
+from lm_eval_steer.vectors.vector import UNIT_TOLERANCE, SteeringVector
 
 _STILL_TRUE = ("explained_variance", "mean_norm")
 """What a passport says of a block that holds for a direction of any length and of either sign, as a file may have been

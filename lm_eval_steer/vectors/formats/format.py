@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-Content = tuple[Any, dict[int, np.ndarray]]
-"""A passport and the direction of each block, float32 [hidden], as a file says them: they are checked afterwards."""
+from lm_eval_steer.sites import Place
+
+Content = tuple[Any, dict[Place, np.ndarray]]
+"""A passport and the direction of each place, float32 [hidden] or [heads, head_dim], as a file says them: they are
+checked afterwards. The place of a block's output is the block's number."""
 
 Read = Callable[[Path], Content]
 
-Write = Callable[[Path, Mapping[str, Any], Mapping[int, np.ndarray]], None]
+Write = Callable[[Path, Mapping[str, Any], Mapping[Place, np.ndarray]], None]
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Format:
         suffix: of its files, with the dot.
         read: (path) -> passport and directions. It may raise anything for a damaged file; a SteeringError is shown as
             it is, behind the file's name.
-        write: (path, passport, directions by block); the same content gives the same bytes. None for a format that is
+        write: (path, passport, directions by place); the same content gives the same bytes. None for a format that is
             read only.
         recognises: (path) -> whether the content of a file with this suffix is of this format, for one that shares its
             suffix with another. A file that no format recognises is read by the first of its suffix.

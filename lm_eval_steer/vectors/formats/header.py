@@ -1,4 +1,4 @@
-"""What both containers of this project share: a header of JSON, and tensors named direction.N (docs/FORMAT.md)."""
+"""What both containers of this project share: a header of JSON, and tensors named by place (docs/FORMAT.md)."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from typing import Any
 import numpy as np
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.sites import DEFAULT, SITES, Place, place_of
 from lm_eval_steer.vectors.scale import KEEP
 
 FORMAT = "lm_eval_steer.vector"
 FORMAT_VERSION = 1
-KEEPING_LENGTHS = 2
-"""The version of a file whose strength 1 is no shift of length 1 (`scale` of its passport): a reader that knows version
-1 alone would steer with another length."""
+NEWER = 2
+"""The version of a file whose strength 1 is no shift of length 1 (`scale` of its passport), or whose directions are of
+another site than outputs of blocks: a reader that knows version 1 alone would do something else with them."""
+SITE = "block_output"
+"""The site of version 1, as passports say it."""
 MAX_NESTING = 32
 KEY = "lm_eval_steer"
 """The one metadata key of a .safetensors file, the one header key of a .pt file."""
 
-_TENSOR_NAME = re.compile(r"direction\.(0|[1-9][0-9]{0,5})")
+_TENSOR_NAME = re.compile(r"(\w+)\.(0|[1-9][0-9]{0,5})", re.ASCII)
 
 
 def make_header(passport: Mapping[str, Any]) -> str:
@@ -41,40 +44,58 @@ def read_header(header: Any) -> Any:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise SteeringError(f"its header does not say format {FORMAT!r}")
     version = content.get("format_version")
-    if type(version) is not int or version not in (FORMAT_VERSION, KEEPING_LENGTHS):
+    if type(version) is not int or version not in (FORMAT_VERSION, NEWER):
         raise SteeringError(
-            f"format_version {brief(version)}, this version reads {FORMAT_VERSION} and {KEEPING_LENGTHS}: "
+            f"format_version {brief(version)}, this version reads {FORMAT_VERSION} and {NEWER}: "
             "update lm_eval_steer or extract the vector again"
         )
     passport = content.get("passport")
     if _version_of(passport) > version:
         raise SteeringError(
-            f"its passport says scale {KEEP!r}, which format_version {version} has not: it is of version "
-            f"{KEEPING_LENGTHS}"
+            f"its passport says {_newer(passport)}, which format_version {version} has not: it is of version {NEWER}"
         )
     return passport
 
 
 def _version_of(passport: Any) -> int:
     """The first version that has what a passport says."""
-    return KEEPING_LENGTHS if isinstance(passport, Mapping) and passport.get("scale") == KEEP else FORMAT_VERSION
+    return NEWER if _newer(passport) else FORMAT_VERSION
 
 
-def name_tensors(directions: Mapping[int, np.ndarray]) -> dict[str, np.ndarray]:
-    """Directions by the names of their tensors."""
-    return {f"direction.{layer}": direction for layer, direction in directions.items()}
+def _newer(passport: Any) -> str:
+    """What a passport says that version 1 has not; nothing where all is of that version."""
+    if not isinstance(passport, Mapping):
+        return ""
+    if passport.get("scale") == KEEP:
+        return f"scale {KEEP!r}"
+    if "sites" in passport:
+        return "sites"
+    return f"site {passport['site']!r}" if passport.get("site", SITE) in SITES else ""
 
 
-def read_layer(name: object, dtype: str, shape: Sequence[int]) -> int:
-    """N of a tensor direction.N, decided by its description, before its numbers are read."""
+def name_tensors(directions: Mapping[Place, np.ndarray]) -> dict[str, np.ndarray]:
+    """Directions by the names of their tensors: `direction.3` of block 3, `mlp.3` of another site of it."""
+    return {tensor_of(place): direction for place, direction in directions.items()}
+
+
+def tensor_of(place: Place) -> str:
+    """The name of a place's tensor."""
+    return f"direction.{place}" if isinstance(place, int) else place
+
+
+def read_place(name: object, dtype: str, shape: Sequence[int]) -> Place:
+    """The place of a tensor, decided by its description, before its numbers are read."""
     match = _TENSOR_NAME.fullmatch(name) if isinstance(name, str) else None
-    if match is None:
+    said = "" if match is None else match[1]
+    site = DEFAULT if said == "direction" else said
+    if match is None or site not in SITES or said == DEFAULT:
         raise SteeringError(f"unexpected tensor {brief(name)}, expected direction.N with N = 0, 1, 2, ...")
     if dtype not in ("float32", "F32"):
         raise SteeringError(f"{name} is {dtype}, expected float32")
-    if len(shape) != 1 or not shape[0]:
-        raise SteeringError(f"{name} has shape {brief(list(shape))}, expected [hidden]")
-    return int(match[1])
+    wanted = ["heads", "head_dim"] if SITES[site].by_head else ["hidden"]
+    if len(shape) != len(wanted) or not all(shape):
+        raise SteeringError(f"{name} has shape {brief(list(shape))}, expected [{', '.join(wanted)}]")
+    return place_of(site, int(match[2]))
 
 
 def brief(value: object) -> str:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.sites import Place
 from lm_eval_steer.vectors.formats.format import Content, Format
-from lm_eval_steer.vectors.formats.header import KEY, brief, make_header, name_tensors, read_header, read_layer
+from lm_eval_steer.vectors.formats.header import KEY, brief, make_header, name_tensors, read_header, read_place
 
 
-def write(path: Path, passport: Mapping[str, Any], directions: Mapping[int, np.ndarray]) -> None:
+def write(path: Path, passport: Mapping[str, Any], directions: Mapping[Place, np.ndarray]) -> None:
     """Write a file that does not hold its own name, as torch.save does where it is given a path."""
     import torch
 
@@ -25,7 +26,7 @@ def write(path: Path, passport: Mapping[str, Any], directions: Mapping[int, np.n
 
 
 def read(path: Path) -> Content:
-    """Passport and directions by block.
+    """Passport and directions by place.
 
     Raises:
         SteeringError: for a zip file that torch.save would not write, and for other objects than tensors and text.
@@ -50,15 +51,15 @@ def read(path: Path) -> Content:
     if not isinstance(content, dict):
         raise SteeringError(f"it holds a {type(content).__name__}, expected a dict with a {KEY!r} entry")
     passport = read_header(content.pop(KEY, None))
-    by_layer = {}
+    by_place = {}
     for name, tensor in content.items():
         if type(tensor) is not torch.Tensor or tensor.layout is not torch.strided or tensor.is_meta:
             raise SteeringError(f"{brief(name)} is not a plain tensor")
-        layer = read_layer(name, str(tensor.dtype).removeprefix("torch."), tensor.shape)
+        place = read_place(name, str(tensor.dtype).removeprefix("torch."), tensor.shape)
         if not tensor.is_contiguous():  # a single number can pose as a tensor of any size
             raise SteeringError(f"{name} is not contiguous")
-        by_layer[layer] = tensor.detach().resolve_neg().numpy()
-    return passport, by_layer
+        by_place[place] = tensor.detach().resolve_neg().numpy()
+    return passport, by_place
 
 
 PT = Format(".pt", read, write)
