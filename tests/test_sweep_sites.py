@@ -76,6 +76,17 @@ def test_arms_are_runs_of_their_own_with_layers(
     assert len(seen) > 1
 
 
+def test_the_site_that_is_named_is_steered_in_each_block(child: dict[str, Any], tmp_path: Path) -> None:
+    args = make_args(child | {"site": "mlp", "layers": "1-2"}, tmp_path, **EACH)
+    plans = args.plans()
+    assert [(name, plan.sites, plan.layers) for name, plan in plans.items() if "random" not in name] == [
+        ("all", ("mlp",), "1-2"),
+        ("block1", ("mlp",), 1),
+        ("block2", ("mlp",), 2),
+    ]
+    assert plans["block2 random:2"].layers == 2
+
+
 def test_one_family_a_row_per_block_and_a_note(done: tuple[Path, dict[str, Any]]) -> None:
     board = read_leaderboard([done[0]])
     (family,) = (one for one in board.families if "-" not in one.tests[0].split(" [")[0])

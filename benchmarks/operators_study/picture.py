@@ -8,7 +8,18 @@ from typing import Any
 from plan import CELLS, COST, MODELS, WAYS
 
 from lm_eval_steer.report.figures.files import figure_bytes
-from lm_eval_steer.report.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, new_figure
+from lm_eval_steer.report.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    new_figure,
+    number_log_scale,
+)
 
 COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK, "#8B6914")
 STYLES = ("-", "--", ":", "-.")
@@ -20,7 +31,11 @@ def draw(found: Mapping[str, Any]) -> bytes:
     panels = list(dict.fromkeys((cell.child, cell.concept) for cell in cells))
     names = list(dict.fromkeys(label(cell.way, cell.site) for cell in cells))
     looks = {
-        name: {"color": COLOURS[place % len(COLOURS)], "linestyle": STYLES[place // len(COLOURS)]}
+        name: {
+            "color": COLOURS[place % len(COLOURS)],
+            "linestyle": STYLES[place // len(COLOURS)],
+            "linewidth": max(1.2, 6.5 - 1.5 * place),  # curves that lie on each other show all the same
+        }
         for place, name in enumerate(names)
     }
     columns = min(2, len(panels))
@@ -37,13 +52,15 @@ def draw(found: Mapping[str, Any]) -> bytes:
                 name = label(cell.way, cell.site)
                 curve = [(one["cost"]["value"], one["change"]["value"]) for one in found[cell.name]["curve"]]
                 points = zip(*([] if WAYS[cell.way].sets else [(0, 0)]), *curve, strict=True)
-                (handles[name],) = axes.plot(*points, **looks[name], marker=".", linewidth=1.3)
+                (handles[name],) = axes.plot(*points, **looks[name], marker=".")
                 for one in found[cell.name]["random"].values():
                     spot = one["cost"]["value"], one["change"]["value"]
                     (handles["random directions"],) = axes.plot(*spot, "x", color=GREY, markersize=5)
             axes.axvline(COST, color=GREY, linewidth=0.8, linestyle=":")
             axes.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
-            axes.set_xscale("symlog", linthresh=0.02)
+            axes.set_xscale("symlog", linthresh=0.05)
+            axes.set_xlim(left=-0.005)
+            number_log_scale(axes.xaxis, lambda value: f"{value:g}")
             axes.set_title(f"{MODELS[panel[0]]}, {panel[1]}")
             axes.set_xlabel("cost on unrelated text, nats per token")
             axes.set_ylabel("change of log-odds, nats")

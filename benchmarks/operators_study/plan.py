@@ -35,6 +35,7 @@ class Way:
         arguments: of the plan, beside vector and strength.
         controls: what takes the vector's place.
         sets: whether it sets a value, so that its smallest strength is not near to no steering.
+        pushes: whether it moves a state towards the vector.
     """
 
     strength: str
@@ -43,6 +44,7 @@ class Way:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     controls: tuple[str, ...] = CONTROLS
     sets: bool = False
+    pushes: bool = True
 
 
 WAYS = {
@@ -53,7 +55,7 @@ WAYS = {
     "slerp": Way("alpha", 0.0003, arguments={"operator": "slerp"}),
     "set": Way("alpha", 0.25, 8.0, {"operator": "set", "unit": "sigma"}, (), sets=True),
     "set_at_least": Way("alpha", 0.25, 8.0, {"operator": "set_at_least", "unit": "sigma"}, (), sets=True),
-    "ablate": Way("alpha", 0.125, 1.0, {"operator": "ablate"}),
+    "ablate": Way("alpha", 0.125, 1.0, {"operator": "ablate"}, pushes=False),
 }
 """Name in tables -> what it is. `set` and `set_at_least` count in what was measured along the vector, and have no
 random directions; other operators take a second direction, or a fitted matrix, which a concept of one vector lacks."""
@@ -87,7 +89,7 @@ class Cell:
 CELLS = (
     *(Cell(SMOL, "sentiment", way) for way in ("add", "add, one length", "add_keep_norm", "turn", "set", "ablate")),
     *(Cell(SMOL, "politeness", way) for way in ("add", "turn", "add, one length", "set")),
-    *(Cell(SMOL, "sentiment", "add", site) for site in ("block_input", "attention", "mlp")),
+    *(Cell(SMOL, "sentiment", "add", site) for site in ("attention", "mlp", "block_input")),
     Cell(SMOL, "sentiment", "ablate", "block_input+attention+mlp"),
     *(Cell(GEMMA, "sentiment", way) for way in ("add", "turn", "add, one length")),
     *(Cell(QWEN, "sentiment", way) for way in ("add", "turn", "add, one length")),

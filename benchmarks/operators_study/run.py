@@ -97,15 +97,14 @@ class Study:
         self._child: tuple[str, Child] | None = None
         self._task: tuple[tuple[str, str], Any] | None = None
 
-    def run(self, cell: Cell) -> None:
-        """All of a cell."""
+    def run(self, cell: Cell, whose: str) -> None:
+        """All of a cell and its vector, or one of its random directions."""
         way = WAYS[cell.way]
-        for whose in (OWN, *way.controls):
-            middle = self.strength_at(COST, cell, whose)
-            for share in (1.0, *SHARES) if whose == OWN else (1.0,):
-                strength = round_off(share * middle)
-                if way.most is None or strength <= way.most:
-                    self.measure(cell, whose, strength, "log_odds")
+        middle = self.strength_at(COST, cell, whose)
+        for share in (1.0, *SHARES) if whose == OWN else (1.0,):
+            strength = round_off(share * middle)
+            if way.most is None or strength <= way.most:
+                self.measure(cell, whose, strength, "log_odds")
 
     def strength_at(self, price: float, cell: Cell, whose: str) -> float:
         """The strength at which text costs a price, or the nearest to it that there is.
@@ -204,9 +203,12 @@ def main() -> None:
     args = parser.parse_args()
     plugin.install(force=True)
     study = Study(args.folder, args.models)
-    for cell in CELLS:
-        if any(word in cell.name for word in args.only):
-            study.run(cell)
+    cells = [cell for cell in CELLS if any(word in cell.name for word in args.only)]
+    for cell in cells:
+        study.run(cell, OWN)
+    for cell in cells:
+        for control in WAYS[cell.way].controls:
+            study.run(cell, control)
 
 
 if __name__ == "__main__":

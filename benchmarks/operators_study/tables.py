@@ -17,7 +17,7 @@ from typing import Any
 
 import summary
 from picture import draw, label
-from plan import CELLS, COST, MODELS, Cell
+from plan import CELLS, COST, MODELS, WAYS, Cell
 
 ROOT = Path(__file__).parents[2]
 PAGE, FIGURE = "docs/RESULTS.md", "docs/figures/operators.svg"
@@ -44,16 +44,17 @@ def findings(found: Found) -> Iterator[str]:
         of = f"{MODELS[child]}, {concept}"
         add = found[Cell(child, concept).name]["own"]["change"]
         parts = [
-            f"{label(cell.way, cell.site)} {interval(found[cell.name]['minus_add'])}"
+            f"`{label(cell.way, cell.site)}` {interval(found[cell.name]['minus_add'])}"
             for cell in cells
             if "minus_add" in found[cell.name] and affordable(found[cell.name])
         ]
-        dear = [label(cell.way, cell.site) for cell in cells if not affordable(found[cell.name])]
+        dear = [f"`{label(cell.way, cell.site)}`" for cell in cells if not affordable(found[cell.name])]
         yield f"- {of}: `add` {interval(add)} nats; against it, at the same price, {'; '.join(parts)}." + (
             f" Never at that price: {', '.join(dear)}." if dear else ""
         )
     yield ""
-    own = [entry for entry in found.values() if entry["random"] and affordable(entry)]
+    pushing = [found[cell.name] for cell in known(found) if WAYS[cell.way].pushes and affordable(found[cell.name])]
+    own = [entry for entry in pushing if entry["random"]]
     pushes = [abs(one["change"]["value"]) for entry in own for one in entry["random"].values()]
     least = min(entry["own"]["change"]["value"] / max(random_mean(entry), 0.01) for entry in own)
     yield (
@@ -61,8 +62,8 @@ def findings(found: Found) -> Iterator[str]:
         f"average, and by {max(pushes):.2f} at most ({len(pushes)} of them); the vector moves them by "
         f"{least:.1f} times as much as its two or more."
     )
-    widths = [entry["own"]["change"]["high"] - entry["own"]["change"]["low"] for entry in found.values()]
-    paired = [e["minus_add"]["high"] - e["minus_add"]["low"] for e in found.values() if "minus_add" in e]
+    widths = [entry["own"]["change"]["high"] - entry["own"]["change"]["low"] for entry in pushing]
+    paired = [entry["minus_add"]["high"] - entry["minus_add"]["low"] for entry in pushing if "minus_add" in entry]
     if paired:
         yield (
             f"- Intervals of an effect are {min(widths):.2f} to {max(widths):.2f} nats wide, those of a difference "
@@ -88,7 +89,7 @@ def table(found: Found) -> Iterator[str]:
     for cell in known(found):
         entry = found[cell.name]
         own = entry["own"]
-        told = [MODELS[cell.child], cell.concept, label(cell.way, cell.site), f"{own['strength']:g}"]
+        told = [MODELS[cell.child], cell.concept, f"`{label(cell.way, cell.site)}`", f"{own['strength']:g}"]
         told += [f"{own['cost']['value']:.3f} ({own['cost']['low']:.3f} to {own['cost']['high']:.3f})"]
         told += [interval(own["change"]), interval(entry["minus_add"]) if "minus_add" in entry else ""]
         randoms = [one["change"]["value"] for one in entry["random"].values()]
@@ -110,7 +111,7 @@ def left_out(found: Found) -> Iterator[str]:
     took = sum(entry["seconds"] for entry in found.values())
     yield f"- Measured: {len(found)} cells of {len(CELLS)} planned ones, {took / 60:.0f} minutes of one core."
     for child, cells in missing.items():
-        names = ", ".join(f"{label(cell.way, cell.site)} ({cell.concept})" for cell in cells)
+        names = ", ".join(f"`{label(cell.way, cell.site)}` ({cell.concept})" for cell in cells)
         each = f"about {fmean(seconds[child]) / 60:.1f} minutes of one core each" if seconds[child] else "never timed"
         yield f"- {MODELS[child]}: {names}; {each}."
 
