@@ -30,13 +30,14 @@ def _where(cell: Cell) -> str:
 
 def _own(cells: Cells) -> Iterator[str]:
     for cell, lines, _ in cells.values():
-        if "direct" in cell.task:
-            own, base = lines["own best"], lines["baseline"]
-            yield (
-                f"{_where(cell)}: {percent(base.score['score'])} right without, "
-                f"{percent(own.score['score'])} with its own vector ({change(own)}; {own.change['verdict']}), "
-                f"{percent(base.metrics[REASONS])} and {percent(own.metrics[REASONS])} work before they answer."
-            )
+        own, base = lines["own best"], lines["baseline"]
+        works = ""
+        if REASONS in own.metrics:
+            works = f", {percent(base.metrics[REASONS])} and {percent(own.metrics[REASONS])} work before they answer"
+        yield (
+            f"{_where(cell)}: {percent(base.score['score'])} right without, "
+            f"{percent(own.score['score'])} with its own vector ({change(own)}; {own.change['verdict']}){works}."
+        )
 
 
 def _maps(cells: Cells) -> Iterator[str]:
@@ -58,7 +59,9 @@ def _chance(cells: Cells) -> Iterator[str]:
     for cell, lines, summary in cells.values():
         parts = []
         for row in summary["rows"]:
-            line = lines[f"{row['vector'].split(':')[0]} best"]
+            line = lines.get(f"{row['vector'].split(':')[0]} best")
+            if line is None:
+                continue
             random, shuffled = row["random"].get("best", {}), row["map_shuffled"].get("best", {})
             told = []
             if line.arm in ("own", "cut") and "difference" in random:
@@ -78,10 +81,10 @@ def _smaller(cells: Cells) -> Iterator[str]:
     for cell, lines, _ in cells.values():
         for parent in cell.parents:
             line = lines.get(f"{SHORT[parent]} best")
-            if "direct" in cell.task and line and sizes.index(parent) < sizes.index(cell.child):
+            if line and sizes.index(parent) < sizes.index(cell.child):
+                works = f"; {percent(line.metrics[REASONS])} work first" if REASONS in line.metrics else ""
                 yield (
-                    f"{_where(cell)}, from {MODELS[parent]}: {change(line)} points, "
-                    f"{line.change['verdict']}; {percent(line.metrics[REASONS])} work first."
+                    f"{_where(cell)}, from {MODELS[parent]}: {change(line)} points, {line.change['verdict']}{works}."
                 )
 
 
@@ -142,7 +145,7 @@ def _difference(numbers: Mapping[str, float]) -> str:
 REASONS, LOG_ODDS = "reasons,working", "log_odds,none"
 
 QUESTIONS: dict[str, Callable[[Cells], Iterator[str]]] = {
-    "Does a model's own vector help in this regime?": _own,
+    "Does a model's own vector help?": _own,
     "What share of it crosses families, and by which map?": _maps,
     "Is it the concept, or any push?": _chance,
     "From a smaller parent?": _smaller,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,10 @@ from typing import Any
 
 Summary = Mapping[str, Any]
 Numbers = Mapping[str, Any]
+
+_APART = re.compile(r"(?P<arm>.+)-shuffled-\d+")
+"""A map of shuffled texts that the leaderboard has in a row of its own, since it knows other texts than the map whose
+control it is: as here, where a shipped map knows more of them."""
 
 _SEED = re.compile(r"(?P<kind>random|map-shuffled):\d+ (?P<role>best|vote)")
 
@@ -55,8 +60,20 @@ def lines_of(summary: Summary) -> dict[str, Line]:
     return {line.key: line for line in _lines(summary)}
 
 
+def _rows(summary: Summary) -> list[dict[str, Any]]:
+    """The rows of a cell, what stands apart in the row of the arm whose control it is."""
+    rows = {row["vector"].split(":")[0]: copy.deepcopy(row) for row in summary["rows"]}
+    for name in [name for name in rows if _APART.fullmatch(name)]:
+        apart, row = rows.pop(name), rows[name.rpartition("-shuffled-")[0]]
+        for key in ("scores", "changes", "tokens"):
+            row[key] |= {arm: told for arm, told in apart[key].items() if _SEED.fullmatch(arm)}
+        for metric, of in apart["metrics"].items():
+            row["metrics"][metric]["scores"] |= of["scores"]
+    return list(rows.values())
+
+
 def _lines(summary: Summary) -> Iterator[Line]:
-    rows = summary["rows"]
+    rows = _rows(summary)
     yield _line(rows[0], "baseline", "baseline", "", "")
     for row in rows:
         arm = row["vector"].split(":")[0]
