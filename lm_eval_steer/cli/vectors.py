@@ -66,6 +66,7 @@ def show(args: argparse.Namespace) -> None:
     """Print what a vector file says about itself, and what its directions are like; draw its blocks where asked to."""
     from lm_eval_steer.interventions.meant import meant
     from lm_eval_steer.report.figures import alignment_of, check_figure, save_figure
+    from lm_eval_steer.sites import SITES
     from lm_eval_steer.vectors.catalog import find_vector
     from lm_eval_steer.vectors.load import load_vector
     from lm_eval_steer.vectors.show import blocks_table, passport_table
@@ -85,8 +86,10 @@ def show(args: argparse.Namespace) -> None:
     named = None if vector.transfer is None else parts[0].space["name"]
     child = named if named and "/" in named else "CHILD"  # of a folder the passport knows its own name, not its place
     steering = meant(vector.passport.get("steering"))
-    print(f"Compare it with another, or steer with it{' as it is meant to act' if steering else ''}:")
-    print(f"  lm-eval-steer vectors compare {quote([args.vector])} OTHER --out compare.svg")
+    compared = "" if len(parts) > 1 or SITES[parts[0].site].by_head else "Compare it with another, or s"
+    print(f"{compared or 'S'}teer with it{' as it is meant to act' if steering else ''}:")
+    if compared:
+        print(f"  lm-eval-steer vectors compare {quote([args.vector])} OTHER --out compare.svg")
     print(f"  lm_eval --model steered-hf --model_args {steered(args.vector, child, steering)} --tasks TASK")
 
 

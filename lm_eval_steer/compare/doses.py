@@ -28,14 +28,14 @@ class BlockDose:
 
 
 def block_doses(run: Run) -> list[BlockDose]:
-    """Of all strengths but 0; none for a control, and for strengths that differ by block."""
+    """Of all strengths but 0, at outputs of blocks; none for a control, and for strengths that differ by block."""
     if run.control or run.steering.get("alpha_per_layer"):
         return []
     return [
         BlockDose(float(alpha), int(block), told["dose"], told.get("survival"))
         for alpha, blocks in (run.steering.get("doses") or {}).items()
         for block, told in blocks.items()
-        if float(alpha)
+        if float(alpha) and block.isdecimal()  # not of another site, as `mlp.3`
     ]
 
 

@@ -76,7 +76,7 @@ def blocks_table(vector: SteeringVector) -> Table:
     said = _by_number(said_of_blocks(vector.passport))
     known = [key for key in columns if any(_numbers(block.get(key)) for block in said.values())]
     at = "" if vector.site == DEFAULT else f" at {vector.site}"
-    table = Table(title=f"Directions{at} by block")
+    table = Table(title=f"Directions{at} by block" if SITES[vector.site].in_blocks else f"Direction{at}")
     if vector.directions.ndim > 2:
         return _heads_table(vector, table, {key: columns[key] for key in known}, said)
     for column in ("block", *(columns[key][0] for key in known), "cos with block before", "largest component"):
