@@ -41,6 +41,10 @@ from conftest import make_vector
 from lm_eval_steer.axis.record import VOLATILE, read_lines
 from lm_eval_steer.cli.main import main as command
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.grid import __main__ as stage_process
+from lm_eval_steer.grid.folder import Grid
+from lm_eval_steer.grid.stages import make_stages
+from lm_eval_steer.grid.study import make_study
 from lm_eval_steer.sweep.state import without_volatile
 from lm_eval_steer.vectors.vector import SteeringVector
 from runs import write_record, write_run
@@ -82,6 +86,26 @@ class Bench:
     @cached_property
     def vector(self) -> Path:
         return make_vector().save(self.folder / "v.safetensors")
+
+    @cached_property
+    def study(self) -> dict[str, Any]:
+        """A parent, a child, a fitted map with a control, and a task: all kinds of stages."""
+        texts = self.folder / "texts.jsonl"
+        texts.write_text("".join(json.dumps({"text": f"a text about the number {n}"}) + "\n" for n in range(12)))
+        parent = models.save_model(self.folder / "parent", "llama", seed=1)
+        return {
+            "parents": {"big": {"model_args": {"pretrained": str(parent)}}},
+            "children": {"one": {"model_args": {"pretrained": str(self.child)}}},
+            "tasks": ["parity_steer"],
+            "maps": ["procrustes"],
+            "extract": {"task": "arith_steer", "n": 8},
+            "transfer": {"texts": str(texts), "tokens": "all"},
+            "model_args": {"max_length": 4096},
+            "controls": "map-shuffled:1",
+            "alpha": [1],
+            **{"limit": 3, "val_limit": 2, "batch_size": 8, "device": "cpu"},
+            "include_path": str(sweeps.PARITY),
+        }
 
     @cached_property
     def results(self) -> Path:
@@ -411,12 +435,37 @@ def jobs(bench: Bench) -> dict[str, Job]:
         given["record"] = folder / "record"
         return _evaluate({key: str(value) for key, value in given.items()} | {"alpha": "[1,2]"})
 
+    def grid(folder: Path) -> int:
+        """A study, stage by stage in this process; `grid run` gives each a process of its own, and does no more."""
+        study = Grid(folder / "study")
+        stages = make_stages(make_study(bench.study))
+        study.enter(stages)
+        for stage in stages:
+            if stage_process.main(str(study.root), stage.folder):
+                why = study.state(stage.folder).why
+                print(why, file=sys.stderr)
+                return 99 if "traceback" in why else 2
+        return 0
+
     return {
+        "grid": Job(grid, _left_by_a_grid),
         "sweep": Job(sweep, lambda f: without_volatile(json.loads((f / "sweep" / "sweep.json").read_text()))),
         "extract": Job(extract, lambda f: [SteeringVector.load(f / "v.safetensors").fingerprint, *_parts(f)]),
         "rationales": Job(rationales, lambda f: (f / "r.jsonl").read_text()),
         "lm_eval": Job(evaluate, lambda f: sorted(map(_line, read_lines(f / "record")), key=str)),
     }
+
+
+def _left_by_a_grid(folder: Path) -> list[Any]:
+    """Kind by kind what stages left, without times; the page by its size, for it tells when it was made."""
+    found: list[Any] = _parts(folder)
+    for place in sorted((folder / "study" / "stages").iterdir()):
+        vectors = sorted(place.glob("*.safetensors"))
+        found += [[place.name, path.name, SteeringVector.load(path).fingerprint] for path in vectors]
+        states = place.glob("sweep/sweep.json")
+        found += [[place.name, without_volatile(json.loads(path.read_text()))] for path in states]
+        found += [[place.name, (place / "done.json").exists()]]
+    return found
 
 
 def _parts(folder: Path) -> list[str]:
@@ -430,7 +479,7 @@ def _line(line: Any) -> dict[str, Any]:
 
 def kills(bench: Bench, draw: random.Random, place: Path) -> tuple[End, str]:
     """SIGKILL at a random moment, once or twice; the next start must end as a run that nobody disturbed."""
-    name = draw.choice(["sweep", "sweep", "extract", "rationales", "lm_eval"])
+    name = draw.choice(["sweep", "grid", "extract", "rationales", "lm_eval"])
     job, expected, seconds = _undisturbed(bench, name)
     moments = [draw.uniform(0, 1.1) * seconds for _ in range(draw.choice((1, 1, 2)))]
     told = f"{name} killed after {', '.join(f'{moment:.2f}' for moment in moments)} of {seconds:.2f} s"
@@ -467,7 +516,7 @@ def _undisturbed(bench: Bench, name: str) -> tuple[Job, Any, float]:
 
 def disks(bench: Bench, draw: random.Random, place: Path) -> tuple[End, str]:
     """A disk that is full or read-only; where there is room again, the next start must end as an undisturbed run."""
-    name = draw.choice(["sweep", "extract", "rationales", "lm_eval", "report", "figures", "leaderboard"])
+    name = draw.choice(["sweep", "grid", "extract", "rationales", "lm_eval", "report", "figures", "leaderboard"])
     size = draw.choice((4, 16, 64, 128, 256))
     read_only = draw.random() < 0.2
     told = f"{name} on a disk of {size} KiB{', read-only' if read_only else ''}"

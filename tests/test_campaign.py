@@ -6,13 +6,17 @@ import importlib.util
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+import sweeps
 from conftest import ROOT
 
 
@@ -24,6 +28,16 @@ def campaign() -> ModuleType:
     module = sys.modules["campaign"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def bench(campaign: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    import lm_eval_steer.grid.work  # noqa: F401  # whatever is imported here, no fork needs to import again
+
+    with pytest.MonkeyPatch.context() as patch:
+        sweeps.hurry(patch)
+        sweeps.manager()
+        yield campaign.Bench(tmp_path_factory.mktemp("bench"))
 
 
 def test_a_few_tries_find_no_fault(campaign: ModuleType) -> None:
@@ -82,3 +96,30 @@ def test_faults_are_printed_and_are_the_exit_code(
     assert campaign.main(["--only", "vectors,disks"]) == 0
     with pytest.raises(SystemExit):
         campaign.main(["--only", "all"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_a_study_that_is_killed_anywhere_goes_on(
+    bench: Any, campaign: ModuleType, tmp_path: Path, share: float
+) -> None:
+    job, expected, seconds = campaign._undisturbed(bench, "grid")
+    assert campaign.attempt(lambda: job.start(tmp_path), kill=share * seconds).way == campaign.WORKED
+    assert campaign._judge(job, tmp_path, expected) == campaign.End(campaign.WORKED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [64, 256])
+def test_a_study_whose_disk_was_full_goes_on(bench: Any, campaign: ModuleType, tmp_path: Path, size: int) -> None:
+    if why := campaign.no_disks():
+        pytest.skip(why)
+    job, expected, _ = campaign._undisturbed(bench, "grid")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "none", str(tmp_path)], check=True)
+    try:
+        end = campaign.attempt(lambda: job.start(tmp_path))
+        assert end.way == campaign.SENTENCE
+        assert "No space left on device" in end.words
+        subprocess.run(["mount", "-o", "remount,size=64m", str(tmp_path)], check=True)
+        assert campaign._judge(job, tmp_path, expected) == campaign.End(campaign.WORKED)
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,79 @@ def test_a_process_that_could_say_nothing_is_told_of(grid: Grid, play: Callable[
     assert grid.state(folder("a")).why == heard[-1][2]
     assert play([stage("a")], {})[0]
     assert grid.state(folder("a")).word == "done"
+
+
+def test_a_study_that_is_edited_while_it_runs_is_run_to_its_end_and_its_new_form_pays_for_what_is_new(
+    grid: Grid, play: Callable[..., Any]
+) -> None:
+    edited = [*DIAMOND[:2], stage("new", folder("b"))]
+    begin = grid.begin
+
+    def begin_and_edit(name: str) -> None:
+        begin(name)
+        if name == folder("b"):
+            grid.enter(edited)
+
+    grid.begin = begin_and_edit  # type: ignore[method-assign]
+    assert play(DIAMOND, {})[0]
+    assert sorted(order(grid)) == [one.folder for one in DIAMOND]
+    assert grid.stages() == edited  # what status and tables show is the form that was entered last
+    assert play(edited, {})[0]
+    assert order(grid)[4:] == [folder("new")]
+
+
+def test_what_another_release_did_stays_done(grid: Grid, play: Callable[..., Any]) -> None:
+    grid.enter(DIAMOND)
+    grid.end(folder("a"), "done", seconds=1.0)
+    file = grid.place(folder("a")) / "done.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"package": "0.0.1", "of the future": {}}))
+    assert play(DIAMOND, {})[0]
+    assert folder("a") not in order(grid)
+
+
+# A runner in a process of its own, whose stages hold their lock until they are told to go on.
+RUNNER = """
+import pathlib, sys
+from lm_eval_steer.grid import run
+from lm_eval_steer.grid.folder import Grid
+grid = Grid(pathlib.Path(sys.argv[1]))
+run.command_of = lambda _, stage: [sys.executable, "-c", sys.argv[2], str(grid.root), stage.folder]
+run.Runner(grid, 1, None, print).run(grid.stages())
+"""
+HOLDER = """
+import pathlib, sys, time
+from lm_eval_steer.grid.folder import Grid
+from lm_eval_steer.grid.lock import held
+grid = Grid(pathlib.Path(sys.argv[1]))
+with held(grid.place(sys.argv[2]), print):
+    while not (grid.root / "go").exists():
+        time.sleep(0.01)
+    grid.end(sys.argv[2], "done", seconds=1.0)
+"""
+
+
+def test_stages_outlive_a_runner_that_was_killed_and_the_next_one_waits_for_them(
+    grid: Grid, play: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid.enter(DIAMOND)
+    with subprocess.Popen([sys.executable, "-c", RUNNER, str(grid.root), HOLDER], stdout=subprocess.DEVNULL) as runner:
+        while grid.state(folder("a")).word != "running":
+            assert runner.poll() is None
+            time.sleep(0.01)
+        runner.kill()
+    assert grid.state(folder("a")).word == "running"
+    state = grid.state
+
+    def look(name: str) -> Any:
+        if name == folder("a"):
+            (grid.root / "go").touch()
+        return state(name)
+
+    monkeypatch.setattr(grid, "state", look)
+    done, heard = play(DIAMOND, {})
+    assert done
+    assert [name for name, word, _ in heard if word == "elsewhere"] == ["a"]
+    assert sorted(order(grid)) == [one.folder for one in DIAMOND[1:]]
 
 
 def test_gpus_are_dealt_out_and_come_back(grid: Grid, play: Callable[..., Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import json
 import os
 import re
@@ -11,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import transformers
 
 import models
 import sweeps
@@ -98,9 +102,19 @@ def test_a_stage_that_is_told_to_end_lets_go(grid: Grid, at_work: Callable[..., 
     assert grid.state(STAGE.folder).word == "waiting"
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file system as an NFS without its daemon of locks."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+
+
+@pytest.mark.usefixtures("hurried", "no_locks")
 def test_a_study_is_run_and_an_edit_pays_for_what_is_new_alone(grid: Grid, tmp_path: Path) -> None:
-    """Two models, a fitted map with its control, a sweep, both tables; then one more strength."""
+    """Two models, a fitted map with its control, a sweep, both tables; then one more strength; all without locks."""
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("".join(json.dumps({"positive": f"{n} yes", "negative": f"{n} no"}) + "\n" for n in range(6)))
     texts = tmp_path / "texts.jsonl"
@@ -147,3 +161,42 @@ def test_a_study_is_run_and_an_edit_pays_for_what_is_new_alone(grid: Grid, tmp_p
     # Validation and test, two documents each: the baseline and three contenders at one strength; then at another.
     assert asked == [2 * 2 * (1 + 3), 2 * 2 * 3]
     assert second["tasks"]["parity_steer"]["test"]["baseline"]["score"] == test["baseline"]["score"]
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_child_that_memory_does_not_hold_fails_in_a_sentence(
+    grid: Grid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At batch_size auto, which is halved as long as there is something to halve."""
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps({"positive": f"{n} yes", "negative": f"{n} no"}) + "\n" for n in range(6)))
+    study = make_study(
+        {
+            "children": {"one": {"model_args": {"pretrained": str(models.save_model(tmp_path / "c", "llama"))}}},
+            "tasks": ["parity_steer"],
+            "extract": {"pairs": str(pairs), "batch_size": 8},
+            "model_args": {"max_length": 4096},
+            **{"alpha": [1], "limit": 2, "val_limit": 2, "device": "cpu", "include_path": str(sweeps.PARITY)},
+        }
+    )
+    extract, sweep = make_stages(study)[:2]
+    grid.enter([extract, sweep])
+    rows: list[int] = []
+    holds = transformers.LlamaModel.forward
+
+    @functools.wraps(holds)
+    def forward(self: Any, input_ids: Any = None, *args: Any, **options: Any) -> Any:
+        if input_ids is None or input_ids.numel() < 64:  # a look at the model, before it is asked anything
+            return holds(self, input_ids, *args, **options)
+        rows.append(len(input_ids))
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert process.main(str(grid.root), extract.folder) == 0
+        monkeypatch.setattr(transformers.LlamaModel, "forward", forward)
+        assert process.main(str(grid.root), sweep.folder) == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "memory does not hold a single row of this run: use a smaller dtype" in grid.state(sweep.folder).why
+    assert rows[-1] == 1

@@ -65,10 +65,12 @@ def _score(row: Row | None, arm: Arm) -> str:
 def _chosen(rows: list[Row], names: Mapping[str, str]) -> dict[tuple[str, str, Group], Row]:
     """The rows whose strength a sweep chose, by child, column and group.
 
-    A column is the parent, then as much as tells two sweeps of one child and parent apart.
+    A column is the parent, then as much as tells two sweeps of one child and parent apart: what `--arms` calls the
+    vector, which of a study is one name for the vectors of all its tasks, then the vector itself.
     """
     more: list[Callable[[Row], str]] = [
         lambda row: names[row.parent],
+        lambda row: row.named or "",
         lambda row: row.vector,
         lambda row: str(row.folder or ""),
     ]
