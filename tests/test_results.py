@@ -343,6 +343,7 @@ def test_what_output_path_named_is_found(tmp_path: Path) -> None:
         ({"model": "org/child", "model_num_parameters": 7}, "transformers"),
         ({"model": "vllm-vlm"}, "vllm"),
         ({"model": "steered-vllm", "model_dtype": "float32"}, "vllm"),
+        ({"model": "steered-gguf", "model_dtype": "Q4_1", "model_num_parameters": 9}, "llama.cpp"),
         ({"model": "sglang-generate"}, "sglang"),
         ({"model": "local-completions"}, "local-completions"),
         ({"model": "openvino", "model_num_parameters": 7}, "openvino"),

@@ -210,6 +210,17 @@ def test_what_does_not_fit_a_request_is_refused(tiny: str, ask: Callable[[Any], 
         ask(SteeredGGUF(tiny, alpha=0, max_length=60))
 
 
+def test_a_model_that_llama_cpp_does_not_steer_is_refused(
+    tiny: str, vector: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves control vectors out of some architectures, and says nothing."""
+    monkeypatch.setattr(llama_cpp, "llama_set_adapter_cvec", lambda *told: 0)
+    with pytest.raises(
+        SteeringError, match=r"llama.cpp does not steer models of architecture llama, where its control"
+    ):
+        SteeredGGUF(tiny, vectors=vector, alpha=0.001, layers=[2])
+
+
 def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.gguf").write_bytes(b"PK\x03\x04 a zip file")
     (tmp_path / "b.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
@@ -256,14 +267,19 @@ def test_log_probabilities_are_within_what_quantised_activations_change(evaluate
             np.array([sample["resps"] for sample in evaluated[name, alpha]["samples"]["sentiment_steer"]], float)
             for name in ("gguf", "hf")
         )
-        assert np.abs(ours[..., 0] - theirs[..., 0]).max() < 1.0
-        assert np.abs(ours[..., 0] - theirs[..., 0]).mean() < 0.3
+        difference = np.abs(ours[..., 0] - theirs[..., 0])
+        print(f"alpha {alpha}: {difference.mean():.3f} nats on average, {difference.max():.3f} at most")
+        assert difference.size == 40
+        assert difference.mean() < 0.2
+        assert difference.max() < 0.6
 
 
 def test_the_control_vector_shifts_log_odds_as_much_as_it_does_here(evaluated: dict[str, Any]) -> None:
     shifts = {
         name: float(np.mean(log_odds(evaluated[name, 2.0]) - log_odds(evaluated[name, 0.0]))) for name in ("gguf", "hf")
     }
+    for (name, alpha), out in evaluated.items():
+        print(f"{name}, alpha {alpha}: mean log-odds {log_odds(out).mean():.2f}")
     assert abs(shifts["hf"]) > 0.5
     assert shifts["gguf"] == pytest.approx(shifts["hf"], rel=0.05)
 

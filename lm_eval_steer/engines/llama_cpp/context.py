@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import llama_cpp
 import numpy as np
@@ -39,8 +40,7 @@ class Context:
                 f"llama.cpp has no room for max_length={positions} positions: give a smaller max_length"
             )
         self._batch = llama_cpp.llama_batch_init(_BATCH, 0, 1)
-        weakref.finalize(self, llama_cpp.llama_free, self._handle)
-        weakref.finalize(self, llama_cpp.llama_batch_free, self._batch)
+        weakref.finalize(self, _free, self._handle, self._batch, file)
         self._memory = llama_cpp.llama_get_memory(self._handle)
         self._file, self._kept = file, list[int]()  # whose keys and values are there
 
@@ -114,3 +114,9 @@ class Context:
                 f"llama.cpp could not run positions {begin} to {begin + len(tokens) - 1} of a text (code {code}): "
                 "the results of this run are void; start it again with a smaller max_length"
             )
+
+
+def _free(handle: Any, batch: Any, file: GgufFile) -> None:
+    """Free a context, before the model that it belongs to, which is kept until then."""
+    llama_cpp.llama_batch_free(batch)
+    llama_cpp.llama_free(handle)

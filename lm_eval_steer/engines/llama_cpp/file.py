@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ class GgufFile:
         _said.clear()
         self.handle = llama_cpp.llama_model_load_from_file(path.encode(), told)
         if not self.handle:
-            raise SteeringError(f"llama.cpp cannot load {path}: {told_last()}")
+            raise SteeringError(f"llama.cpp cannot load {path}: {_said[0] if _said else 'it does not say why'}")
+        weakref.finalize(self, llama_cpp.llama_model_free, self.handle)
         if llama_cpp.llama_model_has_encoder(self.handle):
             raise SteeringError(f"{path} is a model with an encoder, and steered-gguf steers decoders: use steered-hf")
         self.depth = llama_cpp.llama_model_n_layer(self.handle)
@@ -111,11 +113,6 @@ class GgufFile:
         control = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL
         found = [one for one in range(self.size) if llama_cpp.llama_vocab_get_attr(self._vocabulary, one) & control]
         return {llama_cpp.llama_vocab_get_text(self._vocabulary, one).decode(errors="replace"): one for one in found}
-
-
-def told_last() -> str:
-    """The first thing that llama.cpp said of what failed."""
-    return _said[0] if _said else "it does not say why"
 
 
 def _refuse_other(path: str) -> None:
