@@ -1,8 +1,8 @@
 """Tables: what a name stands for, one file per entry, open to other packages.
 
-Operators, token rules, controls, maps, extraction methods and figures are entries of a `Table` each. An entry comes
-from its own file in this package, from `table.add(name, entry)` in a program, or from an entry point of an installed
-package; the group of a table's entry points is `lm_eval_steer.` and the table's kind with an `s`.
+Operators, token rules, presets, controls, maps, extraction methods and figures are entries of a `Table` each. An entry
+comes from its own file in this package, from `table.add(name, entry)` in a program, or from an entry point of an
+installed package; the group of a table's entry points is `lm_eval_steer.` and the table's kind with an `s`.
 """
 
 from __future__ import annotations

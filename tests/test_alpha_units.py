@@ -72,19 +72,19 @@ def test_an_intervention_knows_lengths_alone() -> None:
             {"vectors": make_vector()},
             MODEL,
             "unit=sigma needs projection_negative of block 0, which the vector file does not have: extract the vector "
-            "again, which measures it, or leave unit out",
+            "again, which measures it, or leave it out",
         ),
         (
             {"vectors": make_transferred(), "allow_other_child": True},
             Identity("child"),
             "unit=sigma counts in what was measured where a vector was read, and this one was transferred to child: "
-            "leave unit out, or extract a vector from that model",
+            "leave it out, or extract a vector from that model",
         ),
         (
             {},
             Identity("org/other"),
             "unit=sigma counts in what was measured in random-0 (3 blocks of width 32), and this model is org/other (3 "
-            "blocks of width 32): leave unit out, or extract a vector from this model",
+            "blocks of width 32): leave it out, or extract a vector from this model",
         ),
         (
             {"operator": "slerp"},

@@ -18,6 +18,7 @@ from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import NOTHING, Intervention
 from lm_eval_steer.interventions.operators import OPERATORS, Operator
+from lm_eval_steer.interventions.operators.low_rank import as_rows
 from steerings import steering
 
 CPU = torch.device("cpu")
@@ -25,11 +26,19 @@ GREEDY = Generation((), 6, {"do_sample": False})
 SHARED = list(range(60, 90))
 PROMPTS = [[*SHARED, 5], [*SHARED, 9, 8, 7], [*SHARED, 40, 41]]
 CHOICES = [[7, 8, 9], [9, 9], [6]]
+EVEN = str(list(range(0, 250, 2))).replace(" ", "")
 
 
 def directions(seed: int) -> np.ndarray:
     vectors = np.random.default_rng(seed).normal(size=(models.DEPTH, models.WIDTH)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def low_rank_maps(rank: int) -> np.ndarray:
+    """A map of each block [blocks, 1 + 2 rank, hidden]."""
+    draw = np.random.default_rng(rank)
+    sizes = [(models.WIDTH, rank), (rank,), (models.WIDTH, rank)]
+    return np.stack([as_rows(*(draw.normal(size=size) / 4 for size in sizes)) for _ in range(models.DEPTH)])
 
 
 def make_engine(family: str = "llama") -> CausalEngine:
@@ -53,6 +62,9 @@ def mixed() -> list[Intervention]:
     planes = np.stack([directions(0), directions(1)], axis=1)  # [blocks, 2, hidden]
     found += [steering(planes, 35.0, "rotate"), steering(planes[:, ::-1].copy(), 50.0, "rotate", tokens="generated")]
     found += [steering(planes, 120.0, "rotate_to", tokens="prompt"), steering(planes, 0.6, "swap")]
+    found += [steering(directions(1), 2.0, "icv"), steering(directions(0), 0.5, "icv", unit="dose", tokens="generated")]
+    found += [steering(low_rank_maps(rank), 0.7, "low_rank", tokens=t) for rank, t in ((3, "all"), (1, "generated"))]
+    found += [steering(directions(1), 3.0, tokens=t) for t in ("match:[5,61,70,75]", f"generated:match:{EVEN}")]
     windows = ("first:2", "after:1", "after:3", "last:-2", "last:-9")
     found += [steering(directions(place % 2), 3.0, tokens=window) for place, window in enumerate(windows)]
     return [*found, steering(directions(0), 0.5, "set", unit="dose", tokens="generated")]
@@ -61,7 +73,7 @@ def mixed() -> list[Intervention]:
 @pytest.mark.parametrize("family", ["llama", "gemma2"])  # the first shares beginnings, the second has a tiny window
 def test_a_mixed_batch_equals_the_oracle_one_by_one(family: str) -> None:
     engine, interventions = make_engine(family), mixed()
-    assert len(set(interventions)) == 34
+    assert len(set(interventions)) == 40
     engine.load(interventions)
     engine.batch_size = 16
     pairs = tuple((PROMPTS[0], choice) for choice in CHOICES)

@@ -26,8 +26,9 @@ from lm_eval_steer.extraction.directions import find_direction, shuffle_orders
 from lm_eval_steer.extraction.methods import METHODS
 from lm_eval_steer.interventions.controls import KINDS, read_controls
 from lm_eval_steer.interventions.layer_maps import LAYER_MAPS
-from lm_eval_steer.interventions.operators import OPERATORS
+from lm_eval_steer.interventions.operators import OF_THE_FILE, OPERATORS
 from lm_eval_steer.interventions.plan import SteeringPlan
+from lm_eval_steer.interventions.presets import PRESETS
 from lm_eval_steer.interventions.tokens import TOKENS
 from lm_eval_steer.interventions.width_maps import WIDTH_MAPS, Arrays, FittedMap, plain_width_map, r2, read_width_map
 from lm_eval_steer.report.figures import FIGURES
@@ -37,7 +38,18 @@ from lm_eval_steer.vectors.formats import FORMATS
 
 TEXT = (ROOT / "docs" / "EXTENDING.md").read_text(encoding="utf-8")
 FITTED = {name: entry for name in WIDTH_MAPS if isinstance(entry := WIDTH_MAPS[name], FittedMap)}
-TABLES: tuple[Table[Any], ...] = (OPERATORS, TOKENS, KINDS, WIDTH_MAPS, LAYER_MAPS, METHODS, FIGURES, FORMATS, FOREIGN)
+TABLES: tuple[Table[Any], ...] = (
+    OPERATORS,
+    TOKENS,
+    PRESETS,
+    KINDS,
+    WIDTH_MAPS,
+    LAYER_MAPS,
+    METHODS,
+    FIGURES,
+    FORMATS,
+    FOREIGN,
+)
 
 
 def blocks_of(language: str, heading: str) -> list[str]:
@@ -99,6 +111,12 @@ def test_a_token_rule_chooses_its_positions(tmp_path: Path) -> None:
     plan = SteeringPlan.build(vectors=path, alpha=1, tokens="ending")
     (one,) = plan.interventions(models.DEPTH, plan.fit(models.DEPTH, models.WIDTH))
     assert (one.tokens, one.steers_beginnings, TOKENS["ending"].interval(10)) == ("ending", False, (6, 10))
+
+
+def test_a_preset_is_written_out(tmp_path: Path) -> None:
+    path = make_vector().save(tmp_path / "v.safetensors")
+    plan = SteeringPlan.build(vectors=path, preset="gentle")
+    assert (plan.operator, plan.tokens, plan.dose, plan.alphas) == ("add_keep_norm", "generated", True, (0.05,))
 
 
 def test_a_control_gives_other_directions_of_the_same_length(tmp_path: Path) -> None:
@@ -177,7 +195,7 @@ def test_an_entry_point_of_an_installed_package_is_found(tmp_path: Path) -> None
 # Every entry is as it declares
 
 
-@pytest.mark.parametrize("name", [*OPERATORS, "outward"])
+@pytest.mark.parametrize("name", [one for one in OPERATORS if OPERATORS[one].directions != OF_THE_FILE] + ["outward"])
 def test_an_operator_keeps_its_word(name: str) -> None:
     operator = OPERATORS[name]
     hidden = torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(1))

@@ -36,7 +36,7 @@ def test_a_file_is_known_by_its_content_and_adds_what_its_tool_adds(name: str, t
 
 
 def test_every_format_that_is_read_has_a_file_here() -> None:
-    assert set(FOREIGN) - set(FILES) == {"unlock", "steering-vectors"}  # which have tests of their own
+    assert set(FOREIGN) - set(FILES) == {"unlock", "steering-vectors", "low-rank"}  # which have tests of their own
 
 
 @pytest.mark.parametrize("name", FILES)

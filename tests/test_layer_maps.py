@@ -97,7 +97,8 @@ def test_a_list_has_one_spelling() -> None:
 
 
 NOT_UNDERSTOOD = (
-    "is not understood: use one of greedy, proportional, cka, or a list of CHILD:PARENT blocks, as in [0:0,5:3]"
+    "is not understood: use one of greedy, proportional, cka, a list of CHILD:PARENT blocks, as in [0:0,5:3], or the "
+    "one PARENT block that serves all, as in only:3"
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lm_eval.api.instance import Instance
@@ -18,6 +19,7 @@ from conftest import make_vector
 from lm_eval_steer.engines.hf.blocks import find_blocks
 from lm_eval_steer.engines.hf.hooks import Steerer
 from lm_eval_steer.interventions.operators import OPERATORS, Operator
+from lm_eval_steer.interventions.operators.low_rank import as_rows
 from lm_eval_steer.models.hf import SteeredHF
 from steerings import steering
 
@@ -125,6 +127,58 @@ def test_operators_by_hand(operator: str, strength: float, expected: list[float]
     assert found[0, 0].tolist() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("operator", ["ablate", "set", "set_at_least", "set_at_most", "rotate_to"])
+def test_what_is_reached_is_kept(operator: str) -> None:
+    """A second time changes nothing."""
+    h, v, w = torch.randn(3, 5, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    directions = torch.stack([v[0], w[0]]) if OPERATORS[operator].directions == 2 else v[0]
+    strength = torch.full((5, 1), 1.0 if operator == "ablate" else 0.0)
+    once = OPERATORS[operator].apply(h, strength, directions)
+    assert not torch.allclose(once, h, atol=1e-3)
+    assert torch.allclose(OPERATORS[operator].apply(once, strength, directions), once, atol=1e-10)
+
+
+@pytest.mark.parametrize(("along", "more"), [(-1.0, 2.0), (-0.5, 1.5), (0.0, 1.0), (0.8, 1.0)])
+def test_icv_takes_more_where_the_state_points_away(along: float, more: float) -> None:
+    h = torch.tensor([[[(1 - along**2) ** 0.5 * 5, along * 5]]])
+    direction = torch.tensor([0.0, 2.0])
+    one, other = (
+        OPERATORS[name].apply(h, torch.tensor([[[strength]]]), direction)
+        for name, strength in (("icv", 0.3), ("add_keep_norm", 0.3 * more))
+    )
+    assert torch.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_low_rank_is_loreft_and_leace(dtype: torch.dtype) -> None:
+    """Their own formulas with whole matrices: h + Rᵀ(Wh + b - Rh), and x - P(x - μ)."""
+    draw = torch.Generator().manual_seed(0)
+    h = torch.randn(2, 5, 16, generator=draw, dtype=dtype)
+    weight, bias = torch.randn(3, 16, generator=draw, dtype=dtype), torch.randn(3, generator=draw, dtype=dtype)
+    rotation = torch.linalg.qr(torch.randn(16, 3, generator=draw, dtype=dtype))[0]  # R transposed
+    told = torch.full((2, 5, 1), 0.5, dtype=dtype)
+    loreft = as_rows(*(one.numpy() for one in (weight.T - rotation, bias, rotation)))
+    found = OPERATORS["low_rank"].apply(h, told, torch.from_numpy(loreft))
+    wanted = h + 0.5 * (h @ weight.T + bias - h @ rotation) @ rotation.T
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert torch.equal(OPERATORS["low_rank"].apply(h, 0 * told, torch.from_numpy(loreft)), h)
+
+    left, right, mean = (torch.randn(size, generator=draw, dtype=dtype) for size in ((16, 2), (2, 16), (16,)))
+    leace = as_rows(*(one.numpy() for one in (-right.T, right @ mean, left)))
+    found = OPERATORS["low_rank"].apply(h, torch.ones_like(told), torch.from_numpy(leace))
+    assert torch.allclose(found, h - (h - mean) @ (left @ right).T, atol=1e-4)
+
+
+def test_low_rank_has_the_others_as_special_cases() -> None:
+    h = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
+    v, told = make_vector().directions[0], torch.full((2, 5, 1), 0.7)
+    column = v[:, None]
+    cases = {"add": (0 * column, np.ones(1), column), "ablate": (-column, np.zeros(1), column)}
+    for name, parts in cases.items():
+        found = OPERATORS["low_rank"].apply(h, told, torch.from_numpy(as_rows(*parts)))
+        assert torch.allclose(found, OPERATORS[name].apply(h, told, torch.from_numpy(v)), atol=1e-5)
+
+
 @pytest.mark.parametrize("operator", ["turn", "slerp"])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_what_lies_along_the_direction_has_no_plane_to_turn_in(operator: str, sign: float) -> None:
@@ -164,7 +218,7 @@ def first(output: Any) -> Tensor:
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "falcon"])
-@pytest.mark.parametrize("operator", ONE_DIRECTION[2:])
+@pytest.mark.parametrize("operator", ONE_DIRECTION[1:])
 def test_outputs_of_blocks_are_what_the_operator_promises(family: str, operator: str) -> None:
     """Read behind a block that is steered alone, without a formula of the operator."""
     model = models.make_model(family)
@@ -195,6 +249,12 @@ def test_outputs_of_blocks_are_what_the_operator_promises(family: str, operator:
         return
     length = before.norm(dim=-1)
     assert torch.allclose(after.norm(dim=-1), length, rtol=1e-5)
+    if operator in ("add_keep_norm", "icv"):  # a turn towards v, whose angle the share of the norm says
+        cosine, dose = was / length, 0.8 / length
+        dose = dose * (1 + (-cosine).clamp_min(0)) if operator == "icv" else dose
+        angle = torch.atan2((1 - cosine**2).sqrt(), cosine + dose)
+        assert torch.allclose(now / length, angle.cos(), atol=1e-5)
+        return
     angles = torch.rad2deg(torch.acos(was / length)), torch.rad2deg(torch.acos(now / length))
     turned = 0.25 * angles[0] if operator == "slerp" else torch.full_like(was, 20.0)
     assert torch.allclose(angles[0] - angles[1], turned, atol=1e-2)

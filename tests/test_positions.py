@@ -82,7 +82,7 @@ def test_rows_of_several_rules_share_a_pass() -> None:
 @pytest.mark.parametrize("tokens", ["all", "prompt", "generated", "last", "first:3", "after:2", "last:-2", "last:-4"])
 def test_the_count_is_the_masks_sum(tokens: str) -> None:
     for prompt, run in ((1, 1), (3, 3), (3, 5)):
-        assert token_rule(tokens).count(prompt, run) == int(
+        assert token_rule(tokens).count(prompt, run, [0] * run) == int(
             generation_mask([token_rule(tokens)], torch.ones(1, prompt), 0, run).sum()
         )
 

@@ -13,7 +13,7 @@ from lm_eval_steer.engines.vllm import blocks as vllm_blocks
 from lm_eval_steer.engines.vllm.anchors import parts
 from lm_eval_steer.engines.vllm.blocks import BlockSteering, find_decoder, find_layers
 from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
-from lm_eval_steer.interventions.operators import OPERATORS, Operator, add, add_keep_norm
+from lm_eval_steer.interventions.operators import OF_THE_FILE, OPERATORS, Operator, add, add_keep_norm
 from lm_eval_steer.interventions.units import share_of_norm
 
 WIDTH, TOKENS = 8, 5
@@ -261,6 +261,7 @@ def test_vectors_operators_and_units_share_a_pass(kind: type[nn.Module]) -> None
     model = Model(kind)
     other = {block: -2 * direction[::-1].copy() for block, direction in DIRECTIONS.items()}
     plane = np.stack([other[1], DIRECTIONS[0]])
+    rows = np.concatenate([plane, plane / 2, DIRECTIONS[2][None]])
     interventions = [
         intervention(0),
         intervention(1, normalize=True),
@@ -268,7 +269,7 @@ def test_vectors_operators_and_units_share_a_pass(kind: type[nn.Module]) -> None
         intervene([Edit(block, "add", other[block], 0.5) for block in (0, 2)]),
         intervene([Edit(1, "add_keep_norm", other[1], 0.5)], unit="dose"),
         *(
-            intervene([Edit(1, name, plane if OPERATORS[name].directions == 2 else other[1], 0.75)])
+            intervene([Edit(1, name, {1: other[1], 2: plane, OF_THE_FILE: rows}[OPERATORS[name].directions], 0.75)])
             for name in list(OPERATORS)[2:]
         ),
         intervene([Edit(1, "rotate", plane[::-1].copy(), 40.0)]),
@@ -294,7 +295,7 @@ def test_vectors_operators_and_units_share_a_pass(kind: type[nn.Module]) -> None
         assert seen.untouched
         assert seen.error <= 16
 
-    assert steering.applied == {0: 5, 1: 15, 2: 4}
+    assert steering.applied == {0: 5, 1: 4 + len(OPERATORS.names), 2: 4}
 
 
 @pytest.mark.parametrize("kind", [Pair, Sum])

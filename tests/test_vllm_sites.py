@@ -14,7 +14,7 @@ from lm_eval_steer.engines.reference import OPERATORS as PLAIN
 from lm_eval_steer.engines.vllm.anchors import contributions
 from lm_eval_steer.engines.vllm.blocks import BlockSteering, find_decoder
 from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
-from lm_eval_steer.interventions.operators import OPERATORS
+from lm_eval_steer.interventions.operators import OF_THE_FILE, OPERATORS
 from lm_eval_steer.sites import SITES
 
 WIDTH, HEADS, HEAD, DEPTH = 12, 4, 5, 2
@@ -146,7 +146,8 @@ class Model(nn.Module):
 def direction(site: str, seed: int, operator: str) -> np.ndarray:
     shape = (HEADS, HEAD) if SITES[site].by_head else (WIDTH,)
     drawn = np.random.default_rng(seed).normal(size=(2, *shape)).astype(np.float32) / 3
-    return np.stack([*drawn], axis=-2) if OPERATORS[operator].directions == 2 else drawn[0]
+    several = {1: drawn[0], 2: np.stack([*drawn], axis=-2), OF_THE_FILE: np.stack([*drawn, *drawn, drawn[0]], axis=-2)}
+    return several[OPERATORS[operator].directions]
 
 
 def every(site: str) -> list[Intervention]:

@@ -61,8 +61,8 @@ def add(group: Any) -> None:
         "--layer_map",
         default=defaults.LAYER_MAP,
         metavar="MAP",
-        help="greedy, proportional, cka (blocks whose states are alike on the texts) or a list of CHILD:PARENT, as in "
-        f"0:0,5:3 (default: {defaults.LAYER_MAP})",
+        help="greedy, proportional, cka (blocks whose states are alike on the texts), only:N, a list CHILD:PARENT, "
+        f"as in 0:0,5:3 (default: {defaults.LAYER_MAP})",
     )
     option("--out", required=True, type=read_path, metavar="FILE", help="the vector file, .safetensors or .pt")
     option("--weights", type=read_weights, metavar="W,...", help="of each vector (default: equal ones)")

@@ -9,7 +9,7 @@ from typing import Any
 from lm_eval_steer.engines.measured import Measured, Sums
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
-from lm_eval_steer.interventions.tokens import token_rule
+from lm_eval_steer.interventions.tokens import TokenRule
 from lm_eval_steer.sites import Place, told
 
 
@@ -19,28 +19,34 @@ class Application:
     Args:
         interventions: in the order of their numbers.
         steered: says at how many rows and positions each place was steered so far.
+        rules: token rule of each intervention.
 
     Attributes:
         not_compared: why the counts need not be equal any more, since more was run than prompts and responses say;
             empty as long as they must.
     """
 
-    def __init__(self, interventions: Sequence[Intervention], steered: Callable[[], Mapping[Place, int]]) -> None:
-        self._steered = steered
-        self._rules = [token_rule(one.tokens) for one in interventions]
+    def __init__(
+        self,
+        interventions: Sequence[Intervention],
+        steered: Callable[[], Mapping[Place, int]],
+        rules: Sequence[TokenRule],
+    ) -> None:
+        self._steered, self._rules = steered, rules
         self._places = [one.places for one in interventions]
         self._implied = Counter[Place]()
         self.not_compared = ""
 
-    def positions(self, number: int, prompt: int, new: int) -> int:
+    def positions(self, number: int, prompt: int, new: int, tokens: Sequence[int]) -> int:
         """How many positions of a row are steered: of its `prompt` tokens, and its `new` ones but the last.
 
         Args:
             number: of the row's intervention.
             prompt: tokens of the prompt.
             new: tokens behind it.
+            tokens: ids of all of them, of which the last may lack.
         """
-        return self._rules[number].count(prompt, prompt + new - 1)
+        return self._rules[number].count(prompt, prompt + new - 1, tokens)
 
     def imply(self, number: int, positions: int) -> None:
         """Count what a row of an intervention implies."""

@@ -6,9 +6,11 @@ log-likelihoods. It shares no code with the engines but the search for the block
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -44,9 +46,22 @@ def _rotated(h: Tensor, degrees: Tensor, plane: Tensor, to: bool) -> Tensor:
     return h + torch.view_as_real(turned - part) * signs.diagonal().sign() @ axes.T
 
 
+def _icv(h: Tensor, s: Tensor, v: Tensor) -> Tensor:
+    """n·unit(h + s(1 + relu(-cos θ))v) of h [positions, hidden]."""
+    after = h + s * (1 + torch.relu(-torch.cosine_similarity(h, v[None], dim=1)))[:, None] * v
+    return torch.nn.functional.normalize(after, dim=1) * h.norm(dim=1, keepdim=True)
+
+
+def _low_rank(h: Tensor, s: Tensor, rows: Tensor) -> Tensor:
+    """h + s(h·sum of outer products + constant): the matrix itself, of h [positions, hidden]."""
+    matrix = sum(torch.outer(read, write) for read, write in zip(rows[1::2], rows[2::2], strict=True))
+    return h + s * (h @ matrix + rows[0])
+
+
 OPERATORS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "add": lambda h, s, v: h + s * v,
     "add_keep_norm": lambda h, s, v: (h + s * v) * h.norm(dim=1, keepdim=True) / (h + s * v).norm(dim=1, keepdim=True),
+    "icv": _icv,
     "ablate": lambda h, s, v: h - s * torch.outer(h @ v, v) / (v @ v),
     "set": lambda h, s, v: h - torch.outer(h @ v, v) / (v @ v) + s * v,
     "set_at_least": lambda h, s, v: h + torch.relu(s - (h @ v / (v @ v))[:, None]) * v,
@@ -56,6 +71,7 @@ OPERATORS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "rotate": lambda h, s, v: _rotated(h, s, v, to=False),
     "rotate_to": lambda h, s, v: _rotated(h, s, v, to=True),
     "swap": lambda h, s, v: h + s * torch.outer(h @ v[0], v[1] - v[0]) / (v[0] @ v[0]),
+    "low_rank": _low_rank,
 }
 """Name -> (h [positions, hidden], strength [positions, 1], v [hidden] or [directions, hidden]) to h', all float64."""
 
@@ -103,9 +119,13 @@ class Reference:
         model: a transformers model.
         intervention: of operators in `OPERATORS`.
         blocks: where the blocks are, if they cannot be found by shape.
+        tokenizer: of the model, for token rules that match texts.
     """
 
-    def __init__(self, model: nn.Module, intervention: Intervention, blocks: str | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, intervention: Intervention, blocks: str | None = None, tokenizer: Any = None
+    ) -> None:
+        self._read = cache(lambda tokens: tokenizer.decode(list(tokens)))
         self._model, self._tokens, self._unit = model, intervention.tokens, intervention.unit
         config: Any = model.config
         self._start: int | None = config.decoder_start_token_id if config.is_encoder_decoder else None
@@ -124,16 +144,29 @@ class Reference:
             told["input_ids"], rest = told["input_ids"].split([prompt, len(tokens) - prompt], dim=1)
             told["decoder_input_ids"] = torch.cat([rest.new_tensor([[self._start]]), rest], dim=1)
             prompt = 1
-        positions = _positions(self._tokens, prompt)
+        positions = torch.zeros(told["input_ids" if self._start is None else "decoder_input_ids"].shape[1])
+        rule, colon, said = f":{self._tokens}".partition(":match:")
+        positions[_positions(rule.removeprefix(":") or "all", prompt)] = 1
+        if colon:
+            text = tokens if self._start is None else [self._start, *rest[0].tolist()]
+            positions *= torch.tensor([self._matches(said, text[: place + 1]) for place in range(len(positions))])
         with ExitStack() as stack:
             for edit in self._edits:
-                change = self._change(positions, edit)
+                change = self._change(positions.bool(), edit)
                 for handle in attach(self._model, self._blocks, text_config(self._model), edit, change):
                     stack.callback(handle.remove)
             logits: Tensor = self._model(**told, use_cache=False).logits[0].float()
         return logits
 
-    def _change(self, positions: slice, edit: Edit) -> Callable[[Tensor], Tensor]:
+    def _matches(self, said: str, text: Sequence[int]) -> bool:
+        """Whether the last token of a text is one of those that are named, or completes what is looked for."""
+        wanted = json.loads(said)
+        if not isinstance(wanted, str):
+            return text[-1] in wanted
+        whole, before = (self._read(tuple(part)) for part in (text, text[:-1]))
+        return whole.find(wanted, max(0, len(before) - len(wanted) + 1)) >= 0
+
+    def _change(self, positions: Tensor, edit: Edit) -> Callable[[Tensor], Tensor]:
         """What an edit makes of a text's positions [positions, hidden], or [positions, heads, head_dim]; float64."""
         heads = SITES[edit.site].by_head
         operate = by_head(OPERATORS[edit.operator]) if heads else OPERATORS[edit.operator]

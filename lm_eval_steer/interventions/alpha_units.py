@@ -47,7 +47,7 @@ PLAIN = Scale(0.0, 1.0)
 """Of strengths that are lengths already."""
 
 
-def scales(vector: AnyVector, unit: str, blocks: int, width: int, model: Identity) -> dict[Place, Scale]:
+def scales(vector: AnyVector, unit: str, blocks: int, width: int, model: Identity, given: str) -> dict[Place, Scale]:
     """The scale of each place of a vector.
 
     Args:
@@ -56,21 +56,21 @@ def scales(vector: AnyVector, unit: str, blocks: int, width: int, model: Identit
         blocks: how many blocks the model has that is steered.
         width: its hidden size.
         model: which one it is.
+        given: the argument that asks for them, for sentences.
 
     Raises:
         SteeringError: where nothing was measured, or in another model.
     """
-    given = f"unit={unit}"
     if vector.transfer is not None:
         raise SteeringError(
             f"{given} counts in what was measured where a vector was read, and this one was transferred to "
-            f"{vector.space['name']}: leave unit out, or extract a vector from that model"
+            f"{vector.space['name']}: leave it out, or extract a vector from that model"
         )
     parent = vector.passport["parent"]
     if (parent["num_blocks"], parent["hidden_size"]) != (blocks, width) or not Identity.of(parent).is_same(model):
         read = Identity.of(parent).told(parent["num_blocks"], parent["hidden_size"])
         raise SteeringError(
-            f"{given} counts in what was measured in {read}, and this model is {model.told(blocks, width)}: leave unit "
+            f"{given} counts in what was measured in {read}, and this model is {model.told(blocks, width)}: leave it "
             "out, or extract a vector from this model"
         )
     found = {}
@@ -79,18 +79,18 @@ def scales(vector: AnyVector, unit: str, blocks: int, width: int, model: Identit
         entries = {one.get("block"): one for one in said if isinstance(one, dict)} if isinstance(said, list) else {}
         for layer, direction in zip(part.layers, part.directions, strict=True):
             place = place_of(part.site, layer)
-            found[place] = _scale(unit, place, entries.get(layer, {}), direction)
+            found[place] = _scale(unit, place, entries.get(layer, {}), direction, given)
     return found
 
 
-def _scale(unit: str, place: Place, said: Mapping[str, Any], direction: np.ndarray) -> Scale:
+def _scale(unit: str, place: Place, said: Mapping[str, Any], direction: np.ndarray, given: str) -> Scale:
     by_head = direction.ndim > 1  # then a field holds a number of each head
     known = {field: said.get(field) if by_head else [said.get(field)] for field in FIELDS}
     counts = len(direction) if by_head else 1
     if missing := [field for field, one in known.items() if not (_are_numbers(one) and len(one) == counts)]:
         raise SteeringError(
-            f"unit={unit} needs {missing[0]} of {told(place)}, which the vector file does not have: extract the vector "
-            "again, which measures it, or leave unit out"
+            f"{given} needs {missing[0]} of {told(place)}, which the vector file does not have: extract the vector "
+            "again, which measures it, or leave it out"
         )
     rows = [np.asarray(known[field], dtype=np.float64) for field in FIELDS]
     negative, positive, deviation = (row[:, None] if by_head else float(row[0]) for row in rows)

@@ -116,15 +116,16 @@ class Arguments:
         "all",
         "which positions are steered: `all`, `prompt`, `generated` (from the last prompt position on), `last`; those "
         "that predict the first tokens (`first:5`) or what follows them (`after:5`); one of the prompt from its end "
-        "(`last:-2`); padding never",
+        '(`last:-2`); those whose token completes a text or is one of some (`match:"\\n\\n"`, `match:[198,271]`, also '
+        "among others: `generated:match:271`); padding never",
         changes="response",
         read=checks.tokens,
         apart=True,
     )
     operator: str = argument(
         "add",
-        "what happens to a block output: `add`, `add_keep_norm`, `ablate`, `set`, `set_at_least`, `set_at_most`, "
-        "`turn`, `slerp`, `rotate`, `rotate_to` or `swap`",
+        "what happens to a block output: `add`, `add_keep_norm`, `icv`, `ablate`, `set`, `set_at_least`, "
+        "`set_at_most`, `ace`, `turn`, `slerp`, `rotate`, `rotate_to`, `swap` or `low_rank`",
         changes="response",
         read=one_of(_operators),
         apart=True,
@@ -143,10 +144,18 @@ class Arguments:
         changes="response",
         read=checks.switch,
     )
+    preset: str | None = argument(
+        None,
+        "what a paper does, in place of the arguments that it stands for ([METHOD](METHOD.md#presets)): `caa`, "
+        "`actadd`, `arditi`, `iti`, `icv`, `unlock` or `angular`; anything named beside it overrules",
+        changes="response",
+        recorded=False,
+    )
     layer_map: str = argument(
         "greedy",
         "which block of the parent a block of the child takes its direction from: `greedy` (the same one), "
-        "`proportional` (at the same relative depth), or a list of CHILD:PARENT as in `[0:0,5:3]`",
+        "`proportional` (at the same relative depth), a list of CHILD:PARENT as in `[0:0,5:3]`, or `only:3` (one for "
+        "all)",
         changes="response",
         read=checks.layer_map,
         apart=True,

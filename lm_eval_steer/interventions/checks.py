@@ -40,12 +40,18 @@ def one_of(names: Callable[[], Iterable[str]]) -> Read:
 def tokens(name: str, value: Any) -> str:
     """A token rule, a window in its one spelling."""
     from lm_eval_steer.interventions.tokens import TOKENS, canonical  # brings torch
+    from lm_eval_steer.interventions.tokens.match import LONGEST
 
     if isinstance(value, str) and (value in TOKENS or canonical(value)):
         return canonical(value) or value
-    raise SteeringError(
-        f"{name}={quoted(value)} is not understood: use one of {', '.join(TOKENS.names)}, first:N, after:N, last:-N"
-    )
+    rules = f"one of {', '.join(TOKENS.names)}, first:N, after:N, last:-N"
+    if isinstance(value, str) and "match:" in value:
+        raise SteeringError(
+            f"{name}={quoted(value)} is not understood: match: takes token ids, as in match:[198,271], or a text of at "
+            f"most {LONGEST} bytes in double quotes, the whole in single quotes for the shell, as in "
+            f"'tokens=match:\"\\n\\n\"'; before it may stand {rules}, as in generated:match:271"
+        )
+    raise SteeringError(f"{name}={quoted(value)} is not understood: use {rules}, or match:TOKENS")
 
 
 def sites(name: str, value: Any) -> tuple[str, ...] | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.controls import Control
-from lm_eval_steer.interventions.operators import OPERATORS, WORDS
+from lm_eval_steer.interventions.operators import OF_THE_FILE, OPERATORS, WORDS
 from lm_eval_steer.sites import Place, told
 from lm_eval_steer.text import quoted
 
@@ -70,12 +70,18 @@ def refuse_meaningless(operator: str, *, dose: Any, unit: str, control: Control 
             f"control={control.name} turns the directions round, and operator={operator} does the same along both: use "
             "another control"
         )
+    if control is not None and control.steers and entry.directions == OF_THE_FILE:
+        raise SteeringError(
+            f"control={control.name} puts other directions in place of the vector's, and operator={operator} applies a "
+            "map: use identity or self-consistency, or another operator"
+        )
     if entry.directions > 1 and second is None:
         raise SteeringError(
             f"operator={operator} takes two directions: name a second vector, as in second=other.safetensors"
         )
-    if entry.directions == 1 and second is not None:
-        raise SteeringError(f"operator={operator} takes one direction, and second= names another: leave second out")
+    if entry.directions < 2 and second is not None:
+        takes = "one direction" if entry.directions == 1 else "a map of low rank"
+        raise SteeringError(f"operator={operator} takes {takes}, and second= names another: leave second out")
 
 
 def side_by_side(

@@ -20,8 +20,10 @@ from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES, ARGUMENTS, Arg
 from lm_eval_steer.interventions.child import ChildVector, in_unit, into_child, refuse_other_child
 from lm_eval_steer.interventions.controls import Control, read_control
 from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
+from lm_eval_steer.interventions.of_file import refuse_other_files, refuse_other_model, rows_of
 from lm_eval_steer.interventions.of_operator import KEEPS_NORM, read_operator, refuse_meaningless, side_by_side
-from lm_eval_steer.interventions.operators import OPERATORS
+from lm_eval_steer.interventions.operators import OF_THE_FILE, OPERATORS
+from lm_eval_steer.interventions.presets import expanded, refuse_unnamed
 from lm_eval_steer.interventions.profiles import read_profile
 from lm_eval_steer.sites import DEFAULT, SITES, Place, split
 from lm_eval_steer.text import quoted, span
@@ -91,6 +93,7 @@ class SteeringPlan(Arguments):
             SteeringError: one sentence per way to be wrong, before a model is loaded.
             TypeError: for an argument that there is not.
         """
+        named, arguments = arguments, expanded(arguments)
         given = {one.name: one.default for one in ARGUMENTS} | arguments
         if unknown := given.keys() - set(ARGUMENT_NAMES):
             raise TypeError(f"there is no steering argument {min(unknown)}: use {', '.join(ARGUMENT_NAMES)}")
@@ -123,6 +126,8 @@ class SteeringPlan(Arguments):
         for name in ("vector", "second"):
             if isinstance(held[name], str | Path):
                 held[name] = load_vector(find_vector(os.path.expanduser(held[name])))
+        refuse_unnamed(named, held["vector"])
+        refuse_other_files(held["operator"], held["vector"], held["second"])
         if held["vector"] is not None and held["vector"].transfer is not None:
             held |= _maps_of(held["vector"].transfer, arguments)
         held["sites"] = held["sites"] or (held["vector"].sites if held["vector"] is not None else (DEFAULT,))
@@ -199,6 +204,10 @@ class SteeringPlan(Arguments):
             refuse_other_child(self.vector.transfer, blocks, width, model, self.allow_other_child)
         maps: dict[str, Any] = {"layer_map": self.layer_map, "width_map": self.width_map, "sites": self.sites}
         child = into_child(self.vector, blocks, width, layers=self.layers, **maps)
+        if OPERATORS[self.operator].directions == OF_THE_FILE:
+            refuse_other_model(self.vector, blocks, width, model, self.allow_other_child)
+            places = {place: split(source)[1] for place, source in child.sources.items()}
+            child = replace(child, directions={place: rows_of(self.vector, block) for place, block in places.items()})
         if self.control is not None:
             child = replace(child, directions=self.control.apply(child.directions))
         if self.second is not None:
@@ -207,7 +216,9 @@ class SteeringPlan(Arguments):
             other = into_child(self.second, blocks, width, layers="all", **maps)
             child = replace(child, directions=side_by_side(self.operator, child.directions, other.directions))
         if self.alpha_unit != "length":
-            measured = scales(self.vector, self.alpha_unit, blocks, width, model)
+            ace = self.operator == "set" and self.alpha_unit == "projection"
+            said = "operator=ace" if ace else f"unit={self.alpha_unit}"
+            measured = scales(self.vector, self.alpha_unit, blocks, width, model, said)
             child = in_unit(child, {place: measured[source] for place, source in child.sources.items()}, self.operator)
         report = child.report
         logger.info(

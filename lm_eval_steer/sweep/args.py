@@ -363,7 +363,12 @@ class SweepArgs:
             if one.is_read:
                 given: dict[str, Any] = {} if one.loaded is None else {"vectors": one.loaded}
                 given |= {} if one.layer is None else {"layers": one.layer}
-                found[one.name] = SteeringPlan.build(**(arguments | given)).with_changes(zero_is_plain=True)
+                plan = found[one.name] = SteeringPlan.build(**(arguments | given)).with_changes(zero_is_plain=True)
+                if plan.dose != (self.unit == "dose"):
+                    raise SteeringError(
+                        f"preset={self.model_args.get('preset')} counts its strength as a share of ‖h‖: give --dose in "
+                        "place of --alpha"
+                    )
             else:
                 found[one.name] = found[one.vector or self.contenders[0].name].with_changes(control=one.control)
         return found

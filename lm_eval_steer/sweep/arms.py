@@ -11,6 +11,7 @@ from lm_eval_steer.compare.arms import Arm
 from lm_eval_steer.interventions.alphas import alpha_name
 from lm_eval_steer.interventions.operators import OPERATORS
 from lm_eval_steer.interventions.plan import SteeringPlan
+from lm_eval_steer.interventions.presets import expanded
 from lm_eval_steer.sweep.args import SweepArgs
 from lm_eval_steer.sweep.contenders import Contender
 from lm_eval_steer.sweep.harness import HarnessArgs
@@ -66,9 +67,9 @@ class Member:
         seed = {"seed": args.sampling_seed} if args.sampling_seed else {}
         if self.other is not None and self.other.model is not None:
             return self.other.arguments(args.arguments, args.model) | {args.unit: self.strength} | seed
-        given = args.arguments
-        if self.alphas == UNSTEERED and OPERATORS[given.get("operator", "add")].acts(0.0):
-            given = {name: value for name, value in given.items() if name != "second"} | {"operator": "add"}
+        given, said = args.arguments, expanded(args.arguments | {args.unit: 0})
+        if self.alphas == UNSTEERED and OPERATORS[said.get("operator", "add")].acts(0.0):
+            given = {name: value for name, value in said.items() if name != "second"} | {"operator": "add"}
         return given | self.changes(args.unit) | seed
 
     @property

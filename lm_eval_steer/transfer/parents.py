@@ -25,6 +25,8 @@ def read_vectors(names: Sequence[str]) -> tuple[SteeringVector, ...]:
         SteeringError: for what is no vector, and for one that was transferred already.
     """
     vectors = tuple(load_one(find_vector(name), _MAPS) for name in names)
+    for vector in vectors:
+        vector.refuse_maps("a transfer")
     for name, vector in zip(names, vectors, strict=True):
         if vector.transfer is not None:
             raise SteeringError(

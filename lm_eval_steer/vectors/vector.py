@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from lm_eval_steer.text import shortened
 from lm_eval_steer.vectors.formats import reader, suffixes, writer
 from lm_eval_steer.vectors.formats.header import FORMAT, MAX_NESTING, SITE, brief, tensor_of
 from lm_eval_steer.vectors.identity import Identity
+from lm_eval_steer.vectors.low_rank import PARTS, LowRank, check_maps, maps_of
 from lm_eval_steer.vectors.scale import check_scale, kept_lengths
 from lm_eval_steer.vectors.transferred import KEEPS_LENGTH, check_transfer
 
@@ -39,6 +41,8 @@ class SteeringVector:
             that the passport names, and that is where it steers.
         passport: what the file knows about itself, JSON-ready; `parent` with `name`, `hidden_size` and `num_blocks`
             is always there, and `transfer` where a fitted map made the directions. docs/FORMAT.md lists the rest.
+        maps: block -> the map of low rank that is meant there, which `operator=low_rank` applies; directions are then
+            those into which maps write most. None in most files.
 
     Raises:
         SteeringError: at construction, when the fields contradict each other.
@@ -47,6 +51,7 @@ class SteeringVector:
     directions: np.ndarray
     layers: tuple[int, ...]
     passport: dict[str, Any]
+    maps: Mapping[int, LowRank] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         directions = np.ascontiguousarray(self.directions)
@@ -74,6 +79,9 @@ class SteeringVector:
             raise SteeringError(
                 f"the passport says layer_base {brief(self.passport['layer_base'])}, this version takes 0 only"
             )
+        check_maps(self.maps, self.passport.get("maps"), self.layers, directions.shape[1])
+        if self.maps and (self.transfer is not None or self.site != DEFAULT):
+            raise SteeringError("a map of low rank is of outputs of blocks of one model, and was not transferred")
         if self.transfer is not None:
             check_transfer(self.passport, self.layers)
         else:
@@ -123,9 +131,12 @@ class SteeringVector:
 
     @property
     def tensors(self) -> dict[Place, np.ndarray]:
-        """Directions by place."""
+        """Directions by place, and parts of maps by their names."""
         rows = zip(self.layers, self.directions, strict=True)
-        return {place_of(self.site, layer): direction for layer, direction in rows}
+        found: dict[Place, np.ndarray] = {place_of(self.site, layer): direction for layer, direction in rows}
+        for block, one in self.maps.items():
+            found.update(one.tensors(block))
+        return found
 
     @property
     def transfer(self) -> dict[str, Any] | None:
@@ -174,7 +185,24 @@ class SteeringVector:
         digest.update(self.directions.astype("<f4").tobytes())
         if self.lengths is not None:
             digest.update(self.lengths.astype("<f8").tobytes())
+        for block, one in self.maps.items():
+            for array in one.tensors(block).values():
+                digest.update(json.dumps(array.shape).encode() + array.astype("<f4").tobytes())
         return digest.hexdigest()
+
+    def refuse_maps(self, what: str) -> None:
+        """Refuse a file of maps for what takes directions.
+
+        Args:
+            what: takes them, for the sentence.
+
+        Raises:
+            SteeringError: where it holds maps.
+        """
+        if self.maps:
+            raise SteeringError(
+                f"the vector file holds a map of low rank for each block, and {what} takes directions: name another"
+            )
 
     def save(self, path: str | Path) -> Path:
         """Write the vector in the format of the path's suffix, whole or not at all."""
@@ -232,6 +260,8 @@ def read_sites(path: str | Path) -> tuple[SteeringVector, ...]:
 
 def _sites_of(passport: Any, by_place: dict[Place, np.ndarray]) -> tuple[SteeringVector, ...]:
     """The vectors of what a file says."""
+    maps = maps_of({str(name): array for name, array in by_place.items() if split(name)[0] in PARTS})
+    by_place = {place: array for place, array in by_place.items() if split(place)[0] not in PARTS}
     if not by_place:
         raise SteeringError("it holds no direction.N tensor")
     by_site: dict[str, dict[int, np.ndarray]] = {site: {} for site in SITES}
@@ -251,7 +281,10 @@ def _sites_of(passport: Any, by_place: dict[Place, np.ndarray]) -> tuple[Steerin
         if len(shapes) > 1:
             one, other = (" x ".join(map(str, shape)) for shape in (shapes[0], shapes[1]))
             raise SteeringError(f"all directions must have the same width, got {one} and {other}")
-        found.append(SteeringVector(np.stack(list(rows.values())), tuple(rows), said[site]))
+        its = maps if site == DEFAULT else {}
+        found.append(SteeringVector(np.stack(list(rows.values())), tuple(rows), said[site], its))
+    if maps and DEFAULT not in there:
+        raise SteeringError("there are maps of low rank, and no directions of outputs of blocks")
     return tuple(found)
 
 

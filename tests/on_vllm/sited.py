@@ -61,7 +61,7 @@ def scoring(hf: Any, contexts: Sequence[str], interventions: int) -> list[Job]:
 
 def check(hf: Any, interventions: Sequence[Intervention], found: Sequence[Done], length: int) -> None:
     """Hold everything that came back against the oracle."""
-    oracles = [Reference(hf.model, one) for one in interventions]
+    oracles = [Reference(hf.model, one, tokenizer=hf.tokenizer) for one in interventions]
     for done in found:
         oracle = oracles[done.job.intervention]
         if done.scores is None:

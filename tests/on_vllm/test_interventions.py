@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 from sited import OTHER, OWN, check, check_sites, scoring, writing
-from test_vllm import CONTEXTS, SHARED, save, start, start_hf, stop
+from test_vllm import CONTEXTS, SHARED, WIDTH, save, start, start_hf, stop
 
 from lm_eval_steer.engines.protocol import Job
 from lm_eval_steer.interventions.intervention import NOTHING
+from lm_eval_steer.interventions.operators.low_rank import as_rows
 from steerings import steering
 
 LENGTH = 12
+EVEN = str(list(range(0, 250, 2))).replace(" ", "")
+DRAW = np.random.default_rng(0)
+MAPS = [[DRAW.normal(size=size) / 4 for size in ((WIDTH, 2), (2,), (WIDTH, 2))] for _ in range(3)]
 INTERVENTIONS = [
     NOTHING,
     steering(OWN, 2.0),
@@ -33,6 +37,13 @@ INTERVENTIONS = [
     steering(OWN, 4.0, tokens="last:-4"),
     steering(OWN, 40.0, "turn", tokens="generated"),
     steering({0: OTHER[0], 2: OWN[2]}, {0: 0.5, 2: -0.3}, "slerp"),
+    steering(OTHER, 2.0, "icv"),
+    steering(OWN, 0.3, "icv", unit="dose", tokens="prompt"),
+    steering({block: as_rows(*part) for block, part in enumerate(MAPS)}, 0.5, "low_rank"),
+    steering({1: as_rows(*(one[..., :1] for one in MAPS[0]))}, 0.8, "low_rank", tokens="generated"),
+    steering(OWN, 4.0, tokens='match:"e"'),
+    steering(OTHER, 5.0, tokens='match:"he"'),
+    steering(OWN, 3.0, tokens=f"generated:match:{EVEN}"),
 ]
 
 

@@ -442,7 +442,7 @@ def test_preemption_and_chunks_change_nothing(pair: Any, tmp_path: Path, monkeyp
     small = start(str(hf.pretrained), num_gpu_blocks_override=9, max_num_batched_tokens=96, max_num_seqs=16)
     try:
         contexts = [text + SHARED[: 90 + 3 * i] for i, text in enumerate(CONTEXTS)]
-        for tokens in TOKENS:
+        for tokens in (*TOKENS, 'match:"th"'):
             for name, one in (("vllm", small), ("hf", hf)):
                 one.steer(plan(alpha=[1.0, 2.0], tokens=tokens, record=str(tmp_path / tokens / name)))
                 one.generate_until(requests(contexts, max_gen_toks=100))

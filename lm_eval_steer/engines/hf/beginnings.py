@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 import torch
@@ -12,6 +13,7 @@ from lm_eval_steer.engines.hf.hooks import Steerer
 from lm_eval_steer.engines.hf.prefix import Prefixes, run_prefix
 from lm_eval_steer.engines.hf.traits import Traits
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.interventions.tokens import scoring_mask
 
 
 class Beginnings:
@@ -80,9 +82,14 @@ class Beginnings:
             numbers: intervention of each row.
         """
         names = [self._names[number] for number in numbers]
+        steered = [(number, prompt) for number, prompt in zip(numbers, prompts, strict=True) if self._steers[number]]
         shared, cache = self.prefixes.prepare(self._traits.child.base, prompts, names, self._run)
         if shared:
-            self._steerer.credit([number for number in numbers if self._steers[number]], shared)
+            counts = defaultdict[int, list[int]](list)
+            for number, prompt in steered:
+                counts[self._steerer.sites.rules[number].count(len(prompt), shared, prompt)].append(number)
+            for count, those in counts.items():
+                self._steerer.credit(those, count)
         return shared, cache
 
     @torch.no_grad()
@@ -92,12 +99,15 @@ class Beginnings:
         numbers = [self._first[name] for name in names]
         steers = [self._steers[number] for number in numbers]
         before = steerer.applied
+        rules = [steerer.sites.rules[number] for number in numbers]
+        whole = torch.full((len(rules),), len(tokens), device=child.device)
+        mask = scoring_mask(rules, whole, whole, len(tokens), [tokens] * len(rules))
         with steerer.attached(), child.autocast():
-            steerer.next_pass(numbers, torch.tensor(steers, device=child.device)[:, None].expand(-1, len(tokens)))
+            steerer.next_pass(numbers, mask & torch.tensor(steers, device=child.device)[:, None])
             cache = run_prefix(decoder(child.model), tokens, len(numbers), child.device)
         run = {block: count - before[block] for block, count in steerer.applied.items()}
-        ours = [number for number, its in zip(numbers, steers, strict=True) if its]
-        wanted = (steerer.sites.acts[ours].sum(dim=0) * len(tokens)).tolist()
+        counts = [steers[row] * rule.count(len(tokens), len(tokens), tokens) for row, rule in enumerate(rules)]
+        wanted = (steerer.sites.acts[numbers] * torch.tensor(counts)[:, None]).sum(dim=0).tolist()
         if cache is not None and list(run.values()) != wanted:
             raise SteeringError(f"a beginning of {len(tokens)} tokens was steered at other positions: {run}")
         steerer.forget(run)  # every use of the cache counts, so this one run of it does not

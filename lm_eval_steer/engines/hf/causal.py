@@ -73,7 +73,9 @@ class CausalEngine(HFEngine):
                 came = write(traits, self._loaded.steerer, self._beginnings, those, stops, asked, generation.visible)
             for place, generated in came:
                 job = those[place]
-                positions = application.positions(job.intervention, len(job.prompt), len(generated.tokens))
+                positions = application.positions(
+                    job.intervention, len(job.prompt), len(generated.tokens), job.prompt + generated.tokens
+                )
                 application.imply(job.intervention, positions)
                 yield batch[place], [generated.done(job)]
 

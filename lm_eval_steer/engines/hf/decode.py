@@ -62,7 +62,7 @@ class DecodeLoop:
         limits: how many tokens each row may write.
         seeds: of each row, where tokens are drawn; None for greedy. A row's draws depend on its seed alone.
         step: called before every pass with the rows still there, as numbers and as a tensor, their mask of unfinished
-            ones [rows], the position that the pass begins with and how many it runs.
+            ones [rows], the position that the pass begins with, how many it runs, and what each row has written.
         is_stopped: whether a row, by its number, is stopped by its new tokens.
         is_full: whether a row's new tokens reach the limit of their visible part; asked after each of them.
         alone: the logits processors of a row by itself.
@@ -77,7 +77,7 @@ class DecodeLoop:
         mask: Tensor,
         limits: Sequence[int],
         seeds: Sequence[int] | None,
-        step: Callable[[list[int], Tensor, Tensor, int, int], None],
+        step: Callable[[list[int], Tensor, Tensor, int, int, list[list[int]]], None],
         is_stopped: Callable[[int, list[int]], bool],
         is_full: Callable[[int, list[int]], bool],
         alone: Callable[[int], LogitsProcessorList],
@@ -112,7 +112,8 @@ class DecodeLoop:
     def _run_pass(self) -> list[tuple[int, Generated]]:
         ids, mask = self._ids, self._mask
         start, width = self._cache.get_seq_length(), ids.shape[1]
-        self._step(self._numbers, self._there, self._waiting, start, width - start)
+        written = [self._rows[row].tokens for row in self._numbers]
+        self._step(self._numbers, self._there, self._waiting, start, width - start, written)
         logits = (
             self._model(
                 input_ids=ids[:, start:],

@@ -47,7 +47,7 @@ class EncoderDecoderEngine(HFEngine):
         stops = Stops(self.child.tokenizer, generation.stop, None)
         for job in jobs:
             written = self._continue(job, stops, asked)
-            self._imply(job.intervention, len(written.tokens))
+            self._imply(job.intervention, written.tokens)
             yield written.done(job)
 
     def _continue(self, job: Job, stops: Stops, asked: GenerationArguments) -> Generated:
@@ -84,16 +84,23 @@ class EncoderDecoderEngine(HFEngine):
         labels = torch.tensor([continuation[-child.max_length :]], device=child.device)
         width = labels.shape[1]
         start, length = torch.tensor([1], device=child.device), torch.tensor([width], device=child.device)
-        mask = scoring_mask([steerer.sites.rules[number]], start, length, width)
+        text = [self._start, *continuation[-child.max_length :]]
+        mask = scoring_mask([steerer.sites.rules[number]], start, length, width, [text[:width]])
         with steerer.scoring([number], mask), child.autocast(), torch.no_grad():
             logits = child.model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).logits[0]
-        self._imply(number, width)
+        self._imply(number, text[1:])
         greedy = bool((logits.argmax(dim=-1) == labels[0]).all())
         return _logprob(logits, labels[0].tolist()), greedy
 
-    def _imply(self, number: int, new: int) -> None:
+    @property
+    def _start(self) -> int:
+        """The token that the decoder's text begins with, which is all that it has of a prompt."""
+        told = self.child.base.generation_config
+        return int(told.bos_token_id if told.decoder_start_token_id is None else told.decoder_start_token_id)
+
+    def _imply(self, number: int, new: Sequence[int]) -> None:
         application = self._loaded.application
-        application.imply(number, application.positions(number, 1, new))
+        application.imply(number, application.positions(number, 1, len(new), [self._start, *new]))
 
 
 def _logprob(logits: Tensor, tokens: list[int]) -> float:

@@ -62,10 +62,10 @@ class HFEngine:
         Raises:
             SteeringError: where one does not fit the model, or the model is not causal.
         """
-        steerer = Steerer(self.child.model, interventions, blocks)
+        steerer = Steerer(self.child.model, interventions, blocks, lambda: self.child.tokenizer)
         if steerer.acts:
             self._check_model()
-        application = Application(interventions, lambda: steerer.applied)
+        application = Application(interventions, lambda: steerer.applied, steerer.sites.rules)
         self._adopt(Loaded(tuple(interventions), steerer, application, blocks))
 
     def run(self, jobs: Sequence[Job]) -> Generator[Done, None, None]:

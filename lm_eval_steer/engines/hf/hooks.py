@@ -46,6 +46,7 @@ class Steerer:
         model: a transformers model, also under PEFT.
         interventions: by number; rows of a batch name theirs.
         blocks: where the blocks are, if `find_blocks` cannot tell.
+        tokenizer: gives the model's, for token rules that match texts; None where there is none.
 
     Attributes:
         sites: what the interventions do, as tensors.
@@ -56,10 +57,16 @@ class Steerer:
         SteeringError: for an intervention that does not fit the model.
     """
 
-    def __init__(self, model: nn.Module, interventions: Sequence[Intervention], blocks: str | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        interventions: Sequence[Intervention],
+        blocks: str | None = None,
+        tokenizer: Callable[[], Any] | None = None,
+    ) -> None:
         found = find_blocks(model, blocks) if any(one.acts for one in interventions) else []
         self._model = base_model(model)
-        self.sites = Sites(interventions, len(found))
+        self.sites = Sites(interventions, len(found), tokenizer)
         self._anchors = find_anchors(self._model, found, self.sites.places)
         for column, (place, anchor) in enumerate(self._anchors.items()):
             shape = self.sites.shape(column)
@@ -152,6 +159,8 @@ class Steerer:
             yield
             return
         rules = [self.sites.rules[number] for number in numbers]
+        matches = any(rule.match for rule in rules)
+        written = prompts.new_zeros(0)  # ids of all rows, as `generate` last had them
         run = 0
 
         def before_pass(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
@@ -163,10 +172,30 @@ class Steerer:
             copies, rest = divmod(len(inputs), len(numbers))
             if rest:
                 raise SteeringError(f"{len(inputs)} rows are generated for {len(numbers)} requests")
-            mask = generation_mask(rules, prompts, start, inputs.shape[1])
-            self.next_pass([number for number in numbers for _ in range(copies)], mask.repeat_interleave(copies, dim=0))
+            its = [rule for rule in rules for _ in range(copies)]
+            real = prompts.repeat_interleave(copies, dim=0)
+            texts = None
+            if matches:
+                if written.dim() != 2 or written.shape[1] < run or len(written) != len(inputs):
+                    raise SteeringError(
+                        "the loop of transformers does not say here which tokens it has written, and tokens=match: "
+                        "hangs on them: leave out num_beams, or use another tokens"
+                    )
+                texts = _texts(written[:, :run], real)
+            mask = generation_mask(its, real, start, inputs.shape[1], texts)
+            self.next_pass([number for number in numbers for _ in range(copies)], mask)
+
+        prepared: Any = self._model.prepare_inputs_for_generation
+
+        def prepare(input_ids: Tensor, *args: Any, **kwargs: Any) -> Any:
+            nonlocal written
+            written = input_ids
+            return prepared(input_ids, *args, **kwargs)
 
         with self.attached() as stack:
+            if matches:  # a pass knows its own tokens alone, and of several beams not whose they are
+                self._model.__dict__["prepare_inputs_for_generation"] = prepare
+                stack.callback(self._model.__dict__.pop, "prepare_inputs_for_generation")
             handle = self._model.register_forward_pre_hook(before_pass, with_kwargs=True)
             stack.callback(handle.remove)
             yield
@@ -244,6 +273,12 @@ class Steerer:
             return after.flatten(0, 1) if joined else after
 
         return steer
+
+
+def _texts(ids: Tensor, prompts: Tensor) -> list[list[int]]:
+    """Token ids of each row [rows, positions] without its padding, which is on the left of its prompt."""
+    padding = (prompts == 0).sum(dim=1).tolist()
+    return [row[gap:] for row, gap in zip(ids.tolist(), padding, strict=True)]
 
 
 def _run_all_positions(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

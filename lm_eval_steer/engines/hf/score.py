@@ -104,7 +104,8 @@ class Scorer:
             if steerer.acts:
                 contexts = torch.tensor([len(tree.context) for tree in batch], device=device)
                 lengths = torch.tensor([len(tree.tokens) for tree in batch], device=device)
-                mask = scoring_mask([steerer.sites.rules[number] for number in numbers], contexts, lengths, width)
+                rules = [steerer.sites.rules[number] for number in numbers]
+                mask = scoring_mask(rules, contexts, lengths, width, [tree.tokens for tree in batch])
                 steerer.next_pass(numbers, mask[:, shared:])
             logits = child.model(**told).logits
         for tree, row in zip(batch, logits, strict=True):
@@ -115,9 +116,9 @@ class Scorer:
         """Count what the choices of a row imply, and as steered what they spare by standing behind one context."""
         number, context = tree.intervention, len(tree.context)
         count = self._application.positions
-        implied = sum(count(number, context, len(tail) + 1) for _, tail in tree.choices)
+        implied = sum(count(number, context, len(tail) + 1, [*tree.context, *tail]) for _, tail in tree.choices)
         self._application.imply(number, implied)
-        spared = implied - count(number, context, len(tree.tokens) - context + 1)
+        spared = implied - count(number, context, len(tree.tokens) - context + 1, tree.tokens)
         self._steerer.credit([number], spared)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Edit, Intervention
-from lm_eval_steer.interventions.operators import OPERATORS, Operator
-from lm_eval_steer.interventions.tokens import TokenRule, token_rule
+from lm_eval_steer.interventions.operators import OF_THE_FILE, OPERATORS, Operator
+from lm_eval_steer.interventions.tokens import TokenRule, token_rules
 from lm_eval_steer.interventions.units import share_of_norm
 from lm_eval_steer.sites import SITES, Place, in_order, split, told
 
@@ -23,6 +24,7 @@ class Sites:
     Args:
         interventions: in the order of their numbers.
         depth: how many blocks the model has.
+        tokenizer: gives the model's, for token rules that match texts; None where there is none.
 
     Attributes:
         interventions: the same.
@@ -32,13 +34,16 @@ class Sites:
         rules: token rule of each intervention.
 
     Raises:
-        SteeringError: for a block that the model does not have, and directions of different widths in one place.
+        SteeringError: for a block that the model does not have, directions of different widths in one place, and a
+            token rule that needs another tokenizer.
     """
 
-    def __init__(self, interventions: Sequence[Intervention], depth: int) -> None:
+    def __init__(
+        self, interventions: Sequence[Intervention], depth: int, tokenizer: Callable[[], Any] | None = None
+    ) -> None:
         self.interventions = tuple(interventions)
         self.places = tuple(in_order({place for one in self.interventions for place in one.places}))
-        self.rules: list[TokenRule] = [token_rule(one.tokens) for one in self.interventions]
+        self.rules: list[TokenRule] = token_rules((one.tokens for one in self.interventions), tokenizer)
         for site, block in map(split, self.places):
             if not 0 <= block < (depth if SITES[site].in_blocks else 1):
                 raise SteeringError(f"an intervention steers block {block}, and the model has blocks 0 to {depth - 1}")
@@ -72,7 +77,7 @@ class _Site:
         distinct = {edit.sha: edit for edit in edits.values()}
         places = {sha: number for number, sha in enumerate(distinct)}
         arrays = [torch.from_numpy(np.asarray(edit.direction, dtype=np.float32)) for edit in distinct.values()]
-        several = [OPERATORS[edit.operator].directions > 1 for edit in distinct.values()]
+        several = [OPERATORS[edit.operator].directions != 1 for edit in distinct.values()]
         firsts = [array[..., 0, :] if more else array for array, more in zip(arrays, several, strict=True)]
         shapes = sorted({tuple(first.shape) for first in firsts})
         if len(shapes) > 1:
@@ -100,14 +105,15 @@ class _Site:
             rows = torch.tensor([self._direction.get(number, 0) for number in numbers], device=device)
             direction = self.directions[rows, None]
         units = {shares[number] for number in acting}
-        names = list(dict.fromkeys(self._operator[number] for number in acting))
+        kinds_of = [self._kind(number) for number in numbers]
+        distinct = list(dict.fromkeys(kind for kind in kinds_of if kind))
         operators = [
             (
                 OPERATORS[name],
-                mask([self._operator.get(number) == name for number in numbers]) if names[1:] else None,
-                self._stack(name, numbers),
+                mask([kind == (name, place) for kind in kinds_of]) if distinct[1:] else None,
+                self._stack(name, numbers) if place is None else self._several[place],
             )
-            for name in names
+            for name, place in distinct
         ]
         mixed = mask([shares[number] for number in numbers]) if len(units) > 1 else None
         kinds = {number: OPERATORS[self._operator[number]].is_shift for number in acting}
@@ -115,6 +121,14 @@ class _Site:
         if len(set(kinds.values())) > 1:
             shifts = mask([kinds.get(number, True) for number in numbers])
         return Turn(direction, units == {True}, mixed, operators, shifts)
+
+    def _kind(self, number: int) -> tuple[str, int | None] | None:
+        """Operator of an intervention, and the place of its map where it takes one, each of which is applied by itself;
+        None for one that does nothing here."""
+        name = self._operator.get(number)
+        if name is None:
+            return None
+        return name, self._direction[number] if OPERATORS[name].directions == OF_THE_FILE else None
 
     def _stack(self, operator: str, numbers: Sequence[int]) -> Tensor | None:
         """The directions of an operator of several, of all its rows or of each row [rows, 1, directions, hidden]."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -161,7 +162,19 @@ class _Texts:
             self._ids = None if start else ids
         self._cache, self._run = cache, start + given.shape[1]
         position = before + real.cumsum(dim=1) - 1  # of the text, without padding [rows, positions]
-        return real & self._rule.chosen(position, self._prompt)
+        return real & self._rule.chosen(position, self._prompt) & self._matching(given, ids)
+
+    def _matching(self, given: Tensor, ids: Tensor | None) -> Tensor:
+        """Which tokens of a call are those that the rule matches, bool [rows, positions]."""
+        if self._rule.match is None:
+            return torch.ones(given.shape[:2], dtype=torch.bool, device=given.device)
+        if ids is None:
+            raise SteeringError(
+                f"tokens={self._rule.match.spelt} matches token ids, and the model is called with {self._prefix}"
+                "inputs_embeds: hand over ids"
+            )
+        hits = [self._rule.match.automaton.hits(row) for row in ids.tolist()]
+        return torch.from_numpy(np.stack(hits)).to(ids.device)
 
     def _start(self, cache: Any) -> int:
         """How many positions the cache of a call holds; one of states (Mamba) does not say."""

@@ -60,9 +60,12 @@ def write(
     seeds = None if any(job.seed is None for job in jobs) else [job.seed or 0 for job in jobs]
     limits = [asked.limit(len(prompt)) for prompt in prompts]
 
-    def step(there: list[int], rows: Tensor, waiting: Tensor, start: int, new: int) -> None:
+    matches = any(rule.match for rule in rules)
+
+    def step(there: list[int], rows: Tensor, waiting: Tensor, start: int, new: int, written: list[list[int]]) -> None:
         if steerer.acts:
-            steered = generation_mask([rules[row] for row in there], mask[rows], start, new)
+            texts = [prompts[row] + tokens for row, tokens in zip(there, written, strict=True)] if matches else None
+            steered = generation_mask([rules[row] for row in there], mask[rows], start, new, texts)
             steerer.next_pass([numbers[row] for row in there], steered & waiting[:, None])
 
     def is_stopped(row: int, tokens: list[int]) -> bool:

@@ -24,7 +24,7 @@ from lm_eval_steer.engines.vllm.versions import EngineDeadError, Requests, VLLMC
 from lm_eval_steer.engines.vllm.worker import ARGUMENT, by_place, pack
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Intervention
-from lm_eval_steer.interventions.tokens import TokenRule, token_rule
+from lm_eval_steer.interventions.tokens import TokenRule, token_rules
 from lm_eval_steer.sites import Place, in_order, told
 
 T = TypeVar("T")
@@ -87,6 +87,7 @@ class RowRunner:
     def __init__(self, llm: LLM, lora: Any = None, compiled: bool = False) -> None:
         self.llm, self.compiled = llm, compiled
         self.interventions: tuple[Intervention, ...] = ()
+        self._rules: list[TokenRule] = []
         self._lora = lora
         self._stale: list[int] = []
         self._places: tuple[Place, ...] = ()
@@ -106,9 +107,10 @@ class RowRunner:
         Raises:
             SteeringError: where they do not fit the model.
         """
+        rules = token_rules((one.tokens for one in interventions), lambda: self.llm.get_tokenizer())
         if any(one.acts for one in interventions):
             depth = int(config_of(self.llm).model_config.hf_text_config.num_hidden_layers)
-            for wrong in self.llm.collective_rpc("steer_load", args=(pack(interventions, depth, path),)):
+            for wrong in self.llm.collective_rpc("steer_load", args=(pack(interventions, depth, path, rules),)):
                 if wrong:
                     raise SteeringError(wrong)
             self._places = tuple(in_order({place for one in interventions for place in one.places}))
@@ -116,7 +118,7 @@ class RowRunner:
         elif self._places:
             self.llm.collective_rpc("steer_unload")
             self._places = ()
-        self.interventions = tuple(interventions)
+        self.interventions, self._rules = tuple(interventions), rules
         self._forget()
 
     def run_uncompiled(self, on: bool) -> None:
@@ -173,7 +175,7 @@ class RowRunner:
                 row, came = rows[number], output.outputs[0]
                 tokens = list(came.token_ids)
                 needed[number] = row.prompt + len(tokens) - 1
-                self._count(row, row.prompt, len(tokens), output)
+                self._count(row, row.prompt + len(tokens) - 1, [*row.tokens, *tokens], output)
                 stop = (
                     "length"
                     if came.finish_reason == "length"
@@ -239,7 +241,7 @@ class RowRunner:
                     continue
                 # The last token predicts nothing that is asked for, and is steered, since its keys and values are kept.
                 needed[place] = len(row.tokens) - 1
-                self._count(row, row.prompt, len(row.tokens) - row.prompt, output)
+                self._count(row, len(row.tokens) - 1, row.tokens, output)
                 scores.append((numbers[place], _read_score(row, output)))
             yield scores
         return again
@@ -295,7 +297,7 @@ class RowRunner:
             self._end(needed)
 
     def _rule(self, row: VllmRow) -> TokenRule:
-        return token_rule(self.interventions[row.intervention].tokens)
+        return self._rules[row.intervention]
 
     def _row_salts(self, rows: Sequence[VllmRow]) -> list[str | None]:
         """The salt of each row; None where nothing is steered.
@@ -339,13 +341,13 @@ class RowRunner:
             for edit in one.edits:
                 self._acts[number, self._places.index(edit.place)] = edit.acts
 
-    def _count(self, row: VllmRow, prompt: int, new: int, output: RequestOutput) -> None:
-        """Count what a row implies (the last of its new tokens is never run), and what the cache spared of it."""
+    def _count(self, row: VllmRow, run: int, tokens: Sequence[int], output: RequestOutput) -> None:
+        """Count what a row implies, of whose tokens so many are run, and what the cache spared of it."""
         if not self._steers or not self.interventions[row.intervention].acts:
             return
         rule = self._rule(row)
-        self._implied[row.intervention] += rule.count(prompt, prompt + new - 1)
-        self._corrections[row.intervention] += rule.count(prompt, output.num_cached_tokens or 0)
+        self._implied[row.intervention] += rule.count(row.prompt, run, tokens)
+        self._corrections[row.intervention] += rule.count(row.prompt, output.num_cached_tokens or 0, tokens)
 
     def _end(self, needed: list[int]) -> None:
         reports = self.llm.collective_rpc("steer_end", args=(needed,))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lm_eval_steer.engines.vllm.anchors import Anchor
 from lm_eval_steer.interventions.intervention import Edit, Intervention
-from lm_eval_steer.interventions.operators import OPERATORS, Operator
+from lm_eval_steer.interventions.operators import OF_THE_FILE, OPERATORS, Operator
 from lm_eval_steer.interventions.units import share_of_norm
 from lm_eval_steer.sites import Place, in_order
 
@@ -89,7 +89,7 @@ class _Site:
         for place, edit in enumerate(distinct.values()):
             held = edit.direction if heads is None else edit.direction[heads]
             array = torch.from_numpy(np.array(held, dtype=np.float32)).to(device)
-            if OPERATORS[edit.operator].directions > 1:
+            if OPERATORS[edit.operator].directions != 1:
                 self._several[place] = array
                 array = array.select(-2, 0)
             firsts.append(array)
@@ -106,7 +106,7 @@ class _Site:
 
     def _make(self, numbers: frozenset[int]) -> Turn:
         acting = sorted(numbers & self._edits.keys())
-        names = list(dict.fromkeys(self._edits[number].operator for number in acting))
+        kinds = list(dict.fromkeys(self._kind(number) for number in acting))
         units = {self._shares[number] for number in acting}
         places = {self._place[number] for number in acting}
         several = self._table([self._place.get(number, 0) for number in range(len(self._shares))])
@@ -115,12 +115,23 @@ class _Site:
             several if len(places) > 1 else None,
             units == {True},
             self._table(self._shares).bool() if len(units) > 1 else None,
-            [(OPERATORS[name], self._mask(name) if len(names) > 1 else None, self._stack(name)) for name in names],
+            [
+                (OPERATORS[name], self._mask((name, map)) if len(kinds) > 1 else None, self._stack(name, map))
+                for name, map in kinds
+            ],
             self._shifts(acting),
         )
 
-    def _stack(self, operator: str) -> Tensor | None:
-        """The directions of an operator of several, by intervention [1 + interventions, ..., directions, width]."""
+    def _kind(self, number: int) -> tuple[str, int | None]:
+        """Operator of an intervention, and the place of its map where it takes one: each is applied by itself."""
+        name = self._edits[number].operator
+        return name, self._place[number] if OPERATORS[name].directions == OF_THE_FILE else None
+
+    def _stack(self, operator: str, map: int | None) -> Tensor | None:
+        """The directions of an operator of several, by intervention [1 + interventions, ..., directions, width]; of a
+        map its rows, for all [rows, width]."""
+        if map is not None:
+            return self._several[map]
         if OPERATORS[operator].directions == 1:
             return None
         places = {number: self._place[number] for number, edit in self._edits.items() if edit.operator == operator}
@@ -128,8 +139,8 @@ class _Site:
         stacked = [self._several[places.get(number, other)] for number in range(-1, len(self._shares))]
         return torch.stack(stacked)
 
-    def _mask(self, operator: str) -> Tensor:
-        of = {number for number, edit in self._edits.items() if edit.operator == operator}
+    def _mask(self, kind: tuple[str, int | None]) -> Tensor:
+        of = {number for number in self._edits if self._kind(number) == kind}
         return self._table([number in of for number in range(len(self._shares))]).bool()
 
     def _shifts(self, acting: Sequence[int]) -> bool | Tensor:
@@ -154,7 +165,7 @@ class Turn:
         shares: whether all strengths are shares of ‖h‖.
         mixed: of which interventions they are [1 + interventions], where that differs; else None.
         operators: each with its interventions [1 + interventions], or None where there is one, and the directions of
-            one that takes several [1 + interventions, ..., directions, width].
+            one that takes several [1 + interventions, ..., directions, width], or the map of all its tokens.
         shifts: whether all operators are shifts, or which interventions' are [1 + interventions], where that differs.
     """
 
@@ -221,7 +232,9 @@ class Turn:
             if operator.is_shift:
                 after = torch.where(its, operator.apply(hidden, shift, direction), after)
                 continue
-            changed = operator.apply(whole, length, direction if several is None else several[index])
+            changed = operator.apply(
+                whole, length, direction if several is None else _of_tokens(operator, several, index)
+            )
             changed = changed if scale == 1.0 else changed / scale
             after = torch.where(its, changed.to(hidden.dtype), after)
             if rest is not None:  # a sum is handed on whole, beside a residual of nothing
@@ -233,6 +246,11 @@ class Turn:
         wanted = before
         for operator, of, several in self.operators:
             its = steered if of is None else steered & of[index].view(steered.shape)
-            directions = (direction if several is None else several[index]).double()
+            directions = (direction if several is None else _of_tokens(operator, several, index)).double()
             wanted = torch.where(its, operator.apply(before, length.double(), directions), wanted)
         return wanted
+
+
+def _of_tokens(operator: Operator, several: Tensor, index: Tensor) -> Tensor:
+    """The directions of each token [tokens, ..., directions, width]; a map is that of all."""
+    return several if operator.directions == OF_THE_FILE else several[index]

@@ -111,7 +111,7 @@ class Runner:
         ValueError: where it lacks what is used here, in a sentence.
     """
 
-    _NEEDED = ("_model_forward", "input_batch", "query_start_loc", "requests", "get_model", "vllm_config")
+    _NEEDED = ("_model_forward", "input_batch", "input_ids", "query_start_loc", "requests", "get_model", "vllm_config")
 
     def __init__(self, runner: Any) -> None:
         missing = [name for name in self._NEEDED if not hasattr(runner, name)]
@@ -141,6 +141,14 @@ class Runner:
             batch.num_computed_tokens_cpu[:count].astype(np.int64),
             np.diff(self._runner.query_start_loc.np[: count + 1]),
         )
+
+    def tokens(self, count: int) -> np.ndarray:
+        """Ids of the first tokens of the pass that is to be run, int64; waits for those that a GPU has yet to pick."""
+        return self._runner.input_ids.gpu[:count].cpu().numpy().astype(np.int64)
+
+    def prompt(self, name: str) -> Sequence[int]:
+        """Token ids of the prompt of a request."""
+        return list(self._runner.requests[name].prompt_token_ids)
 
     def extra(self, name: str) -> dict[str, Any]:
         """What its sender put into the sampling parameters of a request."""

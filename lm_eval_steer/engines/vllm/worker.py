@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,10 +18,13 @@ from lm_eval_steer.engines.doses import Sums
 from lm_eval_steer.engines.vllm.anchors import is_missing
 from lm_eval_steer.engines.vllm.blocks import BlockSteering, find_decoder
 from lm_eval_steer.engines.vllm.compiled import is_traced
+from lm_eval_steer.engines.vllm.matches import Matches
 from lm_eval_steer.engines.vllm.spans import NOTHING, Spans
 from lm_eval_steer.engines.vllm.trial import Trial
 from lm_eval_steer.engines.vllm.versions import Runner
 from lm_eval_steer.interventions.intervention import Edit, Intervention
+from lm_eval_steer.interventions.tokens import TokenRule
+from lm_eval_steer.interventions.tokens.automaton import Automaton
 from lm_eval_steer.sites import Place
 
 T = TypeVar("T")
@@ -129,6 +133,8 @@ class _SteeredRunner:
         self._count = len(interventions)
         self._known: dict[str, tuple[int, ...]] = {}
         self._spans = Spans(0, self._count)
+        self._automata = unpack_automata(settings)
+        self._matches = Matches(self._automata, self._count)
         runner.replace_forward(self._steered_forward)
 
     def close(self) -> None:
@@ -140,10 +146,12 @@ class _SteeredRunner:
     def begin(self, requests: int) -> None:
         self._known.clear()
         self._spans = Spans(requests, self._count)
+        self._matches = Matches(self._automata, self._count)
 
     def end(self, needed: Sequence[int]) -> dict[str, Any]:
         beyond = self._spans.beyond(needed)
-        return {"applied": self.blocks.applied, "again": self._spans.again.tolist(), "beyond": beyond.tolist()}
+        again = self._spans.again + self._matches.needless(needed)
+        return {"applied": self.blocks.applied, "again": again.tolist(), "beyond": beyond.tolist()}
 
     def probe(self, on: bool) -> dict[Place, dict[str, Any]]:
         self.blocks.probing = on
@@ -192,12 +200,24 @@ class _SteeredRunner:
         if not steered.any():
             return None
         start, width = batch.start, batch.width
-        self._spans.add(asked[steered], start[steered], width[steered])
+        matching = self._matches.among(asked) if self._automata else np.zeros_like(steered)
+        spanned = steered & ~matching
+        self._spans.add(asked[spanned], start[spanned], width[spanned])
         occurs = steered & (asked[:, 2] < start + width) & (asked[:, 3] > start)
         tokens = np.zeros((3, len(positions)), dtype=np.int64)
         tokens[:, : int(width.sum())] = np.repeat(asked[:, 1:], width, axis=0).T
         number, first, end = torch.from_numpy(tokens).to(positions.device, non_blocking=True)
         index = torch.where((positions >= first) & (positions < end), number + 1, 0)
+        if matching.any():
+            hits = np.ones(len(positions), dtype=bool)
+            ends, tokens_run = width.cumsum(), self._runner.tokens(int(width.sum()))
+            for request in matching.nonzero()[0]:
+                place = slice(int(ends[request] - width[request]), int(ends[request]))
+                name = batch.names[request]
+                hits[place] = self._matches.see(
+                    asked[request], int(start[request]), tokens_run[place], partial(self._runner.prompt, name)
+                )
+            index = torch.where(torch.from_numpy(hits).to(positions.device), index, 0)
         return index, frozenset(asked[occurs, 1].tolist())
 
     def _asked(self, name: str) -> tuple[int, ...]:
@@ -207,12 +227,15 @@ class _SteeredRunner:
         return found
 
 
-def pack(interventions: Sequence[Intervention], depth: int, path: str | None) -> dict[str, Any]:
+def pack(
+    interventions: Sequence[Intervention], depth: int, path: str | None, rules: Sequence[TokenRule]
+) -> dict[str, Any]:
     """Interventions as plain values and bytes, which vLLM's transport takes: the argument of `steer_load`.
 
     Args:
         interventions: in the order of their numbers.
         depth, path: as for `find_layers`.
+        rules: token rule of each intervention.
     """
     directions: dict[str, tuple[bytes, list[int]]] = {}
     for one in interventions:
@@ -228,7 +251,26 @@ def pack(interventions: Sequence[Intervention], depth: int, path: str | None) ->
         }
         for one in interventions
     ]
-    return {"interventions": packed, "directions": directions, "depth": depth, "path": path}
+    matches: list[list[Any]] = []  # an entry for each automaton, which many interventions may have
+    for number, rule in enumerate(rules):
+        if rule.match is not None and interventions[number].acts:
+            same = next((one for one in matches if one[0] == rule.match.spelt), None)
+            if same is None:
+                finds = rule.match.automaton
+                same = [rule.match.spelt, finds.follows.tobytes(), finds.hit.tobytes(), list(finds.hit.shape), []]
+                matches.append(same)
+            same[-1].append(number)
+    said = {"interventions": packed, "directions": directions, "matches": matches}
+    return said | {"depth": depth, "path": path}
+
+
+def unpack_automata(settings: Mapping[str, Any]) -> dict[int, Automaton]:
+    """Number of an intervention whose rule matches tokens -> what finds them, of `pack`."""
+    found: dict[int, Automaton] = {}
+    for _, follows, hit, shape, numbers in settings["matches"]:
+        read = [np.frombuffer(raw, dtype=kind).reshape(shape) for raw, kind in ((follows, np.uint8), (hit, np.bool_))]
+        found |= dict.fromkeys(numbers, Automaton(*read))
+    return found
 
 
 def _key(edit: Edit) -> str:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from lm_eval_steer.interventions.operators.ablate import ABLATE
 from lm_eval_steer.interventions.operators.add import ADD, add
 from lm_eval_steer.interventions.operators.add_keep_norm import ADD_KEEP_NORM, add_keep_norm
-from lm_eval_steer.interventions.operators.operator import WORDS, Operator
+from lm_eval_steer.interventions.operators.icv import ICV
+from lm_eval_steer.interventions.operators.low_rank import LOW_RANK
+from lm_eval_steer.interventions.operators.operator import OF_THE_FILE, WORDS, Operator
 from lm_eval_steer.interventions.operators.rotate import ROTATE, ROTATE_TO
 from lm_eval_steer.interventions.operators.set import SET, SET_AT_LEAST, SET_AT_MOST
 from lm_eval_steer.interventions.operators.swap import SWAP
 from lm_eval_steer.interventions.operators.turn import SLERP, TURN
 from lm_eval_steer.table import Table
 
-__all__ = ["OPERATORS", "WORDS", "Operator", "add", "add_keep_norm"]
+__all__ = ["OF_THE_FILE", "OPERATORS", "WORDS", "Operator", "add", "add_keep_norm"]
 
 OPERATORS: Table[Operator] = Table(
     "operator",
     {
         "add": ADD,
         "add_keep_norm": ADD_KEEP_NORM,
+        "icv": ICV,
         "ablate": ABLATE,
         "set": SET,
         "set_at_least": SET_AT_LEAST,
@@ -28,5 +31,6 @@ OPERATORS: Table[Operator] = Table(
         "rotate": ROTATE,
         "rotate_to": ROTATE_TO,
         "swap": SWAP,
+        "low_rank": LOW_RANK,
     },
 )

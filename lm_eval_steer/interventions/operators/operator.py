@@ -19,6 +19,10 @@ WORDS: dict[Strength, str] = {
 }
 
 
+OF_THE_FILE = 0
+"""Of `Operator.directions`: a map, as `low_rank` takes it."""
+
+
 @dataclass(frozen=True)
 class Operator:
     """What happens to a block's output h [rows, positions, hidden] where it is steered.
@@ -35,7 +39,8 @@ class Operator:
             dose can be a share.
         signed: whether the opposite direction does something else.
         strong: sign of the strengths that change the most; an upper bound does where it is low.
-        directions: how many it takes: the vector's, and that of `second` where they are two.
+        directions: how many it takes: the vector's, and that of `second` where they are two; `OF_THE_FILE` for a map
+            of low rank, which has as many as the vector's file brings, and is applied by itself.
     """
 
     apply: Callable[[Tensor, Tensor, Tensor], Tensor]

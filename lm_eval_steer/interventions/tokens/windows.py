@@ -26,7 +26,7 @@ _SAME = {"first:1": "last", "after:0": "generated", "last:-1": "last"}
 """Windows that have another name already."""
 
 
-def canonical(name: str) -> str | None:
+def window_name(name: str) -> str | None:
     """The one spelling of a window, or the name of the rule that it is; None for what is no window."""
     match = re.fullmatch(r"(first|after):([0-9]{1,7})|(last):-([0-9]{1,7})", name.strip())
     if match is None:
@@ -41,4 +41,4 @@ def canonical(name: str) -> str | None:
 def window(name: str) -> TokenRule | None:
     """The rule of a window in its one spelling; None for what is none."""
     kind, colon, number = name.partition(":")
-    return _KINDS[kind](int(number)) if colon and canonical(name) == name else None
+    return _KINDS[kind](int(number)) if colon and window_name(name) == name else None

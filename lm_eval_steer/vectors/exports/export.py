@@ -33,6 +33,7 @@ class Export:
     path: str | None = None
 
     def __post_init__(self) -> None:
+        self.vector.refuse_maps("a file of another tool")
         if not np.isfinite(self.alpha) or self.alpha == 0:
             raise SteeringError(f"--alpha {self.alpha:g} exports nothing: give a strength other than 0")
         missing = [block for block in self.layers or () if block not in self.vector.layers]

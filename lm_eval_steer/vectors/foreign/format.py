@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lm_eval_steer.vectors.foreign.answers import Answers
+from lm_eval_steer.vectors.low_rank import LowRank
 
 if TYPE_CHECKING:
     from lm_eval_steer.vectors.foreign.source import Source
@@ -26,6 +27,7 @@ class Said:
         says: what else it says, JSON-ready: it is kept in the passport.
         notes: whole sentences on what was left out or is not the same here.
         passport: the whole passport, of a file that one of this project was exported to.
+        maps: block -> its map of low rank, where the file holds these; shifts are then their directions.
     """
 
     shifts: Mapping[int, np.ndarray]
@@ -34,6 +36,7 @@ class Said:
     says: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     passport: Mapping[str, Any] | None = None
+    maps: Mapping[int, LowRank] = field(default_factory=dict)
 
 
 Read = Callable[["Source", Answers], Said]

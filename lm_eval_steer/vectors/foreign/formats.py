@@ -14,6 +14,7 @@ from lm_eval_steer.vectors.foreign.hotwire import HOTWIRE
 from lm_eval_steer.vectors.foreign.jukofyork import JUKOFYORK
 from lm_eval_steer.vectors.foreign.llamacpp import LLAMACPP
 from lm_eval_steer.vectors.foreign.lm_eval_steered import LM_EVAL_STEERED
+from lm_eval_steer.vectors.foreign.low_rank import LOW_RANK_FILES
 from lm_eval_steer.vectors.foreign.neuronpedia import NEURONPEDIA
 from lm_eval_steer.vectors.foreign.persona_vectors import PERSONA_VECTORS
 from lm_eval_steer.vectors.foreign.psyctl import PSYCTL
@@ -34,6 +35,7 @@ FOREIGN: Table[ForeignFormat] = Table(
         "easysteer": EASYSTEER,
         "cvector-generator": CVECTOR_GENERATOR,
         "jukofyork": JUKOFYORK,
+        "low-rank": LOW_RANK_FILES,
         "repeng": REPENG,
         "llama.cpp": LLAMACPP,
         "aisteer360": AISTEER360,

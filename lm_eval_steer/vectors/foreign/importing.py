@@ -21,6 +21,7 @@ from lm_eval_steer.vectors.foreign.formats import FOREIGN
 from lm_eval_steer.vectors.foreign.refused import refusal
 from lm_eval_steer.vectors.foreign.source import Source, open_source
 from lm_eval_steer.vectors.formats.header import SITE
+from lm_eval_steer.vectors.low_rank import LOW_RANK
 from lm_eval_steer.vectors.scale import KEEP, UNIT
 from lm_eval_steer.vectors.vector import UNIT_TOLERANCE, SteeringVector
 
@@ -104,6 +105,8 @@ def _make(said: Said, answers: Answers, source: Source, name: str) -> SteeringVe
     else:
         passport = _passport(said, answers, shifts.shape[1], layers, notes)
         passport |= {"scale": UNIT if is_unit else scale, "blocks": blocks}
+    if said.maps:
+        passport["maps"] = LOW_RANK
     passport["import"] = {
         "format": name,
         "files": {printable(path.name): _sha256(path) for path in dict.fromkeys(source.files)},
@@ -111,7 +114,7 @@ def _make(said: Said, answers: Answers, source: Source, name: str) -> SteeringVe
         "says": dict(said.says),
         "notes": notes,
     }
-    return SteeringVector(directions.astype(np.float32), layers, passport)
+    return SteeringVector(directions.astype(np.float32), layers, passport, dict(sorted(said.maps.items())))
 
 
 def _sha256(path: Path) -> str:

@@ -13,7 +13,8 @@ from lm_eval_steer.sites import Place
 
 Content = tuple[Any, dict[Place, np.ndarray]]
 """A passport and the direction of each place, float32 [hidden] or [heads, head_dim], as a file says them: they are
-checked afterwards. The place of a block's output is the block's number."""
+checked afterwards. The place of a block's output is the block's number. Parts of maps of low rank have their names
+(vectors/low_rank.py)."""
 
 Read = Callable[[Path], Content]
 

@@ -11,13 +11,15 @@ import numpy as np
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.sites import DEFAULT, SITES, Place, place_of
+from lm_eval_steer.vectors.low_rank import LOW_RANK, PARTS
 from lm_eval_steer.vectors.scale import KEEP
 
 FORMAT = "lm_eval_steer.vector"
 FORMAT_VERSION = 1
 NEWER = 2
 """The version of a file whose strength 1 is no shift of length 1 (`scale` of its passport), or whose directions are of
-another site than outputs of blocks: a reader that knows version 1 alone would do something else with them."""
+another site than outputs of blocks, or that holds maps of low rank: a reader that knows version 1 alone would do
+something else with them."""
 SITE = "block_output"
 """The site of version 1, as passports say it."""
 MAX_NESTING = 32
@@ -70,6 +72,8 @@ def _newer(passport: Any) -> str:
         return f"scale {KEEP!r}"
     if "sites" in passport:
         return "sites"
+    if passport.get("maps") == LOW_RANK:
+        return f"maps {LOW_RANK!r}"
     return f"site {passport['site']!r}" if passport.get("site", SITE) in SITES else ""
 
 
@@ -87,6 +91,8 @@ def read_place(name: object, dtype: str, shape: Sequence[int]) -> Place:
     """The place of a tensor, decided by its description, before its numbers are read."""
     match = _TENSOR_NAME.fullmatch(name) if isinstance(name, str) else None
     said = "" if match is None else match[1]
+    if match is not None and said in PARTS:
+        return _part(match[0], said, dtype, shape)
     site = DEFAULT if said == "direction" else said
     if match is None or site not in SITES or said == DEFAULT:
         raise SteeringError(f"unexpected tensor {brief(name)}, expected direction.N with N = 0, 1, 2, ...")
@@ -96,6 +102,16 @@ def read_place(name: object, dtype: str, shape: Sequence[int]) -> Place:
     if len(shape) != len(wanted) or not all(shape):
         raise SteeringError(f"{name} has shape {brief(list(shape))}, expected [{', '.join(wanted)}]")
     return place_of(site, int(match[2]))
+
+
+def _part(name: str, part: str, dtype: str, shape: Sequence[int]) -> str:
+    """The name of a part of a map of low rank."""
+    if dtype not in ("float32", "F32"):
+        raise SteeringError(f"{name} is {dtype}, expected float32")
+    if len(shape) != PARTS[part] or not all(shape):
+        expected = "[rank]" if PARTS[part] == 1 else "[hidden, rank]"
+        raise SteeringError(f"{name} has shape {brief(list(shape))}, expected {expected}")
+    return name
 
 
 def brief(value: object) -> str:
