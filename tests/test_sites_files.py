@@ -11,9 +11,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+import lm_eval_steer
 import models
 from lm_eval_steer.cli.main import main
 from lm_eval_steer.engines.hf.blocks import find_blocks
+from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.args import ExtractionArgs
 from lm_eval_steer.extraction.extract import extract, load_parent
@@ -190,6 +192,19 @@ def test_a_file_steers_where_it_was_read(every: SeveralSites) -> None:
     assert all(np.array_equal(edit.direction, every.at(edit.site).tensors[edit.place]) for edit in one.edits)
 
 
+def test_a_model_in_a_program_is_steered_at_every_site_at_once(parent: SteeredHF, every: SeveralSites) -> None:
+    """`generate` of transformers, with its cache, against the oracle, which has none."""
+    prompt = parent.tok_encode("The sky is")
+    with lm_eval_steer.steer(parent.model, every, alpha=1.5, tokens="generated") as done:
+        text = parent.model.generate(torch.tensor([prompt]), max_new_tokens=5, do_sample=False)
+    assert set(done.sites) == set(SITES)
+    oracle = Reference(parent.model, done)
+    assert oracle.generate(prompt, 5, [257]).agrees(text[0, len(prompt) :].tolist())
+    assert (
+        text[0].tolist() != parent.model.generate(torch.tensor([prompt]), max_new_tokens=5, do_sample=False)[0].tolist()
+    )
+
+
 def test_directions_of_the_stream_steer_at_its_other_sites(every: SeveralSites) -> None:
     plan = SteeringPlan.build(vectors=every.at("mlp"), alpha=1, site="attention+block")
     child = plan.fit(3, 32)
@@ -239,6 +254,9 @@ def test_a_deviation_is_that_of_each_head(every: SeveralSites, parent: SteeredHF
     block = every.at("mlp").passport["blocks"][0]
     gap = block["projection_positive"] - block["projection_negative"]
     assert next(edit for edit in one.edits if edit.place == "mlp.0").strength == pytest.approx(2 * gap, rel=1e-5)
+    elsewhere = SteeringPlan.build(vectors=every.at("mlp"), site="attention", alpha=1, unit="sigma")
+    with pytest.raises(SteeringError, match="unit counts in what was measured at mlp, and site=attention is another"):
+        elsewhere.fit(3, 32, parent.model_identity)
     sets = SteeringPlan.build(vectors=every.at("heads"), alpha=1, unit="sigma", operator="set")
     with pytest.raises(SteeringError, match="operator=set sets a value, and in a unit of what was measured every head"):
         sets.fit(3, 32, parent.model_identity)

@@ -143,8 +143,16 @@ def in_unit(child: ChildVector, scales: Mapping[Place, Scale], operator: str) ->
         operator: that takes them.
 
     Raises:
-        SteeringError: for heads under an operator that sets a value, where each head would have its own.
+        SteeringError: for directions that were read at another site than they steer, and for heads under an operator
+            that sets a value, where each head would have its own.
     """
+    for place, source in child.sources.items():
+        site, read = split(place)[0], split(source)[0]
+        if site != read:
+            raise SteeringError(
+                f"unit counts in what was measured at {read}, and site={site} is another place: leave unit out, or "
+                f"extract a vector with --site {site}"
+            )
     by_head = {place: one for place, one in scales.items() if SITES[split(place)[0]].by_head}
     if by_head and OPERATORS[operator].acts(0.0):
         raise SteeringError(
