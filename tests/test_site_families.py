@@ -34,7 +34,7 @@ HAVE: dict[str, dict[str, tuple[int, ...]]] = {
     "openai-gpt": {"attention": (), "mlp": (), "final_norm": ()},
     "rwkv": {"attention": (1, 2), "mlp": (1, 2), "heads": ()},
     "minimax": {"attention": (), "mlp": (), "heads": (1,)},
-    "t5": {"attention": (), "mlp": (), "heads": (), "final_norm": ()},
+    "t5": {"attention": (), "mlp": (), "heads": ()},
     "bart": {"attention": (), "mlp": (), "final_norm": ()},
 }
 """Family -> site -> blocks that have it, where these are not all."""

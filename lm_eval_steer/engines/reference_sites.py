@@ -27,12 +27,14 @@ class Parts(NamedTuple):
         mlp: the same of the MLP.
         projection: the output projection of attention.
         multiplier: of both, as the configuration names it.
+        norm: the last norm in the model, of a family that scales its output in front of the head.
     """
 
     attention: str = "self_attn"
     mlp: str = "mlp"
     projection: str = "self_attn.o_proj"
     multiplier: str | None = None
+    norm: str | None = None
 
 
 _BEHIND = Parts("post_attention_layernorm", "post_feedforward_layernorm")
@@ -52,6 +54,7 @@ FAMILIES = {
     "lfm2": Parts("self_attn", "feed_forward", "self_attn.out_proj"),
     "recurrent_gemma": Parts("temporal_block", "mlp_block", "temporal_block.o_proj"),
     "rwkv": Parts("attention", "feed_forward"),
+    "t5": Parts(norm="decoder.final_layer_norm"),
 }
 """Model type -> names; every other family has those of Llama."""
 
@@ -73,6 +76,8 @@ def attach(model: Any, blocks: Sequence[nn.Module], config: Any, edit: Edit, cha
         if edit.block:
             return [blocks[edit.block - 1].register_forward_hook(_behind(change))]
         return [block.register_forward_pre_hook(_before(change), with_kwargs=True)]
+    if edit.site == "final_norm" and parts.norm:
+        return [model.get_submodule(parts.norm).register_forward_hook(_behind(change))]
     if edit.site == "final_norm":
         return [model.get_output_embeddings().register_forward_pre_hook(_before(change), with_kwargs=True)]
     if edit.site == "heads":
