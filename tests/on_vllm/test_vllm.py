@@ -181,7 +181,9 @@ def test_every_site_equals_the_oracle(family: Any) -> None:
     """Of families that add behind norms or side by side, too, or whose modules are those of transformers."""
     lm, hf = family
     if lm.engine.runners[0].compiled:
-        with pytest.raises(SteeringError, match=r"compiled .* run steers block_input of block 0: leave out enforce_ea"):
+        with pytest.raises(
+            SteeringError, match=r"compiled .* run steers attention of block 0: leave out enforce_eager"
+        ):
             lm.engine.load(SITED)
         return
     check_sites(lm, hf, CONTEXTS[:2])

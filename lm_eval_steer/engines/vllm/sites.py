@@ -238,7 +238,7 @@ class Turn:
             changed = changed if scale == 1.0 else changed / scale
             after = torch.where(its, changed.to(hidden.dtype), after)
             if rest is not None:  # a sum is handed on whole, beside a residual of nothing
-                rest = torch.where(its, torch.zeros_like(rest), rest)
+                rest = rest.masked_fill(its, 0)
         return after, rest
 
     def in_doubles(self, before: Tensor, length: Tensor, steered: Tensor, direction: Tensor, index: Tensor) -> Tensor:
