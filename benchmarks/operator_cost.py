@@ -70,7 +70,11 @@ def main() -> None:
     """Run all, round by round, and print a Markdown table."""
     args = read_arguments()
     plugin.install(force=True)
-    own = {"max_model_len": 256} if args.engine == "steered-vllm" else {"batch_size": args.rows, "device": "cpu"}
+    if args.engine == "steered-vllm":
+        own: dict[str, Any] = {"max_model_len": 256, "max_num_batched_tokens": 256}
+        least: dict[str, Any] = {"temperature": 0.0, "ignore_eos": True}
+    else:
+        own, least = {"batch_size": args.rows, "device": "cpu"}, {"do_sample": False, "min_new_tokens": args.new_tokens}
     lm: Any = get_model(args.engine)(pretrained=args.model, dtype="float32", alpha=0, **own)
     config = AutoConfig.from_pretrained(args.model)
     depth, width, heads = config.num_hidden_layers, config.hidden_size, config.num_attention_heads
@@ -79,8 +83,7 @@ def main() -> None:
     names, everything = [*known, "no row steered"], [*known.values(), NOTHING]
     draw = np.random.default_rng(1)
     prompts = [draw.integers(100, 10000, size=PROMPT).tolist() for _ in range(args.rows)]
-    least = {"ignore_eos": True} if args.engine == "steered-vllm" else {"min_new_tokens": args.new_tokens}
-    told = Generation((), args.new_tokens, {"temperature": 0.0, **least})
+    told = Generation((), args.new_tokens, least)
 
     def run(of_row: list[int]) -> float:
         jobs = [Job(row, of_row[row], prompt=prompts[row], generation=told) for row in range(args.rows)]
