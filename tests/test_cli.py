@@ -109,7 +109,7 @@ def test_a_list_in_a_string_of_model_args_is_explained(tiny_folder: Path, vector
 
 
 def test_help_names_every_command_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    listing = "extract transfer rationales model sweep grid leaderboard figures report vectors"
+    listing = "extract transfer rationales model sweep grid leaderboard figures report vectors serve"
     with pytest.raises(SystemExit):
         main(["--help"])
     listed = re.findall(r"^    (\w+)(?:  |$)", capsys.readouterr().out, re.MULTILINE)

@@ -15,6 +15,7 @@ VLLM = "lm_eval_steer.engines.vllm"
 LLAMA_CPP = "lm_eval_steer.engines.llama_cpp"
 ROOMS_ABOVE_ENGINES = (
     "models",
+    "serving",
     "axis",
     "extraction",
     "transfer",

@@ -10,11 +10,23 @@ import sys
 from contextlib import suppress
 
 from lm_eval_steer import __version__
-from lm_eval_steer.cli import extract, figures, grid, leaderboard, model, rationales, report, sweep, transfer, vectors
+from lm_eval_steer.cli import (
+    extract,
+    figures,
+    grid,
+    leaderboard,
+    model,
+    rationales,
+    report,
+    serve,
+    sweep,
+    transfer,
+    vectors,
+)
 from lm_eval_steer.errors import FULL, SteeringError, is_out_of_memory
 from lm_eval_steer.text import printable
 
-COMMANDS = (extract, transfer, rationales, model, sweep, grid, leaderboard, figures, report, vectors)
+COMMANDS = (extract, transfer, rationales, model, sweep, grid, leaderboard, figures, report, vectors, serve)
 """In the order of the help."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lm_eval_steer.engines.vllm.support import compiled_arguments, load_plugin, require_vllm
+from lm_eval_steer.engines.vllm.support import EXTENSION, compiled_arguments, load_plugin, require_vllm
 from lm_eval_steer.errors import SteeringError
 
 VERSION = require_vllm()
@@ -42,7 +42,6 @@ from lm_eval_steer.vectors.identity import Identity  # noqa: E402
 
 SCORED = 2**32
 """Log-probabilities of so many bytes at most are asked for at once: rows x positions x vocabulary, in float32."""
-EXTENSION = "lm_eval_steer.engines.vllm.worker.SteeringWorker"
 
 
 class SteeredVLLM(Steered, VLLM):

@@ -71,6 +71,7 @@ class BlockSteering:
         interventions: by number.
         device: of the model.
         traced: the blocks call `steer_in_place` themselves, so they get no hooks.
+        measures: whether doses are measured.
 
     Attributes:
         doses: what was measured.
@@ -82,7 +83,13 @@ class BlockSteering:
     """
 
     def __init__(
-        self, decoder: Decoder, interventions: Sequence[Intervention], *, device: torch.device, traced: bool = False
+        self,
+        decoder: Decoder,
+        interventions: Sequence[Intervention],
+        *,
+        device: torch.device,
+        traced: bool = False,
+        measures: bool = True,
     ) -> None:
         self._anchors = find_anchors(decoder, [edit for one in interventions for edit in one.edits])
         others = [place for place in self._anchors if split(place)[0] != DEFAULT]
@@ -100,6 +107,7 @@ class BlockSteering:
         self.stale: set[int] = set()
         self._given: dict[Place, Tensor] = {}
         self.doses = Doses(len(interventions), list(self._anchors))
+        self._measures = measures
         self._unmeasured = set(range(len(interventions)))
         self._passes = 0
         self._handles: list[Any] = []
@@ -122,24 +130,27 @@ class BlockSteering:
         while self._handles:
             self._handles.pop().remove()
 
-    def begin(self, index: Tensor, numbers: frozenset[int]) -> None:
+    def begin(self, index: Tensor, numbers: frozenset[int], times: Tensor | None = None) -> None:
         """Announce a pass.
 
         Args:
             index: 1 + number of the intervention of each token, 0 where nothing is steered [tokens].
             numbers: those that occur in it.
+            times: factors of the strengths of each token, float32 [tokens]; None for 1.
         """
         global announced
         acts = self.sites.acts[:, index]
         self._passes += 1
         announced = self
         measured = None
-        if self._passes % MEASURED == 1 or not numbers.isdisjoint(self._unmeasured):
+        if self._measures and (self._passes % MEASURED == 1 or not numbers.isdisjoint(self._unmeasured)):
             self._unmeasured -= numbers
             steered = (index > 0).nonzero()[:, 0]
             measured = steered[:: max(1, -(-len(steered) // SAMPLED))]
         runs = [0] * len(acts)
         strengths = self.sites.strengths[:, index]
+        if times is not None:
+            strengths = strengths * times
         self._now = _Pass(
             strengths[..., None].unbind(0), acts[..., None].unbind(0), index, numbers, acts.sum(1), runs, measured
         )

@@ -22,6 +22,8 @@ LOADER = "lm_eval_steer"
 """The load format of compiled models that are steered (engines/vllm/compiled.py)."""
 OPERATOR = "lm_eval_steer::steer"
 """What steers in their graphs."""
+EXTENSION = "lm_eval_steer.engines.vllm.worker.SteeringWorker"
+"""What steered-vllm has vLLM's workers extended with."""
 _COMPILED = "LM_EVAL_STEER_VLLM_COMPILED"
 """Set in the environment of vLLM's processes where a steered model is compiled."""
 
@@ -143,9 +145,7 @@ def prepare_environment(found: str, workers: int, local_rank: int = 0, local_siz
     Raises:
         SteeringError: for a setting under which nothing could be steered.
     """
-    # The V2 model runner keeps its requests elsewhere; it is the default where Triton works.
-    if os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0").lower() not in ("0", "false"):
-        raise SteeringError("steered-vllm steers vLLM's first model runner: unset VLLM_USE_V2_MODEL_RUNNER")
+    choose_runner()
     if "cpu" not in found:
         return
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")  # GiB; left alone, vLLM claims nine tenths of the machine
@@ -157,6 +157,16 @@ def prepare_environment(found: str, workers: int, local_rank: int = 0, local_siz
         first = local_rank * workers
         parts = [cores[i * share : (i + 1) * share] for i in range(first, first + workers)]
         os.environ[_BINDING] = _bound[_BINDING] = "|".join(",".join(map(str, part)) for part in parts)
+
+
+def choose_runner() -> None:
+    """Have vLLM take its first model runner: the second keeps its requests elsewhere, and is the default on GPUs.
+
+    Raises:
+        SteeringError: where the user asks for the second.
+    """
+    if os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0").lower() not in ("0", "false"):
+        raise SteeringError("what is steered is vLLM's first model runner: unset VLLM_USE_V2_MODEL_RUNNER")
 
 
 SMALL_MACHINE = 8
