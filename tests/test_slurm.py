@@ -39,7 +39,7 @@ def cluster() -> Iterator[Path]:
         yield folder
 
 
-def until(is_so: Callable[[], bool], what: str, seconds: float = 900) -> None:
+def until(is_so: Callable[[], bool], what: str, seconds: float = 3000) -> None:
     end = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > end:
@@ -61,9 +61,9 @@ def write_study(folder: Path) -> Path:
         "extract": {"pairs": str(pairs)},
         "model_args": {"max_length": 4096},
         "alpha": [round(0.25 * number, 2) for number in range(1, 9)],
-        "limit": 40,
-        "val_limit": 40,
-        "batch_size": 4,
+        "limit": 24,
+        "val_limit": 24,
+        "batch_size": 8,
         "device": "cpu",
         "include_path": str(sweeps.PARITY),
         "resources": {
