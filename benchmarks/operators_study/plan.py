@@ -9,6 +9,9 @@ from typing import Any
 SMOL, GEMMA, QWEN = "smollm2", "gemma3-270m", "qwen2.5-coder-0.5b"
 MODELS = {SMOL: "SmolLM2-135M-Instruct", GEMMA: "Gemma-3-270m", QWEN: "Qwen2.5-Coder-0.5B-Instruct"}
 
+PARAMETERS = {SMOL: 0.135, GEMMA: 0.27, QWEN: 0.49}
+"""In billions."""
+
 CONCEPTS = {"sentiment": "sentiment_steer", "politeness": "politeness_steer"}
 """Name of a concept -> the task that makes its pairs, and tests them."""
 

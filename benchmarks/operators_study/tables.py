@@ -17,7 +17,7 @@ from typing import Any
 
 import summary
 from picture import draw, label
-from plan import CELLS, COST, MODELS, WAYS, Cell
+from plan import CELLS, COST, MODELS, PARAMETERS, WAYS, Cell
 
 ROOT = Path(__file__).parents[2]
 PAGE, FIGURE = "docs/RESULTS.md", "docs/figures/operators.svg"
@@ -102,18 +102,18 @@ def interval(numbers: Found) -> str:
 
 
 def left_out(found: Found) -> Iterator[str]:
-    """Planned cells that were not measured, and about how long each takes at the seconds of those that were."""
-    seconds = {child: [found[cell.name]["seconds"] for cell in known(found) if cell.child == child] for child in MODELS}
+    """Planned cells that were not measured, and about how long each takes, at the time per parameter of the others."""
     missing: dict[str, list[Cell]] = {}
     for cell in CELLS:
         if cell.name not in found:
             missing.setdefault(cell.child, []).append(cell)
     took = sum(entry["seconds"] for entry in found.values())
+    timed = [cell for cell in known(found) if WAYS[cell.way].controls]
+    each = fmean(found[cell.name]["seconds"] / PARAMETERS[cell.child] for cell in timed)
     yield f"- Measured: {len(found)} cells of {len(CELLS)} planned ones, {took / 60:.0f} minutes of one core."
     for child, cells in missing.items():
         names = ", ".join(f"`{label(cell.way, cell.site)}` ({cell.concept})" for cell in cells)
-        each = f"about {fmean(seconds[child]) / 60:.1f} minutes of one core each" if seconds[child] else "never timed"
-        yield f"- {MODELS[child]}: {names}; {each}."
+        yield f"- {MODELS[child]}: {names}; about {each * PARAMETERS[child] / 60:.1f} minutes of one core each."
 
 
 BLOCKS: dict[str, Callable[[Found], Iterator[str]]] = {"findings": findings, "table": table, "left out": left_out}
