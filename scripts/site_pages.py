@@ -48,8 +48,7 @@ def place_of(path: str) -> str | None:
     """Where a file or folder of the repository is in the site, from its top; None where it is not there."""
     if path.startswith("docs/") and (ROOT / path).is_file():
         return path.removeprefix("docs/")
-    listed = f"{FOLDERS[path]}/index.md".lstrip("/") if path in FOLDERS else None
-    return pages().get(path) or pages().get(f"{path}/README.md") or listed
+    return pages().get(path) or pages().get(f"{path}/README.md")
 
 
 def relinked(text: str, page: str) -> str:
@@ -113,18 +112,6 @@ def _leaves(parser: argparse.ArgumentParser) -> Iterable[argparse.ArgumentParser
         yield parser
 
 
-def listing(folder: str) -> str:
-    """The pages of a folder that has none for itself, each with its first sentence."""
-    rows = []
-    for path in sorted((ROOT / folder).glob("*.md")):
-        title, _, text = path.read_text(encoding="utf-8").partition("\n")
-        rows.append(
-            f"| [{title.removeprefix('# ')}]({path.name}) | {text.strip().partition('. ')[0].partition(chr(10))[0]} |"
-        )
-    title = FOLDERS[folder].replace("-", " ").capitalize()
-    return "\n".join([f"# {title}\n", "A page of each says how it was made.\n", "| | |", "|---|---|", *rows, ""])
-
-
 def filled(nav: list[Any], places: Iterable[str]) -> list[Any]:
     """The navigation with pages in the place of patterns: `folder/*` is every page of the folder but its first, and `*`
     every page at the top that no other line names."""
@@ -176,7 +163,6 @@ def on_files(files: Any, config: Any) -> Any:
         if not path.startswith("docs/"):
             files.append(File.generated(config, place, abs_src_path=str(ROOT / path)))
     files.append(File.generated(config, COMMANDS, content=commands(make_parser())))
-    files.append(File.generated(config, f"{FOLDERS['vectors']}/index.md", content=listing("vectors")))
     return files
 
 

@@ -114,14 +114,10 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             return there, commit
 
         def info(self, _: bytes, repo: str, revision: str | None = None) -> None:
-            there = hub.repos.get(repo)
-            if there and not there.commits and (self.is_known or not there.private):
-                return self.answer({"id": repo, "sha": None, "private": there.private, "siblings": []})
             if found := self.find(repo, revision or "main"):
                 there, commit = found
                 siblings = [{"rfilename": name, "size": len(raw)} for name, raw in there.commits[commit].items()]
                 self.answer({"id": repo, "sha": commit, "private": there.private, "siblings": siblings})
-            return None
 
         def resolve(self, _: bytes, repo: str, revision: str, file: str) -> None:
             if found := self.find(repo, revision):
@@ -140,13 +136,14 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if repo in hub.repos:
                 return self.answer({"url": f"{hub.url}/{repo}", "error": "You already created this model repo"}, 409)
             hub.repos[repo] = Repo(said.get("visibility") == "private" or bool(said.get("private")))
+            hub.repos[repo].commit({".gitattributes": b"*.safetensors filter=lfs"})
             return self.answer({"url": f"{hub.url}/{repo}"})
 
         def branch(self, _: bytes, repo: str, branch: str) -> None:
             there = hub.repos[repo]
             if branch in there.branches:
                 return self.refuse(409)
-            there.branches[branch] = there.branches.get("main", "")
+            there.branches[branch] = there.branches["main"]
             return self.answer({})
 
         def validate(self, body: bytes) -> None:

@@ -230,7 +230,8 @@ def test_a_fold_that_is_not_proven_is_not_there(
 def test_the_proof_sees_weights_that_are_not_those_that_were_written() -> None:
     model = made("llama")
     folded = lm_eval_steer.fold(model, make_vector(), alpha=ALPHA)
-    expected = proof.log_likelihoods(model, dict(enumerate(ALPHA * make_vector().directions)))
+    edits = [Edit(block, "add", v, ALPHA) for block, v in enumerate(make_vector().directions)]
+    expected = proof.log_likelihoods(model, intervene(edits))
     assert proof.prove(folded, folded, expected) < 1e-4
     with pytest.raises(SteeringError, match=r"does not read model.layers.0.mlp.[a-z]+_proj.bias as it was written"):
         proof.prove(folded, model, expected)

@@ -6,12 +6,14 @@ python benchmarks/study/ship.py --from study
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from cells import MODELS
 
+from lm_eval_steer.cli.main import main as command
 from lm_eval_steer.vectors.vector import SteeringVector
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +111,8 @@ def main() -> None:
             text = "\n".join(page(name, SteeringVector.load(file))) + "\n"
             (ROOT / "vectors" / f"{name}.md").write_text(text, encoding="utf-8")
             print(f"vectors/{name}.md")
+    os.chdir(ROOT)
+    command(["vectors", "list", "vectors", "--out", "vectors/README.md"])
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ def add(actions: Any) -> None:
         action=Pairs,
         default={},
         metavar=PAIRS,
-        help="more of --model_args: layers, alpha_per_layer, layer_map, width_map, control, blocks, allow_other_child",
+        help="more of --model_args: layers, alpha_per_layer, layer_map, width_map, control, operator, site, preset, "
+        "blocks, allow_other_child",
     )
     option(
         "--dtype",
@@ -50,9 +51,9 @@ def fold(args: argparse.Namespace) -> None:
     vector = load_one(find_vector(args.vector), "fold")
     steering = {**args.steering, "alpha": args.alpha}
     done = write_folded(args.out, vector, args.child, steering, args.dtype, args.adapter)
-    rounded = f", of whose shift {done.dtype} rounds off up to {done.lost:.2%}" if done.lost > 1e-6 else ""
+    rounded = f", of whose effect {done.dtype} rounds off up to {done.lost:.2%}" if done.lost > 1e-6 else ""
     print(
-        f"Wrote {args.out} ({done.kind}): {done.blocks} biases{rounded}. Read again in float32, it gives random texts "
+        f"Wrote {args.out} ({done.kind}): {done.what}{rounded}. Read again in float32, it gives random texts "
         f"the log-likelihoods of the steered child (largest difference {done.difference:.1g} nats per token)."
     )
     named = f"pretrained={args.child},peft={args.out}" if args.adapter else f"pretrained={args.out}"

@@ -55,9 +55,16 @@ def result_folders(args: argparse.Namespace) -> list[Path]:
     """
     if "" in args.folders:
         raise SteeringError("the name of a folder of results is empty: name what --output_path named, or . for here")
-    return [
-        place for folder in named_folders(args) for place in (Grid(folder).sweeps() if is_grid(folder) else [folder])
-    ]
+    return expanded(named_folders(args))
+
+
+def expanded(folders: list[Path]) -> list[Path]:
+    """Folders of results; in place of that of a study its sweeps that are done.
+
+    Raises:
+        SteeringError: for a study without a sweep that is done.
+    """
+    return [place for folder in folders for place in (Grid(folder).sweeps() if is_grid(folder) else [folder])]
 
 
 def named_folders(args: argparse.Namespace) -> list[Path]:

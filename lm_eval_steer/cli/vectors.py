@@ -1,4 +1,4 @@
-"""`lm-eval-steer vectors`: `show` one, `compare` two; those that write files have files of their own."""
+"""`lm-eval-steer vectors`: `show` one, `compare` two; the other commands have files of their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lm_eval_steer.cli import export, fold, import_vector
+from lm_eval_steer.cli import export, fold, import_vector, list_vectors, push
 from lm_eval_steer.cli.arguments import add_command, read_path
 from lm_eval_steer.cli.output import make_console, quote, steered
 from lm_eval_steer.text import printable
@@ -60,6 +60,8 @@ def add(group: Any) -> None:
     export.add(actions)
     fold.add(actions)
     import_vector.add(actions)
+    list_vectors.add(actions)
+    push.add(actions)
 
 
 def show(args: argparse.Namespace) -> None:

@@ -14,17 +14,33 @@ from torch import Tensor, nn
 from lm_eval_steer.engines.hf.blocks import base_model, find_blocks, hidden_size
 from lm_eval_steer.engines.hf.steer import one_intervention
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.folding import ablation
 from lm_eval_steer.folding.adapter import as_adapter
 from lm_eval_steer.folding.biased import with_biases
 from lm_eval_steer.folding.places import find_places
 from lm_eval_steer.folding.shifts import constant_shifts
 from lm_eval_steer.interventions.argument import declare
 from lm_eval_steer.interventions.arguments import ARGUMENTS
+from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
 from lm_eval_steer.vectors.several import AnyVector
 
-NAMES = ("alpha", "alpha_per_layer", "layers", "layer_map", "width_map", "control", "blocks", "allow_other_child")
+NAMES = (
+    *(
+        "alpha",
+        "alpha_per_layer",
+        "operator",
+        "site",
+        "preset",
+        "layers",
+        "layer_map",
+        "width_map",
+        "control",
+        "blocks",
+    ),
+    "allow_other_child",
+)
 TAKEN = tuple(one for one in ARGUMENTS if one.name in NAMES)
-"""The plan's arguments that say by what each block is shifted."""
+"""The plan's arguments that say by what each block is shifted, or what is ablated where."""
 
 _LOST = 0.01
 """Share of a shift that the dtype of the weights may lose."""
@@ -36,18 +52,25 @@ class Folded:
 
     Attributes:
         model: shares its weights with the child.
-        shifts: by what its blocks are shifted, rounded to the dtype of the weights: block -> float32 [hidden].
-        lost: the largest share of a block's shift that was lost in rounding.
+        done: what the weights do to the child: of shifts, those that are left of them in the dtype of the weights.
+        count: how many weights are others.
+        kind: what they are, in the plural.
+        lost: the largest share of a block's shift, or of an ablation, that was lost in rounding.
     """
 
     model: Any
-    shifts: dict[int, np.ndarray]
+    done: Intervention
+    count: int
+    kind: str
     lost: float
 
 
 @declare(TAKEN, before=("model", "vectors", "adapter"))
 def fold(model: nn.Module, vectors: str | Path | AnyVector, adapter: bool = False, **arguments: Any) -> Any:
     """A model that answers as another one does under steering of every position, with no hook: biases shift its blocks.
+
+    With `operator=ablate` its weights are orthogonalised instead, which is exact for the sites that write to the
+    residual stream, `site=block_input+attention+mlp`, with one direction in all blocks.
 
         folded = lm_eval_steer.fold(model, "phi4_gsm8k.safetensors", alpha=0.04)
         folded.save_pretrained("phi4-folded")
@@ -66,7 +89,30 @@ def fold(model: nn.Module, vectors: str | Path | AnyVector, adapter: bool = Fals
         TypeError: for an argument that there is not.
     """
     _, intervention = one_intervention(model, vectors, arguments, TAKEN, "fold")
-    return fold_shifts(model, constant_shifts(intervention), arguments.get("blocks"), adapter).model
+    return fold_intervention(model, intervention, arguments.get("blocks"), adapter).model
+
+
+def fold_intervention(model: nn.Module, intervention: Intervention, path: str | None, adapter: bool) -> Folded:
+    """`fold`, from what is done to the model.
+
+    Args:
+        model: a transformers model, not under PEFT.
+        intervention: what is folded in.
+        path: of the blocks in the model, where `find_blocks` cannot tell.
+        adapter: as that of `fold`.
+
+    Raises:
+        SteeringError: one sentence where no weights do that.
+    """
+    if model is not base_model(model):
+        raise SteeringError("the model is under PEFT: merge its adapter first (merge_and_unload)")
+    if not any(edit.operator == ablation.OPERATOR for edit in intervention.edits):
+        return fold_shifts(model, constant_shifts(intervention), path, adapter)
+    if adapter:
+        raise SteeringError("an adapter of biases ablates nothing: leave out --adapter")
+    written = ablation.ablations(intervention)
+    found, lost = ablation.orthogonalise(model, written, path)
+    return Folded(found, intervention, len(written), "orthogonalised matrices", lost)
 
 
 def fold_shifts(model: nn.Module, shifts: Mapping[int, np.ndarray], path: str | None, adapter: bool) -> Folded:
@@ -78,8 +124,6 @@ def fold_shifts(model: nn.Module, shifts: Mapping[int, np.ndarray], path: str | 
         path: of the blocks in the model, where `find_blocks` cannot tell.
         adapter: as that of `fold`.
     """
-    if model is not base_model(model):
-        raise SteeringError("the model is under PEFT: merge its adapter first (merge_and_unload)")
     blocks = find_blocks(model, path)
     places = find_places(model, {number: blocks[number] for number in shifts}, hidden_size(model))
     biases: dict[str, Tensor] = {}
@@ -100,7 +144,6 @@ def fold_shifts(model: nn.Module, shifts: Mapping[int, np.ndarray], path: str | 
                 "that is there: fold in float32 (--dtype float32)"
             )
         lost, rounded[number] = max(lost, share), (place.factor * kept).cpu().numpy()
-    base = base_model(model)
-    if not adapter:
-        return Folded(with_biases(base, biases), rounded, lost)
-    return Folded(as_adapter(base, biases), rounded, lost)
+    base, done = base_model(model), intervene([Edit(block, "add", one, 1.0) for block, one in rounded.items()])
+    made = as_adapter(base, biases) if adapter else with_biases(base, biases)
+    return Folded(made, done, len(biases), "biases", lost)

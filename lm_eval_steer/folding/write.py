@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,11 @@ from lm_eval_steer.files import is_folder
 from lm_eval_steer.folders import refuse_filled, write_folder
 from lm_eval_steer.folding.adapter import quiet
 from lm_eval_steer.folding.biased import share
-from lm_eval_steer.folding.fold import TAKEN, fold_shifts
+from lm_eval_steer.folding.fold import TAKEN, fold_intervention
 from lm_eval_steer.folding.proof import log_likelihoods, prove
-from lm_eval_steer.folding.shifts import constant_shifts
 from lm_eval_steer.models.checkpoint import weights_digest
 from lm_eval_steer.models.load import loading
+from lm_eval_steer.text import shortened
 from lm_eval_steer.vectors.vector import SteeringVector
 
 CARD = "steering.json"
@@ -36,14 +37,14 @@ class Written:
 
     Attributes:
         kind: class of the checkpoint, or `adapter of` that of the child.
-        blocks: how many are shifted.
-        dtype: of the biases.
-        lost: the largest share of a block's shift that was lost in rounding to it.
+        what: is other than in the child, as in `30 biases`.
+        dtype: of these weights.
+        lost: the largest share of a block's shift, or of an ablation, that was lost in rounding to it.
         difference: of a token's log-likelihood from that of the steered child, the largest, in float32.
     """
 
     kind: str
-    blocks: int
+    what: str
     dtype: str
     lost: float
     difference: float
@@ -67,17 +68,22 @@ def write_folded(
             then.
     """
     refuse_filled(out)
+    _refuse_gguf(child, steering)
     names = [one.name for one in TAKEN]
     if unknown := sorted(set(steering) - set(names)):
         raise SteeringError(f"a fold takes no {', '.join(unknown)}: use {', '.join(names)}")
     model = _load(child, dtype)
     digest = weights_digest({"pretrained": child})
     _, intervention = one_intervention(model, vector, steering, TAKEN, "fold", digest)
-    folded = fold_shifts(model, constant_shifts(intervention), steering.get("blocks"), adapter)
+    folded = fold_intervention(model, intervention, steering.get("blocks"), adapter)
     kind = f"adapter of {type(model).__name__}" if adapter else type(folded.model).__name__
     biases = "float32" if adapter else str(model.dtype).removeprefix("torch.")
     exact = _load(child, "float32") if model.dtype != torch.float32 else model
-    expected = log_likelihoods(exact, folded.shifts, steering.get("blocks"))
+    expected = log_likelihoods(exact, folded.done, steering.get("blocks"))
+    is_rounded = folded.lost > 0 and folded.kind != "biases" and model.dtype != torch.float32
+    if is_rounded:  # then the same in float32 is the proof
+        unrounded = fold_intervention(exact, intervention, steering.get("blocks"), adapter)
+        prove(unrounded.model, unrounded.model, expected, False)
     differences = []
 
     def write(folder: Path) -> None:
@@ -85,7 +91,8 @@ def write_folded(
             folded.model.save_pretrained(folder)
         if not adapter:
             _copy_tokenizer(child, folder)
-        differences.append(prove(folded.model, _load_adapter(exact, folder) if adapter else _load(folder), expected))
+        again = _load_adapter(exact, folder) if adapter else _load(folder)
+        differences.append(prove(folded.model, again, expected, is_rounded))
         card = {
             "vector": {"fingerprint": vector.fingerprint, "space": vector.space["name"]},
             "child": {"name": _own_name(child), "digest": digest},
@@ -97,7 +104,22 @@ def write_folded(
         (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     write_folder(out, write)
-    return Written(kind=kind, blocks=len(folded.shifts), dtype=biases, lost=folded.lost, difference=differences[0])
+    what = f"{folded.count} {folded.kind}"
+    return Written(kind=kind, what=what, dtype=biases, lost=folded.lost, difference=differences[0])
+
+
+def _refuse_gguf(child: str, steering: Mapping[str, Any]) -> None:
+    """A GGUF file has no place for it, and llama.cpp takes it beside.
+
+    Raises:
+        SteeringError: with the command that writes that.
+    """
+    if child.endswith(".gguf"):
+        beside = shlex.quote(f"{child.removesuffix('.gguf')}.control.gguf")
+        raise SteeringError(
+            f"{shortened(child)} is a GGUF file, which takes steering from a control vector beside it: lm-eval-steer "
+            f"vectors export FILE --to llama.cpp --alpha {steering['alpha']:g} --out {beside}"
+        )
 
 
 def _load(name: str | Path, dtype: str = "float32") -> PreTrainedModel:

@@ -61,7 +61,19 @@ def told_directions(vector: SteeringVector) -> str:
 
 
 def blocks_table(vector: SteeringVector) -> Table:
-    """Per block: what the passport says of it, and two measures of the direction itself.
+    """`block_lines` as a table for the terminal."""
+    columns, lines = block_lines(vector)
+    at = "" if vector.site == DEFAULT else f" at {vector.site}"
+    table = Table(title=f"Directions{at} by block" if SITES[vector.site].in_blocks else f"Direction{at}")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+def block_lines(vector: SteeringVector) -> tuple[list[str], list[list[str]]]:
+    """Columns, and a line per block: what the passport says of it, and two measures of the direction itself.
 
     Of a vector that was transferred the passport says which block of the parent it comes from (of several parents: one
     each), R² of the map on texts that it was not fitted on, the length that the map gave the direction before it was
@@ -75,12 +87,9 @@ def blocks_table(vector: SteeringVector) -> Table:
     columns = _COLUMNS if vector.transfer is None else _OF_TRANSFER
     said = _by_number(said_of_blocks(vector.passport))
     known = [key for key in columns if any(_numbers(block.get(key)) for block in said.values())]
-    at = "" if vector.site == DEFAULT else f" at {vector.site}"
-    table = Table(title=f"Directions{at} by block" if SITES[vector.site].in_blocks else f"Direction{at}")
     if vector.directions.ndim > 2:
-        return _heads_table(vector, table, {key: columns[key] for key in known}, said)
-    for column in ("block", *(columns[key][0] for key in known), "cos with block before", "largest component"):
-        table.add_column(column, justify="right")
+        return _heads_lines(vector, {key: columns[key] for key in known}, said)
+    lines: list[list[str]] = []
     rows = vector.directions.astype(np.float64)
     squares = np.square(rows) / np.square(rows).sum(1, keepdims=True)
     for i, layer in enumerate(vector.layers):
@@ -88,16 +97,15 @@ def blocks_table(vector: SteeringVector) -> Table:
         cells = [", ".join(map(columns[key][1].format, _numbers(block.get(key)))) or "-" for key in known]
         has_before = i and vector.layers[i - 1] == layer - 1
         before = f"{_cosine(rows[i], rows[i - 1]):+.3f}" if has_before else "-"
-        table.add_row(str(layer), *cells, before, f"{squares[i].max():.1%} ({squares[i].argmax()})")
-    return table
+        lines.append([str(layer), *cells, before, f"{squares[i].max():.1%} ({squares[i].argmax()})"])
+    return ["block", *(columns[key][0] for key in known), "cos with block before", "largest component"], lines
 
 
-def _heads_table(
-    vector: SteeringVector, table: Table, columns: dict[str, tuple[str, str]], said: dict[int, dict[str, Any]]
-) -> Table:
+def _heads_lines(
+    vector: SteeringVector, columns: dict[str, tuple[str, str]], said: dict[int, dict[str, Any]]
+) -> tuple[list[str], list[list[str]]]:
     """Per block: which heads are steered, and the range over them of what the passport says."""
-    for column in ("block", "heads", *(name for name, _ in columns.values())):
-        table.add_column(column, justify="right")
+    lines: list[list[str]] = []
     for layer, direction in zip(vector.layers, vector.directions, strict=True):
         steered = np.flatnonzero(direction.any(axis=1))
         cells = []
@@ -106,8 +114,8 @@ def _heads_table(
             chosen = [numbers[head] for head in steered] if len(numbers) == len(direction) else []
             ends = dict.fromkeys(form.format(one) for one in (min(chosen), max(chosen))) if chosen else ["-"]
             cells.append(" to ".join(ends))
-        table.add_row(str(layer), span([int(head) for head in steered]), *cells)
-    return table
+        lines.append([str(layer), span([int(head) for head in steered]), *cells])
+    return ["block", "heads", *(name for name, _ in columns.values())], lines
 
 
 def comparison_table(cosines: Cosines, null: Null) -> Table:

@@ -30,14 +30,14 @@ def to_markdown(blocks: list[Block], notes: list[str]) -> str:
     """GitHub's tables."""
     parts = []
     for block in blocks:
-        lines = [f"### {_mark(block.title)}", ""]
-        lines += [line for sentence in block.heading for line in (_mark(sentence), "")]
-        lines.append("| " + " | ".join(map(_mark, block.columns)) + " |")
+        lines = [f"### {mark(block.title)}", ""]
+        lines += [line for sentence in block.heading for line in (mark(sentence), "")]
+        lines.append("| " + " | ".join(map(mark, block.columns)) + " |")
         lines.append("|" + "|".join(" --- " if name in block.left else " ---: " for name in block.columns) + "|")
-        lines += ["| " + " | ".join(map(_mark, cells)) + " |" for cells in block.rows]
+        lines += ["| " + " | ".join(map(mark, cells)) + " |" for cells in block.rows]
         parts.append("\n".join(lines))
     if notes:
-        parts.append("\n".join(f"- {_mark(note)}" for note in notes))
+        parts.append("\n".join(f"- {mark(note)}" for note in notes))
     return "\n\n".join(parts) + "\n"
 
 
@@ -72,8 +72,8 @@ def to_latex(blocks: list[Block], notes: list[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _mark(text: str) -> str:
-    """Text in a cell; < and > as HTML has them, since not every Markdown knows \\<."""
+def mark(text: str) -> str:
+    """Text in a cell of Markdown; < and > as HTML has them, since not every Markdown knows \\<."""
     for char in "\\|`*_[]":
         text = text.replace(char, f"\\{char}")
     return " ".join(html.escape(text, quote=False).split())
