@@ -56,6 +56,20 @@ def test_a_preset_and_what_it_stands_for_are_one_fingerprint(name: str) -> None:
     assert "preset" not in plans[0].settings()
 
 
+def test_iti_counts_in_deviations_of_each_head() -> None:
+    drawn = np.random.default_rng(0).normal(size=(3, 4, 8))
+    directions = (drawn / np.linalg.norm(drawn, axis=-1, keepdims=True)).astype(np.float32)
+    said = {"projection_negative": [0.0] * 4, "projection_positive": [1.0] * 4, "projection_deviation": [1.0, 2, 3, 4]}
+    blocks = [{"block": block} | said for block in range(3)]
+    vector = SteeringVector(directions, (0, 1, 2), make_vector().passport | {"site": "heads", "blocks": blocks})
+    written = {"operator": "add", "unit": "sigma", "site": "heads", "tokens": "generated", "alpha": 15}
+    assert fingerprints(vectors=vector, preset="iti") == fingerprints(vectors=vector, **written)
+    plan = SteeringPlan.build(vectors=vector, preset="iti", layers=1)
+    ((edit,),) = (one.edits for one in plan.interventions(3, plan.fit(3, 32, MODEL)))
+    shifts = edit.strength * np.linalg.norm(edit.direction, axis=-1)
+    assert shifts == pytest.approx([15, 30, 45, 60], rel=1e-5)
+
+
 def test_whatever_is_named_beside_a_preset_overrules() -> None:
     assert expanded({"preset": "unlock", "alpha": 0.1, "tokens": "all"}) == {
         "operator": "add_keep_norm",
