@@ -16,6 +16,7 @@ from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 
+import sweeps
 from conftest import ROOT, make_vector
 from gguf_files import write_gguf
 from lm_eval_steer.engines.llama_cpp.context import Context
@@ -29,7 +30,7 @@ from lm_eval_steer.models.hf import SteeredHF
 from lm_eval_steer.tasks.sentiment import task
 from lm_eval_steer.vectors.embedded import bring_gguf
 from lm_eval_steer.vectors.exports import EXPORTS, Export, write_export
-from models import make_model, make_tokenizer
+from models import make_model, make_tokenizer, save_model
 from steerings import steering
 
 CONTEXTS = ["Q: What is 2 + 3?\nA:", "Hello", "The sun rises in the east, and it sets", "ab"]
@@ -298,3 +299,20 @@ def test_the_result_file_names_the_quantisation(real: str) -> None:
     lm = SteeredGGUF(real, alpha=0, max_length=64)
     info = lm.get_model_info()
     assert (info["model_dtype"], info["model_num_parameters"]) == ("Q4_1", 134515008)
+
+
+def test_a_sweep_on_the_edge_build_asks_and_finds_what_one_on_transformers_does(
+    tiny: str, vector: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeps.hurry(monkeypatch)
+    told = {"alpha": [1, 2], "limit": 2.0, "val_limit": 2.0, "controls": "random:1,negated"}
+    for name, child in {"gguf": tiny, "hf": str(save_model(tmp_path / "m", "llama"))}.items():
+        arguments = {"pretrained": child, "vectors": vector, "layers": "1-2", "max_length": 2048}
+        sweeps.sweep(arguments, tmp_path / name, model=f"steered-{name}", **told)
+    found = {name: tmp_path / name / "arms" / "parity_steer" for name in ("gguf", "hf")}
+    arms = sorted(one.name for one in found["hf"].iterdir())
+    assert sorted(one.name for one in found["gguf"].iterdir()) == arms
+    assert len(arms) > 4
+    for arm in [arm for arm in arms if "vote" not in arm]:  # a near-tie may part the texts later on, and so turn a vote
+        ours, theirs = (sweeps.responses(tmp_path / name, arm) for name in found)
+        assert [text[:4] for text in ours] == [text[:4] for text in theirs], arm
