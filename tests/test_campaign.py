@@ -6,7 +6,6 @@ import importlib.util
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -106,20 +105,3 @@ def test_a_study_that_is_killed_anywhere_goes_on(
     job, expected, seconds = campaign._undisturbed(bench, "grid")
     assert campaign.attempt(lambda: job.start(tmp_path), kill=share * seconds).way == campaign.WORKED
     assert campaign._judge(job, tmp_path, expected) == campaign.End(campaign.WORKED)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [64, 256])
-def test_a_study_whose_disk_was_full_goes_on(bench: Any, campaign: ModuleType, tmp_path: Path, size: int) -> None:
-    if why := campaign.no_disks():
-        pytest.skip(why)
-    job, expected, _ = campaign._undisturbed(bench, "grid")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "none", str(tmp_path)], check=True)
-    try:
-        end = campaign.attempt(lambda: job.start(tmp_path))
-        assert end.way == campaign.SENTENCE
-        assert "No space left on device" in end.words
-        subprocess.run(["mount", "-o", "remount,size=64m", str(tmp_path)], check=True)
-        assert campaign._judge(job, tmp_path, expected) == campaign.End(campaign.WORKED)
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.grid import lock
 from lm_eval_steer.grid.lock import OLD, HeldError, held, holder_of
 
@@ -153,3 +155,16 @@ def test_whoever_saw_an_older_state_does_not_hold_it(tmp_path: Path, monkeypatch
     with pytest.raises(HeldError, match="elsewhere"), held(tmp_path, never):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["lock.3"]
+
+
+def test_a_disk_that_is_full_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock.json, "dump", full)
+        with pytest.raises(SteeringError, match="No space left on device"), held(tmp_path, never):
+            pass
+    assert list(tmp_path.glob("lock.*")) == []
+    with held(tmp_path, never):
+        pass

@@ -157,5 +157,5 @@ def test_sbatch_takes_the_scripts_of_the_pages(tmp_path: Path) -> None:
     script.write_text(workers.replace("--time=12:00:00", "--time=00:30:00").replace("/shared/study", str(tmp_path)))
     done = subprocess.run(["sbatch", "--test-only", str(script)], capture_output=True, text=True, check=True)
     assert "to start at" in done.stderr
-    script.write_text(workers.replace("--requeue", "--requeu"))
+    script.write_text(workers.replace("--requeue", "--requeues"))
     assert subprocess.run(["sbatch", "--test-only", str(script)], capture_output=True).returncode != 0

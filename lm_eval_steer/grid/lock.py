@@ -151,6 +151,8 @@ def _take(folder: Path) -> Path:
     except FileExistsError:
         raise HeldError(holder_of(folder) or Holder()) from None
     except OSError as error:
+        with contextlib.suppress(OSError):  # an empty one would count as another process's until it is old
+            path.unlink(missing_ok=True)
         raise unwritable(path, error) from None
     if _highest(folder) != number:  # another took it, let go of it, and a third took it in the meantime
         path.unlink(missing_ok=True)
