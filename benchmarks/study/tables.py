@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from answers import answers
-from cells import CELLS, MODELS, Cell
+from cells import CELLS, MODELS, SHORT, Cell
 from left_out import left_out
 from lines import Line, Summary, lines_of
 from picture import draw
@@ -88,7 +88,7 @@ def table(cell: Cell, summary: Summary) -> Iterator[str]:
         cells = [name_of(line, cell), "" if line.alpha is None else f"{line.alpha:g}", score(line.score)]
         cells += [change(line), number(line.change.get("holm_p"))]
         cells += [percent(mde, "") if mde else "", line.change.get("verdict", "")]
-        cells += [_metric(line, metric) for metric in others] + [_share(line, others)] * bool(others)
+        cells += [_metric(line, metric) for metric in others] + [_share(line, others) for _ in others[-1:]]
         cells += [f"{line.cost['value']:+.3f}" if line.cost else ""] * costs
         if "tokens" in head:
             cells.append("" if line.tokens is None else f"{line.tokens:,.0f}")
@@ -129,8 +129,8 @@ ALIKE = f"{FIRST}@0.1"
 
 REASONS = "reasons,working"
 
-PAPER = "qwen2.5-coder-1.5b/gsm8k_steer"
-"""The paper's setting: the same documents behind five worked examples, steered at every position."""
+PAPER = "smollm2/arith_steer"
+"""The paper's setting: word problems behind five worked examples, steered at every position."""
 
 FIRST_LINES = ("baseline", "own best", "smollm2 best", "smollm2 map-shuffled best", "cut best", "random best", "prompt")
 
@@ -152,12 +152,11 @@ def first_page(found: Summaries) -> Iterator[str]:
         told = [name_of(line, cell), dose, _metric(line, REASONS), score(line.score), change(line)]
         told += [line.change.get("verdict", ""), percent(alike[line.key].score["score"]) if line.key in alike else ""]
         yield f"| {' | '.join(told)} |"
-    if PAPER in found:
-        lines_there = lines_of(found[PAPER])
-        without, line = lines_there["baseline"], lines_there["smollm2 best"]
-        name = f"{name_of(line, cell)}, at every position, behind five worked examples; without it "
-        told = [name + percent(without.score["score"]), f"{line.alpha:g}", "", score(line.score), change(line)]
-        yield f"| {' | '.join([*told, line.change['verdict'], ''])} |"
+    there, paper = next(cell for cell in CELLS if cell.name == PAPER), lines_of(found[PAPER])
+    line, without = paper[f"{SHORT[there.parents[0]]} best"], percent(paper["baseline"].score["score"])
+    told = f"the paper's setting in {MODELS[there.child]}, five worked examples and every position: {without} without,"
+    words = [f"{told} with {name_of(line, there)}", f"{line.alpha:g}", "", score(line.score), change(line)]
+    yield f"| {' | '.join([*words, line.change['verdict'], ''])} |"
 
 
 def render(text: str, found: Summaries) -> str:
