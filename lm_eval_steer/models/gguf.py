@@ -1,4 +1,4 @@
-"""`steered-gguf`: a quantised model on llama.cpp, with the control vector that people deploy, in the harness's tables."""
+"""`steered-gguf`: a quantised model on llama.cpp, with the control vector that is deployed, in the harness's tables."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _GREEDY = frozenset(("do_sample", "temperature", "top_p", "top_k", "min_p", "typ
 class SteeredGGUF(Steered, GgufTexts):
     """A model in a GGUF file on llama.cpp: h' = h + α·v at the output of every chosen block but the first.
 
-    It answers as the edge build does: quantised weights, llama.cpp's tokenizer and arithmetic, a control vector at every
-    position, greedy text. It takes the arguments of the plan (interventions/arguments.py); what a control vector cannot
-    do is refused. A set of α is run one after the other.
+    It answers as the edge build does: quantised weights, llama.cpp's tokenizer and arithmetic, a control vector at
+    every position, greedy text. It takes the arguments of the plan (interventions/arguments.py); what a control vector
+    cannot do is refused. A set of α is run one after the other.
 
     Args:
         pretrained: path of the file.
@@ -81,7 +81,9 @@ class SteeredGGUF(Steered, GgufTexts):
         steering = take_plan(plan)
         if plan:
             known = [name for name in inspect.signature(SteeredGGUF).parameters if name != "plan"]
-            raise SteeringError(f"steered-gguf has no argument {min(plan)}: use {', '.join(known)}, and those that steer")
+            raise SteeringError(
+                f"steered-gguf has no argument {min(plan)}: use {', '.join(known)}, and those that steer"
+            )
         numbers = {"max_length": max_length, "max_gen_toks": max_gen_toks, "n_threads": n_threads}
         for name, value in numbers.items():
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
