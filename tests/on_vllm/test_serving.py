@@ -33,9 +33,9 @@ from lm_eval_steer.vectors.catalog import find_vector
 from lm_eval_steer.vectors.vector import SteeringVector
 
 NAMES = ("smollm2_sentiment", "smollm2_arith")
-BEGINNING = "The harbour lay quiet in the early light, and nobody had come down to the boats yet. " * 9
+BEGINNING = "The harbour lay quiet in the early light, and nobody had come down to the boats yet. " * 7
 PROMPTS = [f"{BEGINNING}Then {who} came and said:" for who in ("the old man", "a child", "Anna", "the captain")]
-NEW = 12
+NEW = 8
 ALPHAS = [-4.0, -3.5, -3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0]
 
 
@@ -154,7 +154,7 @@ def test_the_prefix_cache_never_mixes_steerings(url: str, offline: Any) -> None:
         {"vectors": NAMES[0], "alpha": 3, "tokens": "generated"},
         {"vectors": NAMES[0], "alpha": 3, "tokens": "prompt"},
     ]
-    prompt = f"Once more. {BEGINNING * 2}And so"
+    prompt = f"Once more. {BEGINNING}And so"
     for text in (prompt, f"{prompt} they went to"):
         asked = [(text, shift(k.get("vectors", NAMES[0]), k["alpha"], k.get("tokens", "all"))) for k in kinds]
         expected = write_offline(offline, asked)
@@ -176,17 +176,17 @@ def test_what_says_nothing_of_steering_is_steered_by_the_default(url: str, offli
     assert write(url, PROMPTS[0])[0] == wanted != plain == write(url, PROMPTS[0], alpha=0)[0]
 
 
-def test_a_chat_is_steered_in_a_stream_and_in_several_choices(url: str, offline: Any) -> None:
+def test_a_chat_is_steered_at_once_and_in_a_stream(url: str, offline: Any) -> None:
     messages: Any = [{"role": "user", "content": "How was the film?"}]
     prompt = offline.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     ((wanted, _),) = write_offline(offline, [(prompt, shift(NAMES[0], -3, "generated"))])
     told: dict[str, Any] = {"model": "smollm2", "messages": messages, "max_tokens": NEW, "temperature": 0}
     extra = {"vllm_xargs": {"vectors": NAMES[0], "alpha": -3, "tokens": "generated"}}
-    whole = client(url).chat.completions.create(**told, n=2, extra_body=extra)
+    whole = client(url).chat.completions.create(**told, extra_body=extra)
     pieces = client(url).chat.completions.create(**told, stream=True, extra_body=extra)
     streamed = "".join(piece.choices[0].delta.content or "" for piece in pieces)
     text = offline.tokenizer.decode(wanted, skip_special_tokens=True)
-    assert [choice.message.content for choice in whole.choices] == [text] * 2 == [streamed] * 2
+    assert whole.choices[0].message.content == text == streamed
 
 
 @pytest.mark.parametrize(
