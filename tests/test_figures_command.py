@@ -32,6 +32,7 @@ from runs import write_run, write_sweep
 
 NO_OWN = "toy: no share of own's effect, for that takes a sweep with --arms own=FILE,..."
 NO_COST = "toy: no effect by cost, for that takes a sweep with --cost."
+NO_BLOCKS = "toy: no effect by block, for that takes a sweep with --sites each."
 NAMES = [
     *("alpha_accuracy-validation-toy", "alpha_accuracy-test-toy", "vote_change-toy"),
     *("agreement-toy-child", "dose_by_block-toy-child"),
@@ -79,14 +80,17 @@ def test_a_figure_of_others_is_found_beside_ours(sweep: Path) -> None:
         FIGURES.remove("mine")
         FIGURES.remove("not mine")
     assert list(drawn) == [*NAMES, "mine-toy", "mine-toy-of_x"]
-    assert (drawn["mine-toy"].title, missing) == ("toy: a", [NO_OWN, NO_COST, "toy: no other figure, for it never is."])
+    assert (drawn["mine-toy"].title, missing) == (
+        "toy: a",
+        [NO_OWN, NO_COST, NO_BLOCKS, "toy: no other figure, for it never is."],
+    )
     assert lines(drawn["mine-toy"])["the vector"] == [(1.0, 8.33)]
 
 
 def test_a_sweep_with_its_record_gives_every_figure(sweep: Path) -> None:
     drawn, missing = found(sweep)
     assert list(drawn) == NAMES
-    assert missing == [NO_OWN, NO_COST]
+    assert missing == [NO_OWN, NO_COST, NO_BLOCKS]
 
 
 def test_the_curves_are_those_of_validation_and_of_test(sweep: Path) -> None:
@@ -116,8 +120,8 @@ def test_a_response_that_is_missing_is_no_point(sweep: Path, tmp_path: Path) -> 
     drawn, missing = found(folder)
     assert lines(drawn["alpha_accuracy-test-toy"])["the vector"] == [(0.25, 50.0), (0.5, 33.33)]
     assert "agreement-toy-child" not in drawn
-    assert len(missing) == 3
-    assert all(sentence in (NO_OWN, NO_COST) or "no agreement of votes" in sentence for sentence in missing)
+    assert len(missing) == 4
+    assert all(sentence in (NO_OWN, NO_COST, NO_BLOCKS) or "no agreement of votes" in sentence for sentence in missing)
 
 
 def test_plain_runs_say_for_each_figure_what_it_takes(tmp_path: Path) -> None:
@@ -125,7 +129,7 @@ def test_plain_runs_say_for_each_figure_what_it_takes(tmp_path: Path) -> None:
     write_run(tmp_path / "b", [1.0, 1.0], alpha=0.5)
     drawn, missing = found(tmp_path)
     assert drawn == {}
-    assert len(missing) == 7
+    assert len(missing) == 8
     assert all(sentence.startswith("toy: no ") for sentence in missing)
 
 

@@ -66,7 +66,7 @@ def test_a_temperature_belongs_to_drawn_text() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(SteeringError, match="there is no operator 'subtract': use one of add, add_keep_norm, ablate"):
+    with pytest.raises(SteeringError, match="there is no operator 'subtract': use one of add, add_keep_norm, icv"):
         one(operator="subtract")
     with pytest.raises(SteeringError, match="there is no token rule 'first': use one of all, prompt"):
         one(tokens="first")

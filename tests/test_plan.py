@@ -87,23 +87,28 @@ def test_an_integer_beyond_every_float_is_refused() -> None:
     [
         (
             {"tokens": "first"},
-            "tokens='first' is not understood: use one of all, prompt, generated, last, first:N, after:N, last:-N",
+            "tokens='first' is not understood: use one of all, prompt, generated, last, first:N, after:N, last:-N, "
+            "or match:TOKENS",
         ),
         (
             {"tokens": None},
-            "tokens=None is not understood: use one of all, prompt, generated, last, first:N, after:N, last:-N",
+            "tokens=None is not understood: use one of all, prompt, generated, last, first:N, after:N, last:-N, "
+            "or match:TOKENS",
         ),
         (
             {"tokens": "first:0"},
-            "tokens='first:0' is not understood: use one of all, prompt, generated, last, first:N, after:N, last:-N",
+            "tokens='first:0' is not understood: use one of all, prompt, generated, last, first:N, after:N, last:-N, "
+            "or match:TOKENS",
         ),
         (
             {"tokens": "last:2"},
-            "tokens='last:2' is not understood: use one of all, prompt, generated, last, first:N, after:N, last:-N",
+            "tokens='last:2' is not understood: use one of all, prompt, generated, last, first:N, after:N, last:-N, "
+            "or match:TOKENS",
         ),
         (
             {"tokens": ["all"]},
-            "tokens=['all'] is not understood: use one of all, prompt, generated, last, first:N, after:N, last:-N",
+            "tokens=['all'] is not understood: use one of all, prompt, generated, last, first:N, after:N, last:-N, "
+            "or match:TOKENS",
         ),
         (
             {"width_map": "pad"},

@@ -71,7 +71,8 @@ PRESETS: Table[Preset] = Table(
             strength=1.0,
             tries="1 or -1 times the raw mean difference",
             needs={"layers": ONE_BLOCK},
-            differs="the first paper adds one difference for each of the first tokens, here all tokens get the same",
+            differs="a vector of `--site block_input --method mean` is theirs; the first paper adds one difference for "
+            "each of the first tokens, here all tokens get the same",
         ),
         "arditi": Preset(
             "directional ablation (arXiv 2406.11717)",
@@ -131,7 +132,8 @@ def expanded(given: Mapping[str, Any]) -> dict[str, Any]:
     name = given.get("preset")
     if name is not None:
         rest = _with_preset(name, rest)
-    if rest.get("operator") == "ace":
+    operator = rest.get("operator")
+    if isinstance(operator, str) and operator == "ace":
         if rest.get("unit", "projection") != "projection":
             raise SteeringError(
                 f"unit={quoted(rest['unit'])} has no meaning for operator=ace, whose strength is 0 at the mean of the "
