@@ -51,7 +51,7 @@ from runs import write_record, write_run
 
 WORKED, SENTENCE, RAW, HANG, OTHER = "worked", "sentence", "raw exception", "hang", "other outcome"
 FAULTS = (RAW, HANG, OTHER)
-LIMIT = 120.0
+LIMIT = 600.0
 """Seconds that a try may take; the machine may be busy."""
 
 ODD: list[Any] = [
