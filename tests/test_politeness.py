@@ -78,7 +78,8 @@ def test_its_own_direction_moves_a_real_model_both_ways(manager: TaskManager, sm
     model = AutoModelForCausalLM.from_pretrained(smollm2, dtype="float32")
     real = {"pretrained": model, "tokenizer": AutoTokenizer.from_pretrained(smollm2), "batch_size": 8}
     asked, own = ExtractionArgs(task="politeness_steer", method="mean", n=32), tmp_path / "own.safetensors"
-    extract(asked, load_source(asked), SteeredHF(**real, alpha=0)).save(own)
+    parent = SteeredHF(pretrained=str(smollm2), dtype="float32", batch_size=8, alpha=0)
+    extract(asked, load_source(asked), parent).save(own)
     steering = {"vectors": str(own), "dose": 0.002}
     kinds = {"alpha": 0}, steering, steering | {"control": "negated"}, steering | {"control": "random:1"}
     name = "politeness_steer"
