@@ -9,29 +9,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lm_eval_steer.compare.arms import ROLES
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.files import is_folder, refuse_unwritable
 from lm_eval_steer.interventions.alphas import read_alphas
-from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES, OPTIONS
+from lm_eval_steer.interventions.arguments import ARGUMENT_NAMES
 from lm_eval_steer.interventions.controls import read_controls
 from lm_eval_steer.interventions.plan import SteeringPlan
 from lm_eval_steer.models.checkpoint import checkpoint_digest
 from lm_eval_steer.models.leaks import rows_of_shares
 from lm_eval_steer.models.neutral import NEUTRAL
-from lm_eval_steer.models.parts import BY_SHARE, SHARE
+from lm_eval_steer.models.parts import SHARE
 from lm_eval_steer.sweep.affordable import read_most_cost
+from lm_eval_steer.sweep.check import check
 from lm_eval_steer.sweep.contenders import Contender, find_contenders, read_arms
 from lm_eval_steer.sweep.harness import HarnessArgs, Seeds, read_seeds
 from lm_eval_steer.sweep.others import Other, as_settings, part_arms
-from lm_eval_steer.sweep.profile_search import check_search
-from lm_eval_steer.sweep.race import SEARCHES
 from lm_eval_steer.sweep.sites import read_sites
 from lm_eval_steer.sweep.tasks import Twin
 from lm_eval_steer.sweep.validation import Choice
-
-# What a sweep says itself: key of --model_args -> the option for it.
-_OPTIONS = OPTIONS | {"batch_size": "--batch_size", "device": "--device"}
 
 
 @dataclass(frozen=True)
@@ -120,107 +114,7 @@ class SweepArgs:
     choose: str | None = None
 
     def __post_init__(self) -> None:
-        for key, option in _OPTIONS.items():
-            if key in self.model_args:
-                raise SteeringError(
-                    f"{key}={self.model_args[key]!r} is in --model_args: leave it out there, a sweep has {option}"
-                )
-        if not self.tasks:
-            raise SteeringError("--tasks names no task: name one, as in --tasks gsm8k_steer")
-        for name in self.tasks:
-            if self.tasks.count(name) > 1:
-                raise SteeringError(f"--tasks names {name} twice: name every task once")
-        if self.val_task and len(self.val_task) != len(self.tasks):
-            raise SteeringError(
-                f"--val_task names {len(self.val_task)} tasks and --tasks {len(self.tasks)}: give one validation task "
-                "per task, in the same order"
-            )
-        if self.val_split is not None and self.val_task:
-            raise SteeringError(
-                f"--val_task {','.join(self.val_task)} and --val_split {self.val_split} are two choices of validation "
-                "documents: give one"
-            )
-        if self.val_share is not None:
-            self._check_share(self.val_share)
-        for option, limit in (("--limit", self.limit), ("--val_limit", self.val_limit)):
-            if limit is not None and not 0 < limit < float("inf"):
-                raise SteeringError(f"{option} {limit:g} leaves no document: give a number above 0, or a share below 1")
-        if not _is_batch_size(self.batch_size):
-            raise SteeringError(f"--batch_size {self.batch_size} is not understood: give a number from 1 on, or auto")
-        if self.num_fewshot is not None and self.num_fewshot < 0:
-            raise SteeringError(f"--num_fewshot {self.num_fewshot} is no number of shots: give 0 or more")
-        if self.fewshot_as_multiturn and not self.apply_chat_template:
-            raise SteeringError(
-                "--fewshot_as_multiturn makes turns of a conversation, and without a chat template there are none: "
-                "add --apply_chat_template"
-            )
-        if self.include_path and not is_folder(self.include_path):
-            raise SteeringError(f"--include_path {self.include_path} is no folder: name the folder of your tasks")
-        if 0.0 in self.alphas:
-            raise SteeringError(
-                f"--{self.unit} {self.strengths_given} holds 0: leave it out, a sweep adds its baseline without "
-                "steering itself"
-            )
-        if self.search not in SEARCHES:
-            raise SteeringError(f"--search {self.search} is no search: use one of {', '.join(SEARCHES)}")
-        if self.per_layer is not None:
-            check_search(self.per_layer, self.budget, self.sampling_seed)
-            if self.sites is not None:
-                raise SteeringError(
-                    f"--per-layer {self.per_layer} searches strengths of several blocks, and --sites {self.sites} "
-                    "steers one at a time: leave one of them out"
-                )
-            if "alpha_per_layer" in self.model_args:
-                raise SteeringError(
-                    f"alpha_per_layer={self.model_args['alpha_per_layer']!r} is in --model_args, and --per-layer "
-                    f"{self.per_layer} searches it: leave one of them out"
-                )
-        if self.most_cost is not None and self.search == "race":
-            raise SteeringError(
-                f"--search race leaves strengths out by their score alone, and --choose {self.choose} by their cost, "
-                "too: leave one of them out"
-            )
-        if self.most_cost is not None and self.cost is None:
-            raise SteeringError(
-                f"--choose {self.choose} bounds what a strength costs, which is not measured: add --cost"
-            )
-        _ = self.vectors, read_controls(self.controls), self.harness
-        self._check_others()
-        self._check_votes()
-        if not self.output_path:
-            raise SteeringError("--output_path is empty: name the folder of the sweep")
-        for name in ("sweep.json", "record/.probe", "arms/.probe"):
-            refuse_unwritable(self.folder / name)
-
-    def _check_others(self) -> None:
-        """Refuse baselines of another kind that are the baseline itself, and what takes a vector where none is."""
-        for one in self.others:
-            one.refuse_baseline(self.model_args.get("pretrained"), self.system_instruction, self.num_fewshot)
-            if any(contender.arm(role).folder == one.arm.folder for contender in self.contenders for role in ROLES):
-                raise SteeringError(
-                    f"--arms calls a vector so that an arm of it and {one.name} would lie in one folder"
-                )
-        if not self.alphas:
-            given = {
-                "--controls": read_controls(self.controls) and self.controls,
-                "--per-layer": self.per_layer,
-                "--search": None if self.search == "full" else self.search,
-                "--cost": self.cost,
-            }
-            for option, value in given.items():
-                if value:
-                    raise SteeringError(
-                        f"{option} {value} takes a vector, and the sweep has none: name one with --arms NAME=FILE or "
-                        f"vectors= in --model_args, or leave {option} out"
-                    )
-
-    def _check_votes(self) -> None:
-        names = [one.name for one in self.searched] if self.voters else []
-        for name in self.voters or ():
-            if name not in names:
-                raise SteeringError(
-                    f"--votes {name} is nothing that has strengths here: name some of {', '.join(names)}, or none"
-                )
+        check(self)
 
     @property
     def voters(self) -> list[str] | None:
@@ -230,16 +124,6 @@ class SweepArgs:
     def has_vote(self, contender: Contender) -> bool:
         """Whether the vote over a contender's set is tested."""
         return contender in self.searched and (self.voters is None or contender.name in self.voters)
-
-    def _check_share(self, share: float) -> None:
-        if not 0 < share < 1:
-            left = "to choose a strength on" if share <= 0 else "to test it on"
-            raise SteeringError(
-                f"--val_share {share:g} leaves no document {left}: give a share between 0 and 1, as in 0.3"
-            )
-        given = f"--val_task {','.join(self.val_task)}" if self.val_task else f"--val_split {self.val_split}"
-        if self.val_task or self.val_split not in (None, BY_SHARE):
-            raise SteeringError(f"--val_share {share:g} parts nothing beside {given}: leave one of them out")
 
     def choice(self, plans: Mapping[str, SteeringPlan]) -> Choice:
         """Which validation documents a task has that has no twin; `plans` has that of each contender."""
@@ -438,11 +322,3 @@ class SweepArgs:
             "cost": cost,
             "choose": self.choose,
         }
-
-
-def _is_batch_size(value: Any) -> bool:
-    """Whether the model classes of the harness take it: a number, `auto`, or `auto:N`."""
-    if isinstance(value, str):
-        word, colon, times = value.partition(":")
-        return word == "auto" and (not colon or (times.isdecimal() and int(times) > 0))
-    return type(value) is int and value > 0
