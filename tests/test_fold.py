@@ -13,6 +13,7 @@ import transformers
 
 import lm_eval_steer
 from conftest import make_transferred, make_vector
+from gguf_files import write_gguf
 from lm_eval_steer.cli.main import main
 from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.errors import SteeringError
@@ -237,3 +238,40 @@ def test_the_proof_sees_weights_that_are_not_those_that_were_written() -> None:
         proof.prove(folded, model, expected)
     with pytest.raises(SteeringError, match=r"log-likelihood of a token differs by"):
         proof.prove(folded, folded, proof.log_likelihoods(model))
+
+
+def test_a_gguf_child_gets_a_control_vector_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from gguf import GGUFReader
+
+    child = write_gguf(make_model("llama"), tmp_path / "m.gguf")
+    weights = child.read_bytes()
+    make_vector().save(tmp_path / "v.safetensors")
+    words = ["vectors", "fold", str(tmp_path / "v.safetensors"), "--child", str(child), "--alpha", "3"]
+    halves = [*words, "--steering", "layers=1-2,alpha_per_layer=[1,1,0.5]"]
+    assert main([*halves, "--out", str(tmp_path / "out")]) == 0
+    path = tmp_path / "out" / "control.gguf"
+    told = capsys.readouterr().out
+    assert f"llama-cli -m {child} --control-vector-scaled {path}:1.0" in told
+    assert f"pretrained={child},vectors={tmp_path / 'v.safetensors'},layers=1-2," in told
+    added = {tensor.name: np.array(tensor.data) for tensor in GGUFReader(path).tensors}
+    assert sorted(added) == ["direction.1", "direction.2"]
+    np.testing.assert_allclose(added["direction.1"], 3 * make_vector().directions[1], rtol=1e-6)
+    np.testing.assert_allclose(added["direction.2"], 1.5 * make_vector().directions[2], rtol=1e-6)
+    assert child.read_bytes() == weights
+    card = json.loads((tmp_path / "out" / "steering.json").read_text())
+    assert (card["kind"], card["child"]["name"]) == ("control vector of llama.cpp", "m.gguf")
+    (tmp_path / "cut.gguf").write_bytes(weights[:300])
+    for more, sentence in {
+        (): "llama.cpp steers no block 0: leave it out with layers=1-2",
+        ("--steering", "layers=1,operator=ablate"): "llama.cpp adds vectors and cannot ablate",
+        ("--steering", "blocks=model.layers"): "blocks=model.layers names no place in a GGUF file",
+        ("--alpha", "0"): "a strength of 0 leaves the child as it is",
+        ("--adapter",): "m.gguf is a GGUF file, whose weights stay as they are: leave out --adapter",
+        ("--dtype", "float32"): "leave out --dtype float32",
+        ("--child", str(tmp_path / "cut.gguf")): "cut.gguf is no model in GGUF, or its header is damaged",
+        ("--child", str(path)): "control.gguf is no model in GGUF",
+        ("--child", "none.gguf"): "there is no file none.gguf: name a model in GGUF with --child",
+    }.items():
+        assert main([*words, *more, "--out", str(tmp_path / "other")]) == 2, sentence
+        assert sentence in capsys.readouterr().err
+        assert not (tmp_path / "other").exists()

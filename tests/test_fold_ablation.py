@@ -173,12 +173,6 @@ def test_the_command_writes_a_checkpoint_and_half_precision_says_what_it_leaves(
     assert json.loads((tmp_path / "whole" / "steering.json").read_text())["steering"] == {"alpha": 1.0, **ARDITI}
     assert main([*words, "--adapter", "--out", str(tmp_path / "adapter")]) == 2
     assert "an adapter of biases ablates nothing" in capsys.readouterr().err
-    assert main([*words[:3], "--child", "m.gguf", "--alpha", "2", "--out", str(tmp_path / "x")]) == 2
-    told = capsys.readouterr().err
-    assert (
-        "m.gguf is a GGUF file, which takes steering from a control vector beside it: lm-eval-steer vectors export"
-        in told
-    )
 
 
 def test_the_papers_preset_folds() -> None:

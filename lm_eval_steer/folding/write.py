@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from lm_eval_steer import __version__
 from lm_eval_steer.engines.hf.steer import one_intervention
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.files import is_folder
 from lm_eval_steer.folders import refuse_filled, write_folder
 from lm_eval_steer.folding.adapter import quiet
 from lm_eval_steer.folding.biased import share
@@ -24,7 +22,6 @@ from lm_eval_steer.folding.fold import TAKEN, fold_intervention
 from lm_eval_steer.folding.proof import log_likelihoods, prove
 from lm_eval_steer.models.checkpoint import weights_digest
 from lm_eval_steer.models.load import loading
-from lm_eval_steer.text import shortened
 from lm_eval_steer.vectors.vector import SteeringVector
 
 CARD = "steering.json"
@@ -68,10 +65,7 @@ def write_folded(
             then.
     """
     refuse_filled(out)
-    _refuse_gguf(child, steering)
-    names = [one.name for one in TAKEN]
-    if unknown := sorted(set(steering) - set(names)):
-        raise SteeringError(f"a fold takes no {', '.join(unknown)}: use {', '.join(names)}")
+    refuse_unknown(steering)
     model = _load(child, dtype)
     digest = weights_digest({"pretrained": child})
     _, intervention = one_intervention(model, vector, steering, TAKEN, "fold", digest)
@@ -93,33 +87,36 @@ def write_folded(
             _copy_tokenizer(child, folder)
         again = _load_adapter(exact, folder) if adapter else _load(folder)
         differences.append(prove(folded.model, again, expected, is_rounded))
-        card = {
-            "vector": {"fingerprint": vector.fingerprint, "space": vector.space["name"]},
-            "child": {"name": _own_name(child), "digest": digest},
-            "steering": dict(steering),
-            "kind": kind,
-            "difference": differences[0],
-            "software": {"lm_eval_steer": __version__},
-        }
-        (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_card(folder, vector, child, digest, steering, kind=kind, difference=differences[0])
 
     write_folder(out, write)
     what = f"{folded.count} {folded.kind}"
     return Written(kind=kind, what=what, dtype=biases, lost=folded.lost, difference=differences[0])
 
 
-def _refuse_gguf(child: str, steering: Mapping[str, Any]) -> None:
-    """A GGUF file has no place for it, and llama.cpp takes it beside.
+def refuse_unknown(steering: Mapping[str, Any]) -> None:
+    """Refuse arguments of the plan that say nothing of what is folded.
 
     Raises:
-        SteeringError: with the command that writes that.
+        SteeringError: names them and those that there are.
     """
-    if child.endswith(".gguf"):
-        beside = shlex.quote(f"{child.removesuffix('.gguf')}.control.gguf")
-        raise SteeringError(
-            f"{shortened(child)} is a GGUF file, which takes steering from a control vector beside it: lm-eval-steer "
-            f"vectors export FILE --to llama.cpp --alpha {steering['alpha']:g} --out {beside}"
-        )
+    names = [one.name for one in TAKEN]
+    if unknown := sorted(set(steering) - set(names)):
+        raise SteeringError(f"a fold takes no {', '.join(unknown)}: use {', '.join(names)}")
+
+
+def write_card(
+    folder: Path, vector: SteeringVector, child: str, digest: str | None, steering: Mapping[str, Any], **more: Any
+) -> None:
+    """Say in a folder what was folded, and into what: `digest` is that of the child's weights."""
+    card = {
+        "vector": {"fingerprint": vector.fingerprint, "space": vector.space["name"]},
+        "child": {"name": _own_name(child), "digest": digest},
+        "steering": dict(steering),
+        "software": {"lm_eval_steer": __version__},
+        **more,
+    }
+    (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _load(name: str | Path, dtype: str = "float32") -> PreTrainedModel:
@@ -135,8 +132,8 @@ def _load_adapter(child: PreTrainedModel, folder: Path) -> Any:
 
 
 def _own_name(child: str) -> str:
-    """Of a folder its own name, as a path says nothing on another machine."""
-    return os.path.basename(os.path.abspath(child)) if is_folder(child) else child
+    """Of a folder or file its own name, as a path says nothing on another machine."""
+    return os.path.basename(os.path.abspath(child)) if os.path.exists(child) else child
 
 
 def _copy_tokenizer(child: str, folder: Path) -> None:

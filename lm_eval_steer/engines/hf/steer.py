@@ -108,6 +108,26 @@ def one_intervention(
         SteeringError: one sentence for a value that is not understood, and for a model that cannot be steered so.
         TypeError: for an argument that the caller does not take.
     """
+    plan = plan_of_one(vectors, given, taken, name)
+    blocks = len(find_blocks(model, plan.blocks))
+    child = plan.fit(blocks, hidden_size(model), replace(identity_of(model), digest=digest))
+    (intervention,) = found = plan.interventions(blocks, child)
+    plan.refuse_overflow(found, str(base_model(model).dtype).removeprefix("torch."))
+    return plan, intervention
+
+
+def plan_of_one(
+    vectors: str | Path | AnyVector, given: Mapping[str, Any], taken: Sequence[Argument], name: str
+) -> SteeringPlan:
+    """The plan of one strength, for whatever model.
+
+    Args:
+        vectors: as for `one_intervention`, as are the others.
+
+    Raises:
+        SteeringError: one sentence for a value that is not understood, and for several strengths.
+        TypeError: for an argument that the caller does not take.
+    """
     names = [one.name for one in taken]
     if unknown := sorted(set(given) - set(names)):
         raise TypeError(f"{name} takes no {', '.join(unknown)}: use {', '.join(names)}")
@@ -117,11 +137,7 @@ def one_intervention(
             f"{name} takes one strength, and here are {len(plan.variants)}: take them one by one; votes over several "
             "are what lm_eval --model steered-hf is for"
         )
-    blocks = len(find_blocks(model, plan.blocks))
-    child = plan.fit(blocks, hidden_size(model), replace(identity_of(model), digest=digest))
-    (intervention,) = found = plan.interventions(blocks, child)
-    plan.refuse_overflow(found, str(base_model(model).dtype).removeprefix("torch."))
-    return plan, intervention
+    return plan
 
 
 class _Texts:

@@ -24,18 +24,29 @@ def write_control_vector(
         blocks: in the order in which their directions stand in it.
         more: other texts of the header.
     """
+    rows = {block: export.shifts[block] for block in blocks}
+    write_rows(path, rows, export.architecture, {**(more or {}), KEY: export.header})
+
+
+def write_rows(path: Path, rows: Mapping[int, np.ndarray], architecture: str, texts: Mapping[str, str]) -> None:
+    """Write directions as they are.
+
+    Args:
+        path: of the file.
+        rows: block -> float32 [hidden], in the order of the file.
+        architecture: of the model, as the file's hint.
+        texts: others of the header.
+    """
     from gguf import GGUFWriter
 
-    shifts = export.shifts
     writer = GGUFWriter(path, ARCHITECTURE)
     try:
-        writer.add_string(f"{ARCHITECTURE}.model_hint", export.architecture)
-        writer.add_uint32(f"{ARCHITECTURE}.layer_count", len(shifts))
-        for key, text in (more or {}).items():
+        writer.add_string(f"{ARCHITECTURE}.model_hint", architecture)
+        writer.add_uint32(f"{ARCHITECTURE}.layer_count", len(rows))
+        for key, text in texts.items():
             writer.add_string(key, text)
-        writer.add_string(KEY, export.header)
-        for block in blocks:
-            writer.add_tensor(f"direction.{block}", np.ascontiguousarray(shifts[block]))
+        for block, row in rows.items():
+            writer.add_tensor(f"direction.{block}", np.ascontiguousarray(row))
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
