@@ -65,7 +65,16 @@ def _steering_vectors(folder: Path) -> Path:
         del sys.modules["steering_vectors"], sys.modules[module.__name__]
 
 
+def _low_rank(folder: Path) -> Path:
+    """A map of two blocks, as a table of tables."""
+    parts = {"A": (foreign.WIDTH, 2), "b": (2,), "C": (foreign.WIDTH, 2)}
+    rng = torch.Generator().manual_seed(0)
+    maps = {block: {name: torch.randn(shape, generator=rng) for name, shape in parts.items()} for block in ("1", "3")}
+    return foreign.torch_save(folder / "v.pt", maps)
+
+
 FILES: dict[str, Make] = foreign.FILES | {
+    "low-rank": _low_rank,
     "steering-vectors": _steering_vectors,
     "unlock": lambda at: foreign.torch_save(at / "v.pth", torch.from_numpy(foreign.rows())),
 }

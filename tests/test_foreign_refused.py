@@ -337,6 +337,7 @@ def test_an_sae_says_which_feature_and_where(tmp_path: Path) -> None:
 
 def test_damaged_files_end_in_a_vector_or_a_sentence(tmp_path: Path) -> None:
     """300 of them; `python tests/mutations.py 10000` tries more."""
+    assert set(mutations.FILES) == set(FOREIGN)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = []
     for seed in range(300):
