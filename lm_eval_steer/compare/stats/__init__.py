@@ -1,4 +1,4 @@
-"""Intervals, paired tests and verdicts; scipy and statsmodels do the arithmetic.
+"""Intervals, paired tests and verdicts; scipy does the arithmetic.
 
     intervals.py      of a share, and of a mean change
     paired.py         is the change more than chance; several tests at once
@@ -14,7 +14,7 @@
 Scores are one number per item in any unit (1 right, 0 wrong; a share; a length), and a change is after - before in
 that unit, so 0.02 is two points of accuracy. An item is one question as it was asked; `clusters` names the document of
 each item where documents repeat, and then documents, not items, are what is sampled. Bad input is a SteeringError.
-scipy and statsmodels take seconds to import, so functions import them when they are called.
+scipy takes seconds to import, so functions import them when they are called.
 """
 
 from lm_eval_steer.compare.stats.intervals import paired_bootstrap, wilson_interval

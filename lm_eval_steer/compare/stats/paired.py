@@ -70,7 +70,9 @@ def paired_test(
 def holm(ps: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values of one family, in the order given.
 
-    statsmodels collects garbage on every call, 0.1 s in a process that holds torch: call it once per family.
+    The step-down rule (Holm 1979): the k-th smallest of n counts n + 1 - k times, at least as much as those before
+    it and at most 1. The function of statsmodels, to which the tests hold this one, collects garbage on every call: a
+    third of a second in a process that holds torch.
 
     Raises:
         SteeringError: for a p that is not between 0 and 1.
@@ -78,11 +80,10 @@ def holm(ps: Sequence[float]) -> list[float]:
     for p in ps:
         if not 0 <= p <= 1:
             raise SteeringError(f"p={p} is no probability: Holm's adjustment needs every p of the family")
-    if not ps:
-        return []
-    from statsmodels.stats.multitest import multipletests
-
-    return [float(p) for p in multipletests(list(ps), method="holm")[1]]
+    order = np.argsort(ps, kind="stable")
+    adjusted = np.empty(len(ps))
+    adjusted[order] = np.maximum.accumulate(np.asarray(ps)[order] * np.arange(len(ps), 0, -1))
+    return [float(p) for p in np.minimum(adjusted, 1)]
 
 
 def _sign_flip_exact(sums: np.ndarray) -> float:
