@@ -50,6 +50,16 @@ def test_a_folder_of_that_name_is_passed_over(shipped: Path) -> None:
     assert find_vector("v.pt") == shipped / "v.pt"
 
 
+def test_a_folder_says_what_is_done_with_it() -> None:
+    Path("my caa").mkdir()
+    with pytest.raises(SteeringError) as caught:
+        find_vector("my caa")
+    assert str(caught.value) == (
+        "my caa is a folder, and a vector is a file: name one in it, or make one of a folder of another tool with "
+        "lm-eval-steer vectors import 'my caa' --out FILE"
+    )
+
+
 def test_a_file_that_is_no_vector_is_not_called_missing(shipped: Path) -> None:
     for name in ("notes.txt", "v"):
         Path(name).touch()

@@ -21,6 +21,7 @@ import mutations
 from foreign import BLOCKS, FILES, WIDTH
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.vectors.foreign import FOREIGN, Answers, import_vector
+from lm_eval_steer.vectors.foreign.containers.safetensors_file import Tensors
 from lm_eval_steer.vectors.foreign.containers.torch_file import read_torch
 
 PARENT = {"name": "org/m", "num_blocks": BLOCKS, "hidden_size": WIDTH, "architecture": "llama"}
@@ -307,6 +308,26 @@ def test_a_file_that_is_named_otherwise_than_it_is(made: str, tmp_path: Path) ->
     for name in FOREIGN:
         with suppress(SteeringError):
             read(path, name, **foreign.ANSWERS.get(name, {}))
+
+
+def test_a_checkpoint_of_something_else_is_refused_by_the_names_of_its_tensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be larger than memory."""
+    path = foreign.write_safetensors(tmp_path / "m.safetensors", {"0.weight": foreign.rows(), "head": foreign.rows()})
+    monkeypatch.setattr(Tensors, "__getitem__", lambda *told: pytest.fail("a tensor was read"))
+    assert "no format of steering vectors is known" in refusal(path)
+
+
+def test_files_that_are_named_after_their_block_say_so(tmp_path: Path) -> None:
+    path = foreign.torch_save(tmp_path / "v.pt", torch.from_numpy(foreign.rows()[1]))
+    assert "the file has no name that says its block, as vec_layer_7_MODEL.pt does" in refusal(path, name="caa")
+    assert "it holds no file that says its block, as layer_7.pt does" in refusal(tmp_path, name="easyedit")
+
+
+def test_a_depth_is_a_number_of_blocks(tmp_path: Path) -> None:
+    path = foreign.torch_save(tmp_path / "v.pt", torch.from_numpy(foreign.rows()))
+    assert "--blocks -1 is no number of blocks" in refusal(path, parent={"name": "org/m"}, blocks=-1)
 
 
 def test_blocks_of_zeros_are_left_out_with_a_note(tmp_path: Path) -> None:

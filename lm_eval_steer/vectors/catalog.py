@@ -52,6 +52,11 @@ def find_vector(name: str) -> Path:
         raise SteeringError(
             f"{printable(shortened(name))} is no steering vector: its name does not end in {' or '.join(suffixes())}"
         )
+    if is_folder(name):
+        raise SteeringError(
+            f"{printable(shortened(name))} is a folder, and a vector is a file: name one in it, or make one of a "
+            f"folder of another tool with lm-eval-steer vectors import {printable(shlex.quote(name))} --out FILE"
+        )
     reference = None if is_folder(name.partition("/")[0]) and ":" not in name else read_reference(name)
     if reference is not None:
         try:

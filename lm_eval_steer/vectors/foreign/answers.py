@@ -94,7 +94,10 @@ class Answers:
         name = self.parent.get("name") or model
         if not name:
             self.ask("parent", f"{why}, and nobody knows its model")
-        return int(self.ask("blocks", f"{why}, and the configuration of {name} is not in reach"))
+        said = int(self.ask("blocks", f"{why}, and the configuration of {name} is not in reach"))
+        if said < 1:
+            raise SteeringError(f"--blocks {said} is no number of blocks: give 1 or more")
+        return said
 
     def refuse_unused(self, what: str) -> None:
         """Refuse answers to questions that the file does not raise.

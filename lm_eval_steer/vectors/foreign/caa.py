@@ -19,7 +19,7 @@ def recognises(source: Source) -> bool:
 
 def read(source: Source, answers: Answers) -> Said:
     """Each acts at the output of the block in its name, which has the last part of its model's name, too."""
-    shifts = read_files(source, _NAME)
+    shifts = read_files(source, _NAME, "vec_layer_7_MODEL.pt")
     models = sorted({match[2] for path in files_of(source, _NAME) if (match := _NAME.fullmatch(path.name))})
     folders = [part for part in source.folder.resolve().parts if part in ("vectors", "normalized_vectors")]
     return Said(shifts, "mean", says={"models": ", ".join(models)[:300], "folder": (folders or ["unknown"])[-1]})

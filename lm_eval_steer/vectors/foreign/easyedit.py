@@ -20,7 +20,7 @@ def recognises(source: Source) -> bool:
 
 def read(source: Source, answers: Answers) -> Said:
     """Each acts at the output of the block in its name. Asks for the method where the folder does not tell it."""
-    shifts = read_files(source, _NAME)
+    shifts = read_files(source, _NAME, "layer_7.pt")
     folder = source.folder.resolve().name
     method = _METHODS.get(folder) or answers.ask(
         "method", f"many methods of EasyEdit write such files, and the folder {folder!r} does not tell which it was"

@@ -19,12 +19,13 @@ def files_of(source: Source, name: re.Pattern[str]) -> list[Path]:
     return [source.path] if name.fullmatch(source.path.name) else []
 
 
-def read_files(source: Source, name: re.Pattern[str]) -> dict[int, np.ndarray]:
+def read_files(source: Source, name: re.Pattern[str], example: str) -> dict[int, np.ndarray]:
     """Block -> float [width], of one file or of all of a folder.
 
     Args:
         source: the file, or the folder.
         name: of a file, whose first group is the block.
+        example: of such a name, for the sentence.
 
     Raises:
         SteeringError: for a file that holds something else than one vector, and for two of one block.
@@ -51,5 +52,6 @@ def read_files(source: Source, name: re.Pattern[str]) -> dict[int, np.ndarray]:
             raise SteeringError(f"{source.path.name} holds two vectors of block {block}: name the file of one of them")
         found[block] = value
     if not found:
-        raise SteeringError(f"{source.path.name} is not, and holds no file, named after its block")
+        told = "it holds no file" if source.container == "folder" else "the file has no name"
+        raise SteeringError(f"{told} that says its block, as {example} does")
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -54,7 +53,7 @@ def recognises(source: Source) -> bool:
         return any(_PYREFT.fullmatch(path.name) for path in source.path.iterdir())
     try:
         return _kind(_by_block(source)) is not None
-    except (SteeringError, AttributeError, TypeError):
+    except (SteeringError, TypeError):
         return False
 
 
@@ -95,19 +94,23 @@ def _kind(blocks: Mapping[int, Parts]) -> str | None:
 
 def _by_block(source: Source) -> dict[int, dict[str, np.ndarray]]:
     """The tensors of a file by block and part: named `3.A` or `layers.3.A`, or a table of tables."""
-    if source.container == "safetensors":
-        content: Any = {name: source.content[name] for name in source.content.places}
-    else:
-        content = source.content
+    content = source.content
+    is_file = source.container == "safetensors"
+    if not is_file and not isinstance(content, dict):
+        raise SteeringError("it holds no table of tensors")
     found: dict[int, dict[str, np.ndarray]] = {}
-    for name, value in content.items():
-        if isinstance(value, dict):
-            found[number_of(name, "a block")] = {part: numbers(one, f"{part} of {name}") for part, one in value.items()}
+    parts = []
+    for name in content.places if is_file else content:
+        if not is_file and isinstance(content[name], dict):
+            table = content[name].items()
+            found[number_of(name, "a block")] = {part: numbers(one, f"{part} of {name}") for part, one in table}
             continue
         match = _NAME.fullmatch(name)
         if match is None:
             raise SteeringError(f"{quoted(name)} names no part of a block's map, such as 3.A")
-        found.setdefault(int(match[1]), {})[match[2]] = numbers(value, name)
+        parts.append((name, int(match[1]), match[2]))
+    for name, block, part in parts:  # read when all names are known: a checkpoint of other things is large
+        found.setdefault(block, {})[part] = numbers(content[name], name)
     return found
 
 
