@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 VLLM_VENV ?= .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 
-.PHONY: demo test test-slow test-elsewhere test-vllm lint docs package browser slurm clean
+.PHONY: demo test test-slow test-elsewhere test-elsewhere-vllm test-vllm lint docs package browser slurm clean
 
 demo: $(VENV)/ready
 	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
@@ -21,6 +21,10 @@ test-slow: $(VENV)/ready
 # Exported vectors in the programs that they are for, beside llama.cpp: the same numbers there.
 test-elsewhere: $(VENV)/elsewhere
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/other_programs
+
+# The same for vllm-lens, on vLLM.
+test-elsewhere-vllm: $(VLLM_VENV)/elsewhere
+	PYTHONPATH=$(VLLM_VENV)/elsewhere $(VLLM_BIN)/python -m pytest tests/other_programs
 
 test-vllm: $(VLLM_VENV)/ready
 	$(VLLM_BIN)/python -m pytest -n 2 --dist loadfile tests/on_vllm
@@ -57,12 +61,14 @@ $(VENV)/quantised: $(VENV)/ready
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[test,quantised]"
 	touch $@
 
-# llama.cpp is built for any x86-64 of the last ten years, without OpenMP, of which torch has another, and without pictures.
-# repeng asks for numpy below 2 and steering-vectors for transformers below 5, and both do with what is here.
+# llama.cpp is built for any x86-64 of the last ten years, without OpenMP, of which torch has another, and without pictures and
+# what its programs share. repeng asks for numpy below 2, steering-vectors for transformers below 5 and saklas for much that its
+# reader does without: all do with what is here.
 $(VENV)/elsewhere: $(VENV)/ready
-	CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_OPENMP=OFF -DLLAVA_BUILD=OFF" \
+	CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_OPENMP=OFF -DLLAVA_BUILD=OFF \
+		-DCMAKE_PROJECT_llama.cpp_INCLUDE=$(abspath build_tools/llama.cmake)" \
 		$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[test,gguf]"
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt --no-deps repeng steering-vectors
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt --no-deps repeng steering-vectors saklas
 	touch $@
 
 $(VENV)/docs: $(VENV)/ready
@@ -78,6 +84,12 @@ $(VLLM_VENV)/ready: setup.cfg setup.py pyproject.toml constraints-vllm.txt build
 		--no-build-isolation -c constraints-vllm.txt arctic-inference
 	$(VLLM_BIN)/python -m pip uninstall --disable-pip-version-check -y torchvision torchaudio torchcodec
 	touch $@
+
+# Apart, since vLLM loads every plugin that it finds. vllm-lens asks for Python 3.12 and vLLM 0.30, and does with what is here.
+$(VLLM_VENV)/elsewhere: $(VLLM_VENV)/ready
+	rm -rf $@
+	$(VLLM_BIN)/python -m pip install --disable-pip-version-check -c constraints-vllm.txt --no-deps --ignore-requires-python \
+		--target $@ vllm-lens zstandard
 
 clean:
 	rm -rf $(VENV) $(VLLM_VENV) models demo results site dist

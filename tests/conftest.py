@@ -23,8 +23,9 @@ constants.HF_HUB_OFFLINE = True  # in this one, where it was read by what is imp
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # vLLM lives in an environment of its own, `make test-vllm`; here its tests are not even collected.
 collect_ignore = [] if find_spec("vllm") else ["on_vllm"]
-# So are those that need other programs, `make test-elsewhere`.
-collect_ignore += [] if find_spec("llama_cpp") else ["other_programs"]
+# So do other programs, `make test-elsewhere` and `make test-elsewhere-vllm`.
+PROGRAMS = {"llama_cpp": "llama_cpp", "others": "repeng", "saklas": "saklas", "vllm_lens": "vllm_lens"}
+collect_ignore += [f"other_programs/test_{name}.py" for name, package in PROGRAMS.items() if not find_spec(package)]
 ROOT = Path(__file__).resolve().parent.parent
 if "LM_EVAL_STEER_DATA" not in os.environ and (ROOT.parent / "shared" / "data").is_dir():
     os.environ["LM_EVAL_STEER_DATA"] = str(ROOT.parent / "shared" / "data")

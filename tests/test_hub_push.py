@@ -167,12 +167,16 @@ def test_a_folder_has_a_page_in_markdown_and_html(tmp_path: Path, capsys: pytest
     own = of(data={"source": "task", "task": "gsm8k_steer"}, method={"method": "mean"})
     own.save(folder / "own.safetensors")
     make_transferred(child={"name": "c<b>|"}).save(folder / "deep" / "mapped.pt")
+    long = f"{'a' * 90}_by_ridge.safetensors"
+    own.save(folder / long)
     (folder / "own.md").write_text("# own")
     (folder / "bad.pt").write_text("")
     swept(tmp_path / "sweep", own)
     listing = ["vectors", "list", str(folder)]
     assert main(listing) == 0
-    assert "2 steering vectors" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "3 steering vectors" in told
+    assert long in "".join(line.split(" ")[0] for line in told.splitlines())  # over lines, and whole
     assert main([*listing, "--out", str(folder / "README.md"), "--sweeps", str(tmp_path / "sweep")]) == 0
     assert "not read: " in capsys.readouterr().out
     text = (folder / "README.md").read_text()

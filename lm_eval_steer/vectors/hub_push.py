@@ -117,7 +117,8 @@ def check_name(name: str) -> str:
     """
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", name, re.ASCII) or not name.endswith(suffixes()):
         raise SteeringError(
-            f"--as {printable(shortened(name))}: name a {' or '.join(suffixes())} file, as in a/v.safetensors"
+            f"--as {printable(shortened(name))}: name a {' or '.join(suffixes())} file in the repository, as in "
+            "a/v.safetensors, by letters, digits, and . _ -"
         )
     return name
 

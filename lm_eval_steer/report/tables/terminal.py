@@ -83,7 +83,7 @@ def _table(block: Block, widths: Mapping[str, int]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False, title_justify="left", title_style="")
     for name in block.columns:
         justify: Literal["left", "right"] = "left" if name in block.left else "right"
-        table.add_column(Text(name), justify=justify, min_width=widths.get(name))
+        table.add_column(Text(name), justify=justify, min_width=widths.get(name), overflow="fold")
     for cells in block.rows:
         table.add_row(*map(Text, cells))
     return table
