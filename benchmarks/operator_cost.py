@@ -4,10 +4,11 @@
     python benchmarks/operator_cost.py --engine steered-hf --operators ablate,turn --sites mlp,heads
 
 Rows with random prompts are written under `add` at the output of every block of models/smollm2 (width 576; `make demo`
-brings it). Then the same rows are written while every operator and site is loaded and none of them is used, with half
-of the rows under one further operator or site, and without steering. What is told is processor time, which other work
-on the machine does not share, as a ratio to the run under `add` of the same round; of all rounds the median and the
-quartiles. The engine of vLLM runs inside this process, so that its time is counted.
+brings it); between two such runs the same rows are written while every operator and site is loaded and none of them is
+used, or with half of the rows under one further operator or site, or without steering. What is told is processor time,
+which other work on the machine does not share, as a ratio to the runs before and behind; of all rounds the median and
+the quartiles. What `add` itself comes to against `add` says how exact that is. The engine of vLLM runs inside this
+process, so that its time is counted.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from lm_eval_steer.interventions.operators import OPERATORS
 from lm_eval_steer.sites import SITES
 
 STRENGTHS = {"length": 0.1, "share": 0.1, "angle": 1.0}
+OF_A_MAP = 1 + 2 * 4
+"""Rows of a map of rank 4, which `low_rank` takes."""
 PROMPT = 8
 BASE = "add at block"
 
@@ -58,7 +61,7 @@ def make(
         shape: tuple[int, ...] = (heads, head_dim) if SITES[site].by_head else (width,)
         strength = STRENGTHS[OPERATORS[operator].strength]
         for block in range(depth if SITES[site].in_blocks else 1):
-            drawn = draw.normal(size=(OPERATORS[operator].directions, *shape)).astype(np.float32)
+            drawn = draw.normal(size=(OPERATORS[operator].directions or OF_A_MAP, *shape)).astype(np.float32)
             drawn /= np.linalg.norm(drawn, axis=-1, keepdims=True)
             yield Edit(block, operator, np.stack([*drawn], axis=-2) if len(drawn) > 1 else drawn[0], strength, site)
 
@@ -80,7 +83,7 @@ def main() -> None:
     depth, width, heads = config.num_hidden_layers, config.hidden_size, config.num_attention_heads
     chosen = args.operators.split(","), args.sites.split(",")
     known = make(*chosen, depth, width, heads, getattr(config, "head_dim", None) or width // heads)
-    names, everything = [*known, "no row steered"], [*known.values(), NOTHING]
+    names, everything = [*known, "no row is steered"], [*known.values(), NOTHING]
     draw = np.random.default_rng(1)
     prompts = [draw.integers(100, 10000, size=PROMPT).tolist() for _ in range(args.rows)]
     told = Generation((), args.new_tokens, least)
@@ -95,19 +98,31 @@ def main() -> None:
         assert len(done) == args.rows
         return took
 
-    ratios: dict[str, list[float]] = {}
-    for _ in range(args.rounds + 1):  # the first warms up
-        lm.engine.load(everything[:1])
-        took = {BASE: run([0] * args.rows)}
-        lm.engine.load(everything)
-        took["the others loaded, none used"] = run([0] * args.rows)
-        took[names[-1]] = run([len(known)] * args.rows)
-        for number in range(1, len(known)):
-            took[f"half of the rows {names[number]}"] = run([0, number] * (args.rows // 2))
-        for name, seconds in took.items():
-            ratios.setdefault(name, []).append(seconds / took[BASE])
+    others = "the others loaded, none used"
+    runs: dict[str, tuple[list[Intervention], list[int]]] = {others: (everything, [0] * args.rows)}
+    runs[names[-1]] = everything, [len(known)] * args.rows
+    for number in range(1, len(known)):
+        runs[f"half of the rows {names[number]}"] = everything, [0, number] * (args.rows // 2)
+
+    def measure(loaded: list[Intervention], of_row: list[int]) -> float:
+        lm.engine.load(loaded)
+        return run(of_row)
+
+    base = everything[:1], [0] * args.rows
+    ratios: dict[str, list[float]] = {name: [] for name in (f"{BASE}, a second time", *runs)}
+    measure(*base)  # warms up
+    before = measure(*base)
+    for _ in range(args.rounds):
+        for name, found in ratios.items():
+            took, after = measure(*runs.get(name, base)), measure(*base)
+            found.append(2 * took / (before + after))
+            before = after
     print(f"\n{args.engine}, {args.rows} rows, {args.new_tokens} passes, {args.rounds} rounds\n")
     print(f"| run | processor time / all rows {BASE} | quartiles |\n|---|---|---|")
     for name, found in ratios.items():
-        low, middle, high = np.percentile(found[1:], (25, 50, 75))
+        low, middle, high = np.percentile(found, (25, 50, 75))
         print(f"| {name} | {middle:.3f} | {low:.3f} to {high:.3f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,7 @@ import models
 from lm_eval_steer.engines.hf.blocks import find_blocks
 from lm_eval_steer.engines.hf.hooks import Steerer
 from lm_eval_steer.errors import SteeringError
-from lm_eval_steer.interventions.operators import add, add_keep_norm
+from lm_eval_steer.interventions.operators import OPERATORS
 from steerings import steering
 
 IDS = torch.tensor([[65, 66, 67, 68, 69], [70, 71, 72, 73, 74]])
@@ -202,8 +202,8 @@ def test_operators_by_hand() -> None:
     hidden = torch.tensor([[[3.0, 4.0], [1.0, 0.0]]])
     strength = torch.tensor([[[5.0], [0.0]]])
     direction = torch.tensor([0.0, 1.0])
-    assert add(hidden, strength, direction).tolist() == [[[3.0, 9.0], [1.0, 0.0]]]
-    kept = add_keep_norm(hidden, strength, direction)
+    assert OPERATORS["add"].apply(hidden, strength, direction).tolist() == [[[3.0, 9.0], [1.0, 0.0]]]
+    kept = OPERATORS["add_keep_norm"].apply(hidden, strength, direction)
     assert torch.allclose(kept[0, 0].norm(), torch.tensor(5.0))
     assert torch.allclose(kept[0, 0], torch.tensor([3.0, 9.0]) * 5 / 90**0.5)
     assert kept[0, 1].tolist() == [1.0, 0.0]
@@ -215,7 +215,7 @@ def test_add_rounds_once() -> None:
     hidden = torch.tensor([[[1.0078125]]], dtype=torch.bfloat16)
     shift = torch.tensor([[[1.0]]])
     exact = 1.0078125 + 0.00390626
-    result = add(hidden, shift, torch.tensor([0.00390626]))
+    result = OPERATORS["add"].apply(hidden, shift, torch.tensor([0.00390626]))
     nearest = torch.tensor(exact, dtype=torch.float64).to(torch.bfloat16)
     assert result.item() == nearest.item()
 

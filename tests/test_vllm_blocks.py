@@ -13,8 +13,8 @@ from lm_eval_steer.engines.vllm import blocks as vllm_blocks
 from lm_eval_steer.engines.vllm.anchors import parts
 from lm_eval_steer.engines.vllm.blocks import BlockSteering, find_decoder, find_layers
 from lm_eval_steer.interventions.intervention import Edit, Intervention, intervene
-from lm_eval_steer.interventions.operators import OF_THE_FILE, OPERATORS, Operator, add, add_keep_norm
-from lm_eval_steer.interventions.units import share_of_norm
+from lm_eval_steer.interventions.operators import OF_THE_FILE, OPERATORS, Operator
+from lm_eval_steer.interventions.units import share_of_norm, size_of
 
 WIDTH, TOKENS = 8, 5
 DIRECTIONS = {
@@ -101,8 +101,8 @@ def by_hand(model: Model, hidden: Tensor, normalize: bool, share: bool) -> list[
         table = torch.from_numpy(np.concatenate([np.zeros((1, 3), dtype=np.float32), STRENGTHS]))
         strength, direction = table[INDEX, block, None], torch.from_numpy(DIRECTIONS[block])
         if share:
-            strength = share_of_norm(whole, strength, direction)
-        hidden = (add_keep_norm if normalize else add)(whole, strength, direction)
+            strength = share_of_norm(whole, strength, size_of(direction))
+        hidden = OPERATORS["add_keep_norm" if normalize else "add"].apply(whole, strength, direction)
         outputs.append(hidden)
     return outputs
 

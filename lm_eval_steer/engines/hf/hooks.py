@@ -261,7 +261,7 @@ class Steerer:
                 hidden = hidden.unflatten(0, self._pass.shape)
             now = self._check(place, module, hidden)
             turn = now.rows.at(column, hidden.device)
-            if not turn.operators:
+            if not turn.parts:
                 return None
             steered, strengths = now.steered[column].to(hidden.device), now.strengths[column].to(hidden.device)
             if hidden.dim() == 4:  # heads

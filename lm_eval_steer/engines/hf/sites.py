@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lm_eval_steer.engines.hf.turns import Part, Turn
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.intervention import Edit, Intervention
-from lm_eval_steer.interventions.operators import OF_THE_FILE, OPERATORS, Operator
+from lm_eval_steer.interventions.operators import OF_THE_FILE, OPERATORS
 from lm_eval_steer.interventions.tokens import TokenRule, token_rules
-from lm_eval_steer.interventions.units import share_of_norm
 from lm_eval_steer.sites import SITES, Place, in_order, split, told
 
 
@@ -64,9 +64,32 @@ class Sites:
         """Of the directions of a place: [hidden] or [heads, head_dim]."""
         return tuple(self._sites[column].directions.shape[1:])
 
-    def at(self, column: int, numbers: Sequence[int], device: torch.device) -> Turn:
+    def at(self, column: int, numbers: Sequence[int], tensors: Tensors) -> Turn:
         """What happens to rows of these interventions at a place."""
-        return self._sites[column].turn(numbers, self._shares, device)
+        return self._sites[column].turn(numbers, self._shares, tensors)
+
+
+Kind = tuple[str, int | None]
+"""An operator, and the place of its map where it takes one, each of which is applied by itself."""
+
+
+class Tensors:
+    """Tensors on a device of what is said of rows; the same one for what is said again, as at every block.
+
+    Args:
+        device: where they are.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.index = cache(self._index)
+        self.mask = cache(self._mask)
+
+    def _index(self, values: tuple[int, ...]) -> Tensor:
+        return torch.tensor(values, device=self.device)
+
+    def _mask(self, values: tuple[bool, ...]) -> Tensor:
+        return torch.tensor(values, device=self.device)[:, None, None]
 
 
 class _Site:
@@ -76,119 +99,76 @@ class _Site:
         self._by_head = SITES[split(place)[0]].by_head
         distinct = {edit.sha: edit for edit in edits.values()}
         places = {sha: number for number, sha in enumerate(distinct)}
-        arrays = [torch.from_numpy(np.asarray(edit.direction, dtype=np.float32)) for edit in distinct.values()]
+        self._given = [torch.from_numpy(np.asarray(edit.direction, dtype=np.float32)) for edit in distinct.values()]
         several = [OPERATORS[edit.operator].directions != 1 for edit in distinct.values()]
-        firsts = [array[..., 0, :] if more else array for array, more in zip(arrays, several, strict=True)]
+        firsts = [array[..., 0, :] if more else array for array, more in zip(self._given, several, strict=True)]
         shapes = sorted({tuple(first.shape) for first in firsts})
         if len(shapes) > 1:
             one, other = (" x ".join(map(str, shape)) for shape in (shapes[0], shapes[-1]))
             raise SteeringError(f"the directions of {told(place)} are {one} and {other} wide: give those of one model")
         self.directions = torch.stack(firsts)
-        self._several = {number: array for number, array in enumerate(arrays) if several[number]}
         self._direction = {number: places[edit.sha] for number, edit in edits.items()}
-        self._operator = {number: edit.operator for number, edit in edits.items()}
+        self._kinds = {
+            number: (edit.operator, places[edit.sha] if OPERATORS[edit.operator].directions == OF_THE_FILE else None)
+            for number, edit in edits.items()
+        }
+        self._own: dict[Kind, tuple[Tensor, ...]] = {}
+        self._places: dict[Kind, dict[int, int]] = {}
 
-    def turn(self, numbers: Sequence[int], shares: Sequence[bool], device: torch.device) -> Turn:
-        if self.directions.device != device:  # the blocks of a split model live on several devices
-            self.directions = self.directions.to(device)
-            self._several = {place: array.to(device) for place, array in self._several.items()}
+    def turn(self, numbers: Sequence[int], shares: Sequence[bool], tensors: Tensors) -> Turn:
+        if self.directions.device != tensors.device:  # the blocks of a split model live on several devices
+            self.directions = self.directions.to(tensors.device)
+            self._own.clear()
 
         def mask(rows: Sequence[bool]) -> Tensor:
-            of_rows = torch.tensor(rows, device=device)[:, None, None]
+            of_rows = tensors.mask(tuple(rows))
             return of_rows[..., None] if self._by_head else of_rows
 
         acting = [number for number in numbers if number in self._direction]
-        places = {self._direction[number] for number in acting}
-        if len(places) < 2:
-            direction = self.directions[next(iter(places), 0)]
-        else:
-            rows = torch.tensor([self._direction.get(number, 0) for number in numbers], device=device)
-            direction = self.directions[rows, None]
         units = {shares[number] for number in acting}
-        kinds_of = [self._kind(number) for number in numbers]
-        distinct = list(dict.fromkeys(kind for kind in kinds_of if kind))
-        operators = [
-            (
-                OPERATORS[name],
-                mask([kind == (name, place) for kind in kinds_of]) if distinct[1:] else None,
-                self._stack(name, numbers) if place is None else self._several[place],
-            )
-            for name, place in distinct
-        ]
-        mixed = mask([shares[number] for number in numbers]) if len(units) > 1 else None
-        kinds = {number: OPERATORS[self._operator[number]].is_shift for number in acting}
-        shifts: bool | Tensor = all(kinds.values())
-        if len(set(kinds.values())) > 1:
-            shifts = mask([kinds.get(number, True) for number in numbers])
-        return Turn(direction, units == {True}, mixed, operators, shifts)
+        kinds = [self._kinds.get(number) for number in numbers]
+        distinct = list(dict.fromkeys(kind for kind in kinds if kind))
+        parts = []
+        for kind in sorted(distinct, key=lambda kind: not OPERATORS[kind[0]].is_shift):
+            its = [row for row, other in enumerate(kinds) if other == kind]
+            if len(its) == len(numbers) or (OPERATORS[kind[0]].is_shift and not distinct[1:]):
+                its, rows, only = list(range(len(numbers))), None, None
+            elif OPERATORS[kind[0]].is_shift:
+                its, rows, only = list(range(len(numbers))), None, mask([other == kind for other in kinds])
+            else:
+                rows, only = tensors.index(tuple(its)), None
+            own = self._of_rows(kind, [numbers[row] for row in its], tensors)
+            parts.append(Part(OPERATORS[kind[0]], own, rows, only))
+        shifting = {number: OPERATORS[self._kinds[number][0]].is_shift for number in acting}
+        shifts: bool | Tensor = all(shifting.values())
+        if len(set(shifting.values())) > 1:
+            shifts = mask([shifting.get(number, True) for number in numbers])
+        places = (
+            tuple(self._direction.get(number, self._direction[acting[0]]) for number in numbers) if acting else (0,)
+        )
+        return Turn(
+            self.directions[places[0]] if len(set(places)) < 2 else self.directions[tensors.index(places), None],
+            units == {True},
+            mask([shares[number] for number in numbers]) if len(units) > 1 else None,
+            parts,
+            shifts,
+        )
 
-    def _kind(self, number: int) -> tuple[str, int | None] | None:
-        """Operator of an intervention, and the place of its map where it takes one, each of which is applied by itself;
-        None for one that does nothing here."""
-        name = self._operator.get(number)
-        if name is None:
-            return None
-        return name, self._direction[number] if OPERATORS[name].directions == OF_THE_FILE else None
-
-    def _stack(self, operator: str, numbers: Sequence[int]) -> Tensor | None:
-        """The directions of an operator of several, of all its rows or of each row [rows, 1, directions, hidden]."""
-        if OPERATORS[operator].directions == 1:
-            return None
-        places = [self._direction[number] if self._operator.get(number) == operator else None for number in numbers]
-        distinct = list(dict.fromkeys(place for place in places if place is not None))
-        if len(distinct) == 1:
-            return self._several[distinct[0]]
-        return torch.stack([self._several[distinct[0] if place is None else place] for place in places])[:, None]
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What happens to the rows of a batch at one place.
-
-    Attributes:
-        direction: of all rows that are steered here [hidden], or of each row [rows, 1, hidden]; of several the first.
-        shares: whether the strengths of all of them are shares of ‖h‖.
-        mixed: of which rows they are [rows, 1, 1], where that differs; else None.
-        operators: each with its rows [rows, 1, 1], or None where there is one, and the directions of one that takes
-            several; none where no row is steered.
-        shifts: whether all operators are shifts, or which rows' are [rows, 1, 1], where that differs.
-    """
-
-    direction: Tensor
-    shares: bool
-    mixed: Tensor | None
-    operators: list[tuple[Operator, Tensor | None, Tensor | None]]
-    shifts: bool | Tensor
-
-    @property
-    def keeps_zero(self) -> bool:
-        """Whether a strength of 0 leaves a position as it is, so that no mask has to."""
-        return len(self.operators) == 1 and self.operators[0][0].is_shift
-
-    def lengths(self, hidden: Tensor, strength: Tensor) -> Tensor:
-        """Strengths [rows, positions, 1] as lengths of the shift, in lengths of v."""
-        if self.shares:
-            return share_of_norm(hidden, strength, self.direction)
-        if self.mixed is None:
-            return strength
-        return torch.where(self.mixed, share_of_norm(hidden, strength, self.direction), strength)
-
-    def apply(self, hidden: Tensor, length: Tensor, steered: Tensor) -> Tensor:
-        """What is at the place, changed where it is steered.
-
-        Args:
-            hidden: what is there [rows, positions, hidden].
-            length: see `lengths`; 0 where nothing is steered.
-            steered: bool [rows, positions, 1].
-        """
-        if self.keeps_zero:
-            return self.operators[0][0].apply(hidden, length, self.direction)
-        after = hidden
-        for operator, rows, several in self.operators:
-            its = steered if rows is None else steered & rows
-            directions = self.direction if several is None else several
-            after = torch.where(its, operator.apply(hidden, length, directions), after)
-        return after
+    def _of_rows(self, kind: Kind, numbers: Sequence[int], tensors: Tensors) -> tuple[Tensor, ...]:
+        """What an operator needs of its directions, where they are one; else of each row [rows, 1, ...]."""
+        if kind not in self._own:
+            found = {self._direction[number]: None for number, other in self._kinds.items() if other == kind}
+            given = torch.stack([self._given[place] for place in found]).to(tensors.device)
+            self._places[kind] = {place: number for number, place in enumerate(found)}
+            self._own[kind] = OPERATORS[kind[0]].prepare(given)
+        here = self._places[kind]
+        first = next(here[self._direction[number]] for number in numbers if self._kinds.get(number) == kind)
+        places = tuple(
+            here[self._direction[number]] if self._kinds.get(number) == kind else first for number in numbers
+        )
+        if len(set(places)) == 1:
+            return tuple(one[first] for one in self._own[kind])
+        return tuple(one[tensors.index(places), None] for one in self._own[kind])
 
 
 class LineUp:
@@ -213,9 +193,11 @@ class LineUp:
         self.strengths = sites.strengths[rows].T[:, :, None].to(device)
         self.acts = sites.acts[rows].T[:, :, None].to(device)
         self._turns: dict[int, Turn] = {}
+        self._tensors: dict[torch.device, Tensors] = {}
 
     def at(self, column: int, device: torch.device) -> Turn:
         """What happens to the rows at a place, given its column and its device."""
         if column not in self._turns:
-            self._turns[column] = self._sites.at(column, self.numbers, device)
+            tensors = self._tensors.setdefault(device, Tensors(device))
+            self._turns[column] = self._sites.at(column, self.numbers, tensors)
         return self._turns[column]

@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lm_eval_steer.engines.doses import Doses
 from lm_eval_steer.engines.vllm.anchors import Change, Decoder, Pair, find_anchors, is_missing
 from lm_eval_steer.engines.vllm.probes import Probe, probe
-from lm_eval_steer.engines.vllm.sites import Sites, Turn
+from lm_eval_steer.engines.vllm.sites import Sites
+from lm_eval_steer.engines.vllm.turns import Tokens, Turn, sum_of
 from lm_eval_steer.interventions.intervention import Intervention
 from lm_eval_steer.sites import DEFAULT, Place, split, told
 
@@ -130,13 +132,20 @@ class BlockSteering:
         while self._handles:
             self._handles.pop().remove()
 
-    def begin(self, index: Tensor, numbers: frozenset[int], times: Tensor | None = None) -> None:
+    def begin(
+        self,
+        index: Tensor,
+        numbers: frozenset[int],
+        times: Tensor | None = None,
+        whose: np.ndarray | None = None,
+    ) -> None:
         """Announce a pass.
 
         Args:
             index: 1 + number of the intervention of each token, 0 where nothing is steered [tokens].
             numbers: those that occur in it.
             times: factors of the strengths of each token, float32 [tokens]; None for 1.
+            whose: see `Tokens`.
         """
         global announced
         acts = self.sites.acts[:, index]
@@ -152,7 +161,13 @@ class BlockSteering:
         if times is not None:
             strengths = strengths * times
         self._now = _Pass(
-            strengths[..., None].unbind(0), acts[..., None].unbind(0), index, numbers, acts.sum(1), runs, measured
+            strengths[..., None].unbind(0),
+            acts[..., None].unbind(0),
+            Tokens(index, whose),
+            numbers,
+            acts.sum(1),
+            runs,
+            measured,
         )
 
     def end(self) -> None:
@@ -190,14 +205,15 @@ class BlockSteering:
         """
         turn = self.sites.turn(self._column[place], now.numbers)
         now.runs[self._column[place]] += 1
-        if not turn.operators:
+        if not turn.parts:
             return None
-        if hidden.shape[:-1].numel() != len(now.index):
-            raise RuntimeError(f"{told(place)} is {list(hidden.shape)} for {len(now.index)} tokens")
+        count = len(now.tokens.index)
+        if hidden.shape[:-1].numel() != count:
+            raise RuntimeError(f"{told(place)} is {list(hidden.shape)} for {count} tokens")
         site, number = split(place)
         # The stream before a block is what the block before it gave.
         second = None if number - (site == "block_input") in self.stale else residual
-        shape = (len(now.index), *self.sites.shape(self._column[place]))
+        shape = (count, *self.sites.shape(self._column[place]))
         flat = None if second is None else second.reshape(shape)
         after, rest = self._steer(place, turn, now, hidden.reshape(shape), flat)
         after = after.view(hidden.shape)
@@ -208,29 +224,26 @@ class BlockSteering:
     def _steer(self, place: Place, turn: Turn, now: _Pass, hidden: Tensor, residual: Tensor | None) -> Pair:
         """The same of [tokens, hidden], or [tokens, heads, head_dim]; measured where it is time for that."""
         column, scale = self._column[place], self._anchors[place].scale
-        direction = turn.direction(now.index)
         strength, steered = now.strengths[column], now.steered[column]
         if hidden.dim() > 2:
             strength, steered = strength[..., None], steered[..., None]
-        whole = hidden
-        if turn.reads_sum and (residual is not None or scale != 1.0):  # else nothing reads it, and it takes time
-            whole = _whole(hidden, residual, scale)
-        length = turn.lengths(whole, strength, direction, now.index)
-        after, rest = turn.apply(hidden, residual, whole, length, steered, direction, now.index, scale)
+        index = now.tokens.index
+        length = turn.lengths(lambda: sum_of(hidden, residual, scale), strength, index)
+        after, rest = turn.apply(hidden, residual, length, steered, now.tokens, scale)
         if self.probing:
             both = (hidden, residual), (after, rest)
-            self.probes[place] = probe(turn, *both, length, steered, direction, now.index, scale)
+            self.probes[place] = probe(turn, *both, length, steered, now.tokens, scale)
         elif now.measured is not None:
             # As rows of one position.
             at = now.measured
             before, changed = (
-                _whole(one[at], None if other is None else other[at], scale).to(one.dtype)[:, None]
+                sum_of(one[at], None if other is None else other[at], scale).to(one.dtype)[:, None]
                 for one, other in ((hidden, residual), (after, rest))
             )
-            its = steered[at][:, None]
-            own = direction if turn.places is None else direction[at][:, None]
-            shifts = turn.shifts if isinstance(turn.shifts, bool) else turn.shifts[now.index[at]].view(its.shape)
-            self.doses.add(place, now.index[at] - 1, length[at][:, None], before, changed, own, its, shifts)
+            its, numbers = steered[at][:, None], index[at]
+            own = turn.direction(numbers) if turn.places is None else turn.direction(numbers)[:, None]
+            shifts = turn.shifts if isinstance(turn.shifts, bool) else turn.shifts[numbers].view(its.shape)
+            self.doses.add(place, numbers - 1, length[at][:, None], before, changed, own, its, shifts)
         return after, rest
 
     def _watch(self, place: Place) -> Callable[[nn.Module, Any, Any], None]:
@@ -248,14 +261,8 @@ class _Pass:
 
     strengths: tuple[Tensor, ...]  # of each place [tokens, 1]
     steered: tuple[Tensor, ...]  # of each place, which tokens are, bool [tokens, 1]
-    index: Tensor  # [tokens]
+    tokens: Tokens
     numbers: frozenset[int]  # interventions that occur
     counts: Tensor  # tokens that are steered [places]
     runs: list[int]  # how often each place was steered: once, where nothing went wrong
     measured: Tensor | None  # the tokens whose doses are measured; None where it is not time for that
-
-
-def _whole(hidden: Tensor, residual: Tensor | None, scale: float) -> Tensor:
-    """The sum of the summands times a scale, in float32."""
-    whole = hidden.float() if residual is None else hidden.float() + residual.float()
-    return whole if scale == 1.0 else whole * scale

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_steer.engines.vllm.anchors import Pair
-from lm_eval_steer.engines.vllm.sites import Turn
+from lm_eval_steer.engines.vllm.turns import Tokens, Turn
 
 
 @dataclass
@@ -36,8 +36,7 @@ def probe(
     after: Pair,
     length: Tensor,
     steered: Tensor,
-    direction: Tensor,
-    index: Tensor,
+    tokens: Tokens,
     scale: float,
 ) -> Probe:
     """Compare what is done with the operators in float64.
@@ -45,10 +44,10 @@ def probe(
     Args:
         turn: what happens there.
         before, after: the summands of what is there, as they came and as they leave.
-        length, steered, direction, index, scale: as for `Turn.apply`.
+        length, steered, tokens, scale: as for `Turn.apply`.
     """
     came, got = (scale * (one.double() + (0 if other is None else other.double())) for one, other in (before, after))
-    wanted = turn.in_doubles(came, length, steered, direction, index)
+    wanted = turn.in_doubles(came, length, steered, tokens)
     sizes = (scale * before[0].double(), scale * after[0].double(), wanted - came)
     size = torch.stack([value.abs() for value in sizes]).amax(0)
     if turn.shifts is not True:  # an inner product takes in the rounding of all components

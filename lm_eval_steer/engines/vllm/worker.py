@@ -185,14 +185,14 @@ class _SteeredRunner:
         finally:
             self.blocks.end()
 
-    def _index(self, positions: torch.Tensor) -> tuple[torch.Tensor, frozenset[int]] | None:
+    def _index(self, positions: torch.Tensor) -> tuple[torch.Tensor, frozenset[int], None, np.ndarray] | None:
         """1 + number of the intervention of each token of this batch, 0 where none is, and those that occur.
 
         Args:
             positions: of the tokens in their texts [tokens], with padding at the end.
 
         Returns:
-            both, or None where no request is steered.
+            arguments of `BlockSteering.begin`, or None where no request is steered.
         """
         batch = self._runner.batch()
         asked = np.array([self._asked(name) for name in batch.names], dtype=np.int64).reshape(len(batch.names), 4)
@@ -218,7 +218,8 @@ class _SteeredRunner:
                     asked[request], int(start[request]), tokens_run[place], partial(self._runner.prompt, name)
                 )
             index = torch.where(torch.from_numpy(hits).to(positions.device), index, 0)
-        return index, frozenset(asked[occurs, 1].tolist())
+        whose = np.where(tokens[2] > 0, tokens[0] + 1, 0)
+        return index, frozenset(asked[occurs, 1].tolist()), None, whose
 
     def _asked(self, name: str) -> tuple[int, ...]:
         found = self._known.get(name)

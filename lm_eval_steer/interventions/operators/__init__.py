@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lm_eval_steer.interventions.operators.ablate import ABLATE
-from lm_eval_steer.interventions.operators.add import ADD, add
-from lm_eval_steer.interventions.operators.add_keep_norm import ADD_KEEP_NORM, add_keep_norm
+from lm_eval_steer.interventions.operators.add import ADD
+from lm_eval_steer.interventions.operators.add_keep_norm import ADD_KEEP_NORM
 from lm_eval_steer.interventions.operators.icv import ICV
 from lm_eval_steer.interventions.operators.low_rank import LOW_RANK
 from lm_eval_steer.interventions.operators.operator import OF_THE_FILE, WORDS, Operator
@@ -14,7 +14,7 @@ from lm_eval_steer.interventions.operators.swap import SWAP
 from lm_eval_steer.interventions.operators.turn import SLERP, TURN
 from lm_eval_steer.table import Table
 
-__all__ = ["OF_THE_FILE", "OPERATORS", "WORDS", "Operator", "add", "add_keep_norm"]
+__all__ = ["OF_THE_FILE", "OPERATORS", "WORDS", "Operator"]
 
 OPERATORS: Table[Operator] = Table(
     "operator",

@@ -9,15 +9,14 @@ from lm_eval_steer.interventions.operators.operator import Operator, is_not_zero
 
 
 def add(hidden: Tensor, strength: Tensor, direction: Tensor) -> Tensor:
-    """h' = h + α·v, computed in float32 at least and rounded once to the dtype of `hidden`.
+    """h' = h + α·v; a strength of 0 leaves h as it is, bit for bit.
 
     Args:
-        hidden: block output [rows, positions, hidden].
-        strength: α of each row and position [rows, positions, 1]; 0 leaves the position as it is, bit for bit.
+        hidden: h [rows, positions, hidden].
+        strength: α of each row and position [rows, positions, 1].
         direction: v [hidden], or one per row [rows, 1, hidden].
     """
-    dtype = torch.promote_types(hidden.dtype, torch.float32)
-    return torch.addcmul(hidden.to(dtype), strength.to(dtype), direction.to(dtype)).to(hidden.dtype)
+    return torch.addcmul(hidden, strength, direction)
 
 
 ADD = Operator(add, is_not_zero, is_shift=True)

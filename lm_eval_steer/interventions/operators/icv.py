@@ -6,19 +6,25 @@ import torch
 from torch import Tensor
 
 from lm_eval_steer.interventions.operators.add_keep_norm import add_keep_norm
-from lm_eval_steer.interventions.operators.operator import Operator, is_not_zero
+from lm_eval_steer.interventions.operators.operator import Operator, along, is_not_zero, length_of, unit
 
 
-def icv(hidden: Tensor, strength: Tensor, direction: Tensor) -> Tensor:
+def icv(hidden: Tensor, strength: Tensor, direction: Tensor, ahead: Tensor) -> Tensor:
     """`add_keep_norm` at strength α·(1 + max(0, -cos)), cos the cosine between h and v: up to twice α.
 
     Liu et al. 2023 (arXiv 2311.06668), whose λ is α as a share of ‖h‖.
+
+    Args:
+        hidden: [rows, positions, hidden].
+        strength: [rows, positions, 1].
+        direction, ahead: v, and v / ‖v‖.
     """
-    dtype = torch.promote_types(hidden.dtype, torch.float32)
-    before, v = hidden.to(dtype), direction.to(dtype)
-    lengths = (before.norm(dim=-1, keepdim=True) * v.norm(dim=-1, keepdim=True)).clamp_min(torch.finfo(dtype).tiny)
-    cosine = (before * v).sum(dim=-1, keepdim=True) / lengths
-    return add_keep_norm(hidden, strength.to(dtype) * (1 + (-cosine).clamp_min(0)), direction)
+    cosine = along(hidden, ahead) / length_of(hidden).clamp_min(torch.finfo(hidden.dtype).tiny)
+    return add_keep_norm(hidden, strength * (1 - cosine.clamp_max(0)), direction)
 
 
-ICV = Operator(icv, is_not_zero, is_shift=False)
+def _with_unit(direction: Tensor) -> tuple[Tensor, Tensor]:
+    return direction, unit(direction)
+
+
+ICV = Operator(icv, is_not_zero, is_shift=False, prepare=_with_unit)

@@ -9,23 +9,25 @@ from torch import Tensor
 from lm_eval_steer.interventions.operators.operator import OF_THE_FILE, Operator, is_not_zero
 
 
-def low_rank(hidden: Tensor, strength: Tensor, rows: Tensor) -> Tensor:
+def low_rank(hidden: Tensor, strength: Tensor, shift: Tensor, read: Tensor, write: Tensor) -> Tensor:
     """h' = h + α·(hA + b)Cᵀ; a strength of 0 leaves h as it is, bit for bit.
 
     Args:
-        hidden: [rows, positions, hidden].
+        hidden: [rows, positions, hidden], or [rows, positions, heads, head_dim].
         strength: [rows, positions, 1].
-        rows: the map (`as_rows`) [1 + 2 rank, hidden]; of each head, where h is [..., heads, head_dim], one of its own
-            [heads, 1 + 2 rank, head_dim].
+        shift: Cb [hidden], or [heads, head_dim].
+        read, write: A [hidden, rank] and Cᵀ [rank, hidden]; or of each head one of its own [heads, head_dim, rank].
     """
-    dtype = torch.promote_types(hidden.dtype, torch.float32)
-    before, rows = hidden.to(dtype), rows.to(dtype)
-    shift, read, write = rows[..., 0, :], rows[..., 1::2, :], rows[..., 2::2, :]
-    if rows.dim() == 2:
-        moved = before @ read.T @ write + shift
+    if read.dim() == 2:
+        moved = hidden @ read @ write + shift
     else:
-        moved = (before[..., None, :] @ read.mT @ write)[..., 0, :] + shift
-    return torch.addcmul(before, strength.to(dtype), moved).to(hidden.dtype)
+        moved = (hidden[..., None, :] @ read @ write)[..., 0, :] + shift
+    return torch.addcmul(hidden, strength, moved)
+
+
+def _prepare(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a map (`as_rows`) [1 + 2 rank, hidden], or of a map for each head [heads, 1 + 2 rank, head_dim]."""
+    return rows[..., 0, :], rows[..., 1::2, :].mT.contiguous(), rows[..., 2::2, :].contiguous()
 
 
 def as_rows(read: np.ndarray, shift: np.ndarray, write: np.ndarray) -> np.ndarray:
@@ -40,4 +42,6 @@ def as_rows(read: np.ndarray, shift: np.ndarray, write: np.ndarray) -> np.ndarra
     return np.concatenate([(write.astype(np.float64) @ shift)[None], pairs]).astype(np.float32)
 
 
-LOW_RANK = Operator(low_rank, is_not_zero, is_shift=False, strength="share", signed=True, directions=OF_THE_FILE)
+LOW_RANK = Operator(
+    low_rank, is_not_zero, is_shift=False, strength="share", signed=True, directions=OF_THE_FILE, prepare=_prepare
+)
