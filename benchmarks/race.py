@@ -2,9 +2,11 @@
 
 For every contender of every task, documents are drawn anew from those that were asked at all strengths (validation, and
 test where a vote asked for all strengths there), as many as the sweep had for validation, and both searches choose on
-them. The true score of a strength is that on all its documents.
+them. The true score of a strength is that on all its documents. With --strengths, as many are put evenly between those
+that were recorded: such a one answers each document as one of its two neighbours did, drawn anew each time, the nearer
+one more often.
 
-python benchmarks/race.py SWEEP... [--resamples 1000] [--error 0.05] [--documents N] [--seed 0]
+python benchmarks/race.py SWEEP... [--strengths N] [--documents N] [--resamples 1000] [--error 0.05] [--seed 0]
 
 SWEEP is what `lm-eval-steer sweep --output_path` named, of a full search on validation twins.
 """
@@ -64,13 +66,19 @@ class Outcome:
     tokens: float
 
 
-def simulate(one: Recorded, resamples: int, error: float, seed: int) -> Outcome:
+def simulate(one: Recorded, strengths: int, resamples: int, error: float, seed: int) -> Outcome:
     """Race the strengths of a contender on documents that are drawn with replacement."""
-    rng, truth = np.random.default_rng(seed), one.scores.mean(axis=1)
+    recorded, documents = one.scores.shape
+    places = np.linspace(0, recorded - 1, strengths)
+    below = np.minimum(places.astype(int), recorded - 2)
+    share = (places - below)[:, None]
+    rng, means = np.random.default_rng(seed), one.scores.mean(axis=1)
+    truth = means[below] + share[:, 0] * (means[below + 1] - means[below])
     found = []
     for _ in range(resamples):
-        drawn = rng.integers(0, one.scores.shape[1], one.documents)
-        scores, tokens = one.scores[:, drawn], one.tokens[:, drawn]
+        drawn = rng.integers(0, documents, one.documents)
+        told = (below[:, None] + (rng.random((strengths, one.documents)) < share), drawn)
+        scores, tokens = one.scores[told], one.tokens[told]
         race = Race(len(scores), one.documents, error)
         for size in race.rounds:
             if race.is_open:
@@ -150,6 +158,7 @@ class Part:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sweeps", nargs="+", type=Path, metavar="SWEEP")
+    parser.add_argument("--strengths", type=int, help="between those that were recorded (default: these)")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--error", type=float, default=ERROR)
     parser.add_argument("--documents", type=int, help="of a validation (default: as many as the sweep had)")
@@ -161,9 +170,10 @@ def main() -> None:
     for folder in args.sweeps:
         for one in read(folder):
             one = replace(one, documents=args.documents or one.documents)
-            found = simulate(one, args.resamples, args.error, args.seed)
+            strengths = args.strengths or len(one.scores)
+            found = simulate(one, strengths, args.resamples, args.error, args.seed)
             shares = " | ".join(f"{share:.1%}" for share in (found.near, found.same, found.responses, found.tokens))
-            print(f"{one.name} | {len(one.scores)} | {one.documents} of {one.scores.shape[1]} | {shares}", flush=True)
+            print(f"{one.name} | {strengths} | {one.documents} of {one.scores.shape[1]} | {shares}", flush=True)
 
 
 if __name__ == "__main__":

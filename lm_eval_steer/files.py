@@ -308,7 +308,7 @@ def parse_json(text: str) -> Any:
     """
     try:
         value = json.loads(text, parse_int=_whole_number)
-        has_halves = _SURROGATE.search(text) is not None
+        has_halves = "\\u" in text and _SURROGATE.search(text) is not None
         if has_halves or text.count("[") + text.count("{") > MAX_NESTING:
             value = _checked(value, MAX_NESTING)
     except RecursionError:

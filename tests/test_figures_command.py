@@ -67,6 +67,14 @@ def test_the_document_names_every_figure_and_what_it_takes() -> None:
     assert [takes for _, takes in table[1:]] == [FIGURES[name].takes for name in FIGURES]
 
 
+def test_where_pairs_are_many_no_figure_has_a_panel_for_each(sweep: Path) -> None:
+    board = read_leaderboard([sweep])
+    drawn, missing = find_pictures(board, read_responses(board.rows, board.records), are_many=True)
+    assert [one.name for one in drawn] == [NAMES[1], NAMES[2], NAMES[3]]
+    assert NO_OWN in missing
+    assert NO_COST not in missing
+
+
 def test_a_figure_of_others_is_found_beside_ours(sweep: Path) -> None:
     def find(results: Results) -> list[Picture] | str:
         counts = [Curve(results.child(row), "p", {1.0: Count(1, row.any_run.n)}, Count(1, 2)) for row in results.rows]

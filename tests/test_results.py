@@ -14,7 +14,7 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 
 from lm_eval_steer.axis.record import digest
-from lm_eval_steer.compare.runs import find_runs, read_runs
+from lm_eval_steer.compare.runs import find_runs, read_documents, read_runs
 from lm_eval_steer.errors import SteeringError
 from runs import write_run
 
@@ -415,7 +415,7 @@ def test_model_args_as_text_are_read(tmp_path: Path) -> None:
 def test_the_request_is_the_prompt_as_a_record_has_it(tmp_path: Path) -> None:
     write_run(tmp_path, [1.0])
     (run,) = read_runs([tmp_path])
-    assert run.samples[0].request == digest(["0+1="])
+    assert read_documents(run)[0].request == digest(["0+1="])
 
 
 def test_a_score_that_is_not_finite_is_no_number_per_document(tmp_path: Path) -> None:

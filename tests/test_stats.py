@@ -394,6 +394,17 @@ def test_power_equals_the_sum_over_all_tables(n: int, discordance: float, change
     assert mcnemar_power(n, discordance, change, alpha) == pytest.approx(found)
 
 
+@pytest.mark.parametrize(("discordance", "change"), [(0.02, 0.01), (0.4, 0.05), (1.0, -0.06)])
+def test_power_of_many_documents_leaves_out_nothing(discordance: float, change: float) -> None:
+    n, alpha, found = 1319, 0.01, 0.0
+    for discordant in range(n + 1):
+        most = int(np.searchsorted(2 * binom.cdf(np.arange(discordant + 1), discordant, 0.5), alpha, side="right")) - 1
+        gain = (1 + change / discordance) / 2
+        rejected = binom.cdf(most, discordant, gain) + binom.cdf(most, discordant, 1 - gain)
+        found += binom.pmf(discordant, n, discordance) * rejected
+    assert mcnemar_power(n, discordance, change, alpha) == pytest.approx(found, rel=1e-12)
+
+
 @pytest.mark.parametrize(("n", "discordance", "alpha"), [(50, 0.4, 0.05), (200, 0.1, 0.05), (1319, 0.25, 0.005)])
 def test_smallest_detectable_change_has_the_power(n: int, discordance: float, alpha: float) -> None:
     change = smallest_detectable(n, discordance, alpha)

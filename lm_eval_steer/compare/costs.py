@@ -10,6 +10,7 @@ from lm_eval_steer.axis.record import Line, read_lines
 from lm_eval_steer.compare.lengths import Lengths
 from lm_eval_steer.compare.rows import Row
 from lm_eval_steer.compare.run import Run
+from lm_eval_steer.compare.runs import read_documents
 from lm_eval_steer.compare.sweeps import Part
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_folder
@@ -76,8 +77,9 @@ def count_tokens(row: Row, records: Records) -> None:
 
 def _lines_of(run: Run, records: Records) -> list[Line]:
     """All of a run's responses; none without a record, or where it lacks one."""
-    prompts = {one.request for one in run.logged}
-    lines = [line for line in records.of(run) if line.prompt in prompts] if prompts else []
+    lines = records.of(run) if run.logged else []
+    prompts = {one.request for one in read_documents(run) if not one.choices} if lines else set()
+    lines = [line for line in lines if line.prompt in prompts]
     early_stop = (run.steering.get("vote") or {}).get("early_stop")
     return lines if early_stop or len(lines) >= len(run.logged) * len(run.alphas) else []
 

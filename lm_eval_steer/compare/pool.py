@@ -69,7 +69,6 @@ def pool(
         Logged(
             key=as_member(run.task, one.key),
             response=one.response,
-            request=one.request,
             items={each: _scaled(one.items.get(each), scales[each], place) for each in scores},
         )
         for place, run in enumerate(members)

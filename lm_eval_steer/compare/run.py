@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ class Run:
         samples, aggregate = by_metric(logged, self.metric, score, self.aggregation)
         return replace(self, score=score, samples=samples, aggregate=aggregate, logged=logged, others=others)
 
-    @property
+    @cached_property
     def is_share(self) -> bool:
         """Whether the score, and every document's where it is their mean, lies between 0 and 1, and is a share."""
         if self.aggregate is not None:
@@ -148,12 +149,12 @@ class Run:
         """Digest of the child's checkpoint; None where the file does not say."""
         return self.steering.get("weights")
 
-    @property
+    @cached_property
     def documents(self) -> str | None:
         """Digest of the documents, in any order; None where samples do not tell."""
         return digest_of([one.key[0] for one in self.logged])
 
-    @property
+    @cached_property
     def prompts(self) -> str | None:
         """Digest of the documents with their prompts, in any order; None where samples do not tell."""
         return digest_of([" ".join(one.key) for one in self.logged])
@@ -174,8 +175,7 @@ def by_metric(logged: Sequence[Logged], metric: str, score: float, aggregation: 
             return [], None
         numbers = influences(AGGREGATES[aggregate].read(items)).tolist()
     samples = [
-        Sample(one.key, one.response, number, one.request, item)
-        for one, number, item in zip(logged, numbers, items, strict=True)
+        Sample(one.key, one.response, number, item) for one, number, item in zip(logged, numbers, items, strict=True)
     ]
     return samples, aggregate
 

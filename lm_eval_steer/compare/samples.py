@@ -7,49 +7,47 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lm_eval_steer.axis.record import digest
 from lm_eval_steer.compare.result_files import read_samples
 from lm_eval_steer.compare.scores import Response
 from lm_eval_steer.text import as_text
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Logged:
     """One document's outcome, as it was logged.
 
     Attributes:
         key: document and prompt; two runs are paired where these agree.
         response: what the model wrote.
-        request: the prompt's digest as a record has it; empty where there is no one prompt.
         items: metric, `name,filter`, -> what the harness aggregates over documents: a number, a pair, a list, ...; None
             where the document has none.
     """
 
     key: tuple[str, str]
     response: str
-    request: str = ""
     items: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One document's outcome by one metric.
 
     Attributes:
-        key: as that of `Logged`, like the next two.
+        key: as that of `Logged`, like the next one.
         response: likewise.
         score: by the metric; where the run's score is of documents together, a number whose mean that is and which says
             how the document moves it.
-        request: likewise.
         item: what the harness aggregates, by the metric.
     """
 
     key: tuple[str, str]
     response: str
     score: float
-    request: str = ""
     item: Any = None
 
 
@@ -65,7 +63,7 @@ class Document:
         target: the right answer.
         prompt: what the model saw; of several choices, what stands before the first.
         choices: what multiple choice scored; empty for a generation.
-        request: as that of its sample, for multiple choice too.
+        request: digest of the prompt, or of all choices with theirs, as a record has it; empty where there is none.
         task: that asks it.
         response: of choices, their log-likelihoods as text, and the number of the likeliest as the answer.
     """
@@ -104,16 +102,16 @@ def find_logged(file: Path, metric: str, n: int, others: Iterable[str] = ()) -> 
     rows = found.get(filter_name, [])
     if len(rows) < n:
         raise ValueError(f"{file.name} holds {len(rows)} of {n} documents")
-    documents = [_document(row, name) for row in rows]  # now, so that nobody meets one that is not whole later
+    for row in rows:
+        _answered(row, _asked(row), name)  # now, so that nobody meets one that is not whole later
     items = {other: _by_document(found, other) for other in (metric, *others)}
     return [
         Logged(
-            key=one.key,
-            response=json.dumps(row["resps"], ensure_ascii=False),
-            request="" if one.choices else one.request,
+            key=(row["doc_hash"], row["prompt_hash"]),
+            response=_encode(row["resps"]),
             items={other: values.get(row["doc_id"]) for other, values in items.items()},
         )
-        for one, row in zip(documents, rows, strict=True)
+        for row in rows
     ]
 
 
@@ -148,32 +146,60 @@ def _likeliest(scores: Sequence[Sequence[Any]]) -> int:
     return max(range(len(scores)), key=lambda place: float(scores[place][0]))
 
 
-def _document(row: dict[str, Any], metric: str) -> Document:
+class _Asked(NamedTuple):
+    """What a row asked.
+
+    Attributes:
+        texts: prompts, one per choice.
+        scored: what was scored behind them; empty for a generation.
+        choices: the same of multiple choice, else empty.
+    """
+
+    texts: list[str]
+    scored: list[str]
+    choices: tuple[str, ...]
+
+    @property
+    def request(self) -> str:
+        """As that of `Document`."""
+        if self.choices:
+            return digest([part for pair in zip(self.texts, self.choices, strict=True) for part in pair])
+        return digest(self.texts[:1]) if self.texts and not self.scored else ""
+
+
+def _asked(row: Mapping[str, Any]) -> _Asked:
     given = row.get("arguments")
     parts = [one for one in given.values() if isinstance(one, dict)] if isinstance(given, dict) else []
     texts = [str(one.get("arg_0", "")) for one in parts]
     scored = [one["arg_1"] for one in parts if isinstance(one.get("arg_1"), str)]
-    choices = tuple(scored) if len(scored) == len(parts) else ()
+    return _Asked(texts, scored, tuple(scored) if len(scored) == len(parts) else ())
+
+
+def _answered(row: Mapping[str, Any], asked: _Asked, metric: str) -> Response:
+    """Raises KeyError, TypeError, ... for a row that is not whole."""
     responses, filtered = row["resps"], row.get("filtered_resps")
     read: Any = filtered[0] if isinstance(filtered, list) and len(filtered) == 1 else None
-    if choices:
+    if asked.choices:
         scores = [one[0] for one in responses]
-        response, read = show_choices(choices, scores), _likeliest(scores)
-        request = digest([part for pair in zip(texts, choices, strict=True) for part in pair])
-    elif scored:  # texts and log-likelihoods of one document
-        response, request = "\n".join(as_text(one[0]) for one in responses), ""
+        response, read = show_choices(asked.choices, scores), _likeliest(scores)
+    elif asked.scored:  # texts and log-likelihoods of one document
+        response = "\n".join(as_text(one[0]) for one in responses)
     else:
         response = as_text(responses[0][0])
-        request = digest(texts[:1]) if texts else ""
     score = float(row[metric]) if is_number(row[metric]) else None
+    return Response(response, None if read is None else as_text(read), score)
+
+
+def _document(row: Mapping[str, Any], metric: str) -> Document:
+    asked = _asked(row)
     return Document(
         key=(row["doc_hash"], row["prompt_hash"]),
         number=int(row["doc_id"]),
         doc_id=int(row["doc_id"]),
         content=row.get("doc"),
         target=as_text(row.get("target")),
-        prompt=texts[0] if texts else "",
-        choices=choices,
-        request=request,
-        response=Response(response, None if read is None else as_text(read), score),
+        prompt=asked.texts[0] if asked.texts else "",
+        choices=asked.choices,
+        request=asked.request,
+        response=_answered(row, asked, metric),
     )

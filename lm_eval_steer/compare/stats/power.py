@@ -9,6 +9,9 @@ import numpy as np
 from lm_eval_steer.compare.stats.intervals import check_level
 from lm_eval_steer.errors import SteeringError
 
+NEGLIGIBLE = 1e-20
+"""Chance of a number of discordant documents below which it is left out: all of them together change no digit."""
+
 
 def mcnemar_power(n: int, discordance: float, change: float, alpha: float) -> float:
     """Chance that the exact two-sided McNemar test finds a change at level alpha, by sums over binomials.
@@ -120,14 +123,16 @@ def _check(n: int, discordance: float, alpha: float) -> None:
 def _rejections(n: int, discordance: float, alpha: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per number of discordant documents: that number, its chance, and the most losses at which gains win.
 
-    -1 losses where the test cannot reject. All [n + 1].
+    -1 losses where the test cannot reject. All [numbers that are not `NEGLIGIBLE`], at most n + 1.
     """
     from scipy.stats import binom
 
     discordant = np.arange(n + 1)
+    chances = binom.pmf(discordant, n, discordance)
+    discordant, chances = discordant[chances > NEGLIGIBLE], chances[chances > NEGLIGIBLE]
     most = binom.ppf(alpha / 2, discordant, 0.5)  # the fewest losses with a chance of alpha / 2 or more
     most -= binom.cdf(most, discordant, 0.5) > alpha / 2 * (1 + 1e-9)
-    return discordant, binom.pmf(discordant, n, discordance), most
+    return discordant, chances, most
 
 
 def _power(change: float, discordance: float, discordant: np.ndarray, chances: np.ndarray, most: np.ndarray) -> float:

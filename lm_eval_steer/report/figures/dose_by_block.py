@@ -99,4 +99,4 @@ def dose_by_block(
     return figure
 
 
-DOSE_BY_BLOCK = FigureKind("`steering.doses` in a result file", find)
+DOSE_BY_BLOCK = FigureKind("`steering.doses` in a result file", find, by_pair=True)

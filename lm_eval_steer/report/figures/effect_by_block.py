@@ -157,4 +157,4 @@ def _draw_test(axes: Axes, profile: Profile) -> None:
         axes.axhline(profile.whole, color=style.BLACK, linewidth=1, linestyle="--")
 
 
-EFFECT_BY_BLOCK = FigureKind("a sweep with `--sites each`", find)
+EFFECT_BY_BLOCK = FigureKind("a sweep with `--sites each`", find, by_pair=True)

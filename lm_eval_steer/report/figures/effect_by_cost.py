@@ -136,4 +136,4 @@ def _draw(axes: Axes, one: Tradeoff, label: str, look: dict[str, Any]) -> None:
             axes.scatter([value], [change], 90, facecolors="none", edgecolors=look["color"], zorder=above)
 
 
-EFFECT_BY_COST = FigureKind("a sweep with `--cost`", find)
+EFFECT_BY_COST = FigureKind("a sweep with `--cost`", find, by_pair=True)

@@ -48,8 +48,17 @@ FIGURES: Table[FigureKind] = Table(
 """In the order in which they are read. A name begins the names of its files."""
 
 
-def find_pictures(board: Leaderboard, responses: list[Responses]) -> tuple[list[Picture], list[str]]:
-    """What can be drawn, in the order in which it is read, and why the rest cannot."""
+def find_pictures(
+    board: Leaderboard, responses: list[Responses], are_many: bool = False
+) -> tuple[list[Picture], list[str]]:
+    """What can be drawn, in the order in which it is read, and why the rest cannot.
+
+    Args:
+        board: with the rows.
+        responses: of those rows that have samples.
+        are_many: whether the pairs of parent and child are too many for figures with panels for each of them.
+    """
+    names = [name for name in FIGURES if not (are_many and FIGURES[name].by_pair)]
     pictures: list[Picture] = []
     missing: dict[str, list[str]] = {}
     for group in board.groups:
@@ -58,7 +67,7 @@ def find_pictures(board: Leaderboard, responses: list[Responses]) -> tuple[list[
         alone = {id(row) for row in sites}
         told = [one for one in responses if one.row.group is group and id(one.row) not in alone]
         results = Results(group, [row for row in rows if id(row) not in alone], told, board.names, sites)
-        for name in FIGURES:
+        for name in names:
             found = FIGURES[name].find(results)
             if isinstance(found, str):
                 missing.setdefault(found, []).append(group.name)

@@ -92,7 +92,9 @@ class FigureKind:
     Attributes:
         takes: what results must hold for it, as docs/REPORT.md has it.
         find: the pictures of it that results of one task allow, or why they allow none: "no ..., for ...".
+        by_pair: whether it has a panel or more for every pair of parent and child, so that it is for a few of them.
     """
 
     takes: str
     find: Callable[[Results], list[Picture] | str]
+    by_pair: bool = False

@@ -28,4 +28,4 @@ def find(results: Results) -> list[Picture] | str:
     return pictures(curves, results.title("accuracy by strength, validation rows"), _CAPTION)
 
 
-VALIDATION_ACCURACY = FigureKind("a sweep", find)
+VALIDATION_ACCURACY = FigureKind("a sweep", find, by_pair=True)

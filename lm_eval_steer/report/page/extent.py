@@ -28,8 +28,8 @@ def pages_apart(board: Leaderboard) -> dict[Path, str]:
 def tell_apart(commands: dict[Path, str]) -> str:
     """Why there are no samples."""
     return (
-        f"The responses of these {len(commands)} sweeps are too many for one page, and so are figures of them: "
-        "a page of one sweep, or of a few, has both."
+        f"The responses of these {len(commands)} sweeps are too many for one page, and so are figures of them and of "
+        "every strength: a page of one sweep, or of a few, has both."
     )
 
 

@@ -62,7 +62,7 @@ def make_page(board: Leaderboard) -> str:
     apart = pages_apart(board)
     responses = [] if apart else read_responses(board.rows, board.records)
     without = missing_matplotlib()
-    pictures, missing = ([], [without]) if without else find_pictures(board, responses)
+    pictures, missing = ([], [without]) if without else find_pictures(board, responses, bool(apart))
     left_out = dict.fromkeys(f"Left out: {sentence}" for sentence in board.records.left_out)
     index, blocks = make_blocks(responses, board.names)
     told = [tell(row, board.names) for row in board.rows]
