@@ -103,6 +103,7 @@ def compare(
         yield alone["doses"], doses
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_documents_and_give_the_results_of_one(tmp_path: Path) -> None:
     model = models.save_model(tmp_path / "model", "llama", max_position_embeddings=4096)
     make_vector().save(tmp_path / "v.pt")

@@ -59,12 +59,13 @@ def undisturbed(command: Callable[..., Any], tmp_path_factory: pytest.TempPathFa
     return whole, events
 
 
-def test_a_sweep_that_dies_at_ten_writes_ends_as_one_that_does_not(
-    command: Callable[..., Any], undisturbed: tuple[Any, int], tmp_path: Path
+@pytest.mark.parametrize("deaths", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_sweep_that_dies_at_a_write_ends_as_one_that_does_not(
+    command: Callable[..., Any], undisturbed: tuple[Any, int], tmp_path: Path, deaths: int
 ) -> None:
     """In the middle of a line of the record, before a file gets its name; each time the next start goes on."""
     expected, events = undisturbed
-    points = sorted(random.Random(4).sample(range(1, events + 1), 10))
+    points = sorted(random.Random(4).sample(range(1, events + 1), deaths))
     for point in points:
         folder = tmp_path / str(point)
         assert command(folder, event=point) == (137, point)
