@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_eval_steer.cli.arguments import add_command, read_path
 from lm_eval_steer.cli.output import quote
-from lm_eval_steer.cli.results import add_results, named_folders, result_folders
+from lm_eval_steer.cli.results import add_results, read_board
 from lm_eval_steer.text import printable
 
 
@@ -29,19 +29,9 @@ def add(group: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Draw, and name what was written and what could not be drawn."""
     from lm_eval_steer.report.figures import check_folder, write_figures
-    from lm_eval_steer.report.tables import read_leaderboard
 
     check_folder(args.out)
-    board = read_leaderboard(
-        result_folders(args),
-        args.child,
-        args.parent,
-        args.task,
-        metric=args.metric,
-        members=args.members,
-        family=args.family,
-        named=named_folders(args),
-    )
+    board = read_board(args)
     written, missing = write_figures(board, args.out)
     for path in written:
         print(printable(f"Wrote {path}"))

@@ -8,7 +8,7 @@ from typing import Any
 
 from lm_eval_steer.cli.arguments import add_command
 from lm_eval_steer.cli.output import make_console
-from lm_eval_steer.cli.results import add_metrics, add_results, named_folders, result_folders
+from lm_eval_steer.cli.results import add_metrics, add_results, read_board
 from lm_eval_steer.text import printable
 
 
@@ -35,21 +35,10 @@ def add(group: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the table, and the command that comes next where it does not get into the table's way."""
-    from lm_eval_steer.report.tables import check_form, next_command, read_leaderboard, render
+    from lm_eval_steer.report.tables import check_form, next_command, render
 
     check_form(args.format, args.layout)
-    board = read_leaderboard(
-        result_folders(args),
-        args.child,
-        args.parent,
-        args.task,
-        args.sort,
-        args.metric,
-        args.metrics,
-        args.members,
-        args.family,
-        named_folders(args),
-    )
+    board = read_board(args, sort=args.sort, metrics_asked=args.metrics)
     console = make_console(120)
     sys.stdout.write(render(board, args.format, args.layout, console))
     why, command = next_command(board, args.format)

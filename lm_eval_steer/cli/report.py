@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_eval_steer.cli.arguments import add_command, read_path
 from lm_eval_steer.cli.output import quote
-from lm_eval_steer.cli.results import add_metrics, add_results, named_folders, result_folders
+from lm_eval_steer.cli.results import add_metrics, add_results, read_board
 from lm_eval_steer.text import printable
 
 
@@ -29,20 +29,9 @@ def run(args: argparse.Namespace) -> None:
     """Write the page."""
     from lm_eval_steer.report.figures import missing_matplotlib
     from lm_eval_steer.report.page import check_page, write_page
-    from lm_eval_steer.report.tables import read_leaderboard
 
     check_page(args.out)
-    board = read_leaderboard(
-        result_folders(args),
-        args.child,
-        args.parent,
-        args.task,
-        metric=args.metric,
-        metrics_asked=args.metrics,
-        members=args.members,
-        family=args.family,
-        named=named_folders(args),
-    )
+    board = read_board(args, metrics_asked=args.metrics)
     path = write_page(board, args.out)
     if without := missing_matplotlib():
         print(printable(f"Wrote {path}, without its figures ({without}). Open it in a browser; then, as files:"))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lm_eval_steer.cli.arguments import read_path
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.grid.folder import Grid, is_grid
+
+if TYPE_CHECKING:
+    from lm_eval_steer.report.tables import Leaderboard
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +60,27 @@ def result_folders(args: argparse.Namespace) -> list[Path]:
     if "" in args.folders:
         raise SteeringError("the name of a folder of results is empty: name what --output_path named, or . for here")
     return expanded(named_folders(args))
+
+
+def read_board(args: argparse.Namespace, **more: Any) -> Leaderboard:
+    """The rows that were asked for, judged; `more` goes to `read_leaderboard`.
+
+    Raises:
+        SteeringError: as `result_folders`, and for results that cannot be read or compared.
+    """
+    from lm_eval_steer.report.tables import read_leaderboard
+
+    return read_leaderboard(
+        result_folders(args),
+        args.child,
+        args.parent,
+        args.task,
+        metric=args.metric,
+        members=args.members,
+        family=args.family,
+        named=named_folders(args),
+        **more,
+    )
 
 
 def expanded(folders: list[Path]) -> list[Path]:
