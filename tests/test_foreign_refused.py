@@ -7,6 +7,7 @@ import pickle
 import re
 import resource
 import zipfile
+from argparse import Namespace
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
@@ -232,6 +233,10 @@ BAD: dict[str, tuple[foreign.Make, str]] = {
     "cache-steering": (_pt(CACHE), "keys and values of a cache (cache-steering)"),
     "transform": (_pt(torch.zeros(2, 3, 4)), "such as a transform of UNLOCK"),
     "list": (_pt([ROW, ROW]), "a list of 2 entries, and nothing says what they are"),
+    "LM-Steer": (
+        _pt([Namespace(rank=2), {f"projector{n}": torch.nn.Parameter(torch.ones(1, WIDTH, 2)) for n in (1, 2)}, 1000]),
+        "a checkpoint of LM-Steer, whose maps change the output of the last norm",
+    ),
     "stack of concepts": (_pt(torch.zeros(9, WIDTH), "layer_2.pt"), "a stack of concepts is several vectors"),
     "adapter": (_pt({"lora_A": ROW, "r": 1}, "layer_2.pt"), "holds a table of lora_A, r and not one vector"),
     "whole numbers": (_pt(torch.zeros(4, WIDTH, dtype=torch.int64)), "numbers of torch.LongStorage, expected float32"),

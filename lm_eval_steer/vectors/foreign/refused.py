@@ -22,6 +22,11 @@ def refusal(source: Source) -> str:
         )
     if isinstance(content, Made) and not str(content).startswith("steering_vectors."):
         return f"it is a pickled object of the class {content}, which is never loaded: save its tensors"
+    if source.container == "torch" and _is_lm_steer(content):
+        return (
+            "it is a checkpoint of LM-Steer, whose maps change the output of the last norm, and a file keeps maps of "
+            "outputs of blocks: there is no operator=low_rank for it"
+        )
     if source.container == "torch" and isinstance(content, list):
         return f"it is a list of {len(content)} entries, and nothing says what they are: save each vector by itself"
     if source.container == "torch" and _is_cache(content):
@@ -48,3 +53,9 @@ def _is_cache(content: Any) -> bool:
     if not isinstance(content, dict):
         return False
     return all(isinstance(content.get(key), dict | list) for key in ("keys", "values"))
+
+
+def _is_lm_steer(content: Any) -> bool:
+    """Whether it is what LM-Steer's training writes: its arguments, its matrices, and how many steps it took."""
+    parts = content[1] if isinstance(content, list) and len(content) == 3 else None
+    return isinstance(parts, dict) and parts.keys() == {"projector1", "projector2"}
