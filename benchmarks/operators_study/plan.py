@@ -63,6 +63,9 @@ WAYS = {
 """Name in tables -> what it is. `set` and `set_at_least` count in what was measured along the vector, and have no
 random directions; other operators take a second direction, or a fitted matrix, which a concept of one vector lacks."""
 
+PROPORTIONAL = ("add_keep_norm", "turn", "slerp")
+"""Those that move each state in proportion to its length, as `add` in doses does."""
+
 GENTLE = {GEMMA: 0.1}
 """By how much smaller the first strength is in a child: three components hold most of the norm of Gemma's states."""
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import summary
 from picture import draw, label
-from plan import CELLS, COST, MODELS, PARAMETERS, WAYS, Cell
+from plan import CELLS, COST, MODELS, PARAMETERS, PROPORTIONAL, WAYS, Cell
 
 ROOT = Path(__file__).parents[2]
 PAGE, FIGURE = "docs/RESULTS.md", "docs/figures/operators.svg"
@@ -36,6 +36,46 @@ def grouped(found: Found) -> dict[tuple[str, str], list[Cell]]:
     for cell in known(found):
         groups.setdefault((cell.child, cell.concept), []).append(cell)
     return groups
+
+
+def shares(found: Found) -> Iterator[str]:
+    """What is common to children and concepts: how near operators are to `add`, and what share of it others buy."""
+    near: list[Cell] = []
+    others: dict[str, list[Cell]] = {}
+    for cell in known(found):
+        if "minus_add" not in found[cell.name] or not WAYS[cell.way].pushes:
+            continue
+        if cell.way in PROPORTIONAL and cell.site == "block":
+            near.append(cell)
+        else:
+            others.setdefault(label(cell.way, cell.site), []).append(cell)
+    farthest = max(abs(found[cell.name]["minus_add"]["value"]) for cell in near)
+    ways = listed(f"`{way}`" for way in dict.fromkeys(cell.way for cell in near))
+    yield f"- As much as `add`, to within {farthest:.2f} nats: {ways}, {where(near)}."
+    for name, cells in others.items():
+        paid = [cell for cell in cells if affordable(found[cell.name])]
+        if not paid:
+            yield f"- `{name}`: never at that price, {where(cells)}."
+            continue
+        never = f"; never at that price in {len(cells) - len(paid)} of {len(cells)}" if len(paid) < len(cells) else ""
+        bought = sorted(
+            found[cell.name]["own"]["change"]["value"]
+            / found[Cell(cell.child, cell.concept).name]["own"]["change"]["value"]
+            for cell in paid
+        )
+        told = " to ".join(dict.fromkeys(f"{share:.0%}" for share in (bought[0], bought[-1])))
+        yield f"- `{name}`: {told} of what `add` does, {where(cells)}{never}."
+
+
+def where(cells: list[Cell]) -> str:
+    """Which children and concepts cells are of."""
+    return f"in {listed(dict.fromkeys(f'{MODELS[cell.child]} ({cell.concept})' for cell in cells))}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """One, two and three."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def findings(found: Found) -> Iterator[str]:
@@ -59,8 +99,8 @@ def findings(found: Found) -> Iterator[str]:
     least = min(entry["own"]["change"]["value"] / max(random_mean(entry), 0.01) for entry in own)
     yield (
         f"- A random direction, as strong as the price allows, moves the log-odds by {fmean(pushes):.2f} nats on "
-        f"average, and by {max(pushes):.2f} at most ({len(pushes)} of them); the vector moves them by "
-        f"{least:.1f} times as much as its two or more."
+        f"average, and by {max(pushes):.2f} at most ({len(pushes)} of them); the vector moves them by at least "
+        f"{least:.1f} times as much as the random directions at its site do under its operator."
     )
     widths = [entry["own"]["change"]["high"] - entry["own"]["change"]["low"] for entry in pushing]
     paired = [entry["minus_add"]["high"] - entry["minus_add"]["low"] for entry in pushing if "minus_add" in entry]
@@ -116,7 +156,12 @@ def left_out(found: Found) -> Iterator[str]:
         yield f"- {MODELS[child]}: {names}; about {each * PARAMETERS[child] / 60:.1f} minutes of one core each."
 
 
-BLOCKS: dict[str, Callable[[Found], Iterator[str]]] = {"findings": findings, "table": table, "left out": left_out}
+BLOCKS: dict[str, Callable[[Found], Iterator[str]]] = {
+    "shares": shares,
+    "findings": findings,
+    "table": table,
+    "left out": left_out,
+}
 
 
 def render(text: str, found: Found) -> str:
