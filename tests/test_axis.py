@@ -258,7 +258,7 @@ test_axis.a_set(Path({folder!r})).generate_until(test_axis.requests())
 """
 
 
-@pytest.mark.parametrize("lines", [1, 17])
+@pytest.mark.parametrize("lines", [pytest.param(1, marks=pytest.mark.slow), 17])
 def test_a_run_that_was_killed_goes_on(lines: int, tmp_path: Path) -> None:
     script = KILLED.format(tests=str(Path(__file__).parent), lines=lines, folder=str(tmp_path / "killed"))
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 9

@@ -140,6 +140,7 @@ def responses(sample: dict[str, Any]) -> list[Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", PLAIN)
 def test_every_arm_is_a_run_of_lm_eval_at_its_strength(task: str, done: Done, plain: dict[Any, Any]) -> None:
     found = done.tasks[task]
@@ -325,6 +326,7 @@ def mmlu(child: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Don
     return Done(folder, child, command(*sweeping(child, folder, "mmlu", "--batch_size", "64")))
 
 
+@pytest.mark.slow
 def test_every_arm_of_a_group_is_a_run_of_lm_eval(mmlu: Done) -> None:
     found = mmlu.tasks["mmlu"]
     numbers: dict[str, list[int]] = {}

@@ -25,6 +25,9 @@ ARMS: dict[str, dict[str, Any]] = {
 ROWS = 24
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def effects(smollm2: Path) -> dict[str, float]:
     """Half the difference of log_odds between +v and -v by arm, in nats: mean over rows, all blocks, dose 0.01."""
