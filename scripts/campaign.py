@@ -144,6 +144,7 @@ def attempt(run: Callable[[], object], limit: float = LIMIT, kill: float | None 
     with tempfile.TemporaryFile() as output:
         child = os.fork()
         if not child:
+            torch.set_num_threads(1)  # those of this process did not come along, and would be waited for
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
@@ -625,7 +626,6 @@ def main(argv: list[str] | None = None) -> int:
     kinds = args.only.split(",")
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         parser.error(f"there is no kind {unknown[0]!r}: use {', '.join(KINDS)}")
-    torch.set_num_threads(1)  # threads do not outlive a fork
     found = campaign(kinds, args.seed, 60 * args.minutes)
     show(found, args.seed)
     return int(any(tally.faults for tally in found.values()))

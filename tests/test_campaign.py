@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 import sweeps
 from conftest import ROOT
@@ -68,6 +69,21 @@ def test_it_tells_the_ways_to_end_apart(campaign: ModuleType) -> None:
     assert campaign._judge(job, Path(), "half").way == campaign.WORKED
     assert campaign._judge(job, Path(), "whole").way == campaign.OTHER
     assert campaign._judge(campaign.Job(lambda folder: refused(), lambda folder: ""), Path(), "").way == campaign.OTHER
+
+
+def test_a_try_does_not_wait_for_threads_of_the_process_that_forked_it(
+    campaign: ModuleType,
+) -> None:
+    def add() -> int:
+        return int(torch.ones(3_000_000).exp().sum() < 0)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert add() == 0  # starts both
+        assert campaign.attempt(add, limit=60) == campaign.End(campaign.WORKED)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_seed_draws_the_same_damage_again(campaign: ModuleType, tmp_path: Path) -> None:
