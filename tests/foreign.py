@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,13 @@ def _caa(folder: Path) -> Path:
     return folder / "vectors" / "sycophancy"
 
 
+def lm_steer(path: Path, told: Mapping[str, Any] | None = None, **parameters: torch.Tensor) -> Path:
+    """A checkpoint of LM-Steer, as its train.py writes one."""
+    arguments = {"model_name": "org/m", "adapted_component": "final_layer", "epsilon": 0.5, "n_steps": 1000}
+    state = {name: torch.nn.Parameter(one) for name, one in parameters.items()}
+    return torch_save(path, [Namespace(**(arguments | dict(told or {}))), state, 1000])
+
+
 FILES: dict[str, Make] = {
     "easysteer": lambda at: control(at / "v.gguf", by_block(rows()), method="pca", normalize=1.0),
     "cvector-generator": lambda at: control(
@@ -194,6 +202,7 @@ FILES: dict[str, Make] = {
             for n in (1, 3)
         },
     ),
+    "lm-steer": lambda at: lm_steer(at / "v.pt", add_vec=torch.from_numpy(rows(3))),
     "vllm-hook": lambda at: torch_save(at / "v.pt", {"dir": rows()[2], "avg_proj": torch.tensor(0.5)}),
     "persona-vectors": lambda at: torch_save(at / "evil_response_avg_diff.pt", torch.from_numpy(rows(BLOCKS + 1))),
     "caa": _caa,
@@ -211,6 +220,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "neuronpedia": {"method": "W_dec"},
     "saklas": {"scale": "keep"},
     "sae": {"row": 3},
+    "lm-steer": {"row": 1},
     "vllm-hook": {"layer": 2},
 }
 """Format -> answers that its file above needs, besides the parent."""
@@ -236,6 +246,7 @@ def expected() -> dict[str, dict[int, np.ndarray]]:
         "sae": {2: rows(5)[3]},
         "rl-bias": {1: raw[1], 3: raw[3]},
         "lm-eval": {1: 2 * raw[1], 3: 2 * raw[3]},
+        "lm-steer": {0: rows(3)[1] / 2},
         "vllm-hook": {2: raw[2]},
         "persona-vectors": {n: more[n + 1] for n in range(BLOCKS)},
         "caa": by_block(raw),

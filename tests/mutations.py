@@ -73,7 +73,15 @@ def _low_rank(folder: Path) -> Path:
     return foreign.torch_save(folder / "v.pt", maps)
 
 
+def _lm_steer(folder: Path) -> Path:
+    """A map, of two steers."""
+    rng = torch.Generator().manual_seed(0)
+    matrices = {f"projector{n}": torch.randn(2, foreign.WIDTH, 2, generator=rng) for n in (1, 2)}
+    return foreign.lm_steer(folder / "v.pt", **matrices)
+
+
 FILES: dict[str, Make] = foreign.FILES | {
+    "lm-steer": _lm_steer,
     "low-rank": _low_rank,
     "steering-vectors": _steering_vectors,
     "unlock": lambda at: foreign.torch_save(at / "v.pth", torch.from_numpy(foreign.rows())),

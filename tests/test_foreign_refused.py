@@ -7,7 +7,6 @@ import pickle
 import re
 import resource
 import zipfile
-from argparse import Namespace
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
@@ -208,6 +207,10 @@ def _pt(content: Any, name: str = "v.pt") -> foreign.Make:
     return lambda folder: foreign.torch_save(folder / name, content)
 
 
+def _steer(told: Any = None, **parameters: torch.Tensor) -> foreign.Make:
+    return lambda folder: foreign.lm_steer(folder / "v.pt", told, **parameters)
+
+
 def _gguf(tensors: Any, **metadata: Any) -> foreign.Make:
     return lambda folder: foreign.write_gguf(folder / "v.gguf", tensors, metadata)
 
@@ -233,9 +236,23 @@ BAD: dict[str, tuple[foreign.Make, str]] = {
     "cache-steering": (_pt(CACHE), "keys and values of a cache (cache-steering)"),
     "transform": (_pt(torch.zeros(2, 3, 4)), "such as a transform of UNLOCK"),
     "list": (_pt([ROW, ROW]), "a list of 2 entries, and nothing says what they are"),
-    "LM-Steer": (
-        _pt([Namespace(rank=2), {f"projector{n}": torch.nn.Parameter(torch.ones(1, WIDTH, 2)) for n in (1, 2)}, 1000]),
-        "a checkpoint of LM-Steer, whose maps change the output of the last norm",
+    "LM-Steer, logits": (_steer(offset_vec=torch.ones(1, 9)), "a checkpoint of LM-Steer that adds to logits"),
+    "LM-Steer, embeddings": (
+        _steer({"adapted_component": "input_embedding"}, add_vec=torch.ones(1, WIDTH)),
+        "its arguments say adapted_component 'input_embedding', and the steers that are read are those of final_layer",
+    ),
+    "LM-Steer, epsilon": (_steer({"epsilon": "x"}, add_vec=torch.ones(1, WIDTH)), "its arguments say epsilon 'x'"),
+    "LM-Steer, transferred": (
+        _pt([None, {"add_vec": torch.ones(1, WIDTH)}, 1000]),
+        "a checkpoint of LM-Steer without the arguments of its training",
+    ),
+    "LM-Steer, shapes": (
+        _steer(projector1=torch.ones(1, WIDTH, 2), projector2=torch.ones(1, WIDTH, 3)),
+        "its parameters are projector1 [1, 6, 2], projector2 [1, 6, 3], expected [steers, width, rank]",
+    ),
+    "LM-Steer, zeros": (
+        _steer(projector1=torch.ones(1, WIDTH, 2), projector2=torch.zeros(1, WIDTH, 2)),
+        "a map of nothing but zeros changes nothing",
     ),
     "stack of concepts": (_pt(torch.zeros(9, WIDTH), "layer_2.pt"), "a stack of concepts is several vectors"),
     "adapter": (_pt({"lora_A": ROW, "r": 1}, "layer_2.pt"), "holds a table of lora_A, r and not one vector"),

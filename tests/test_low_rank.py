@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+import foreign
 import models
 from conftest import make_vector
 from lm_eval_steer.engines.hf.blocks import find_blocks
@@ -22,7 +23,7 @@ from lm_eval_steer.vectors.exports.export import Export
 from lm_eval_steer.vectors.foreign import Answers, import_vector
 from lm_eval_steer.vectors.identity import Identity
 from lm_eval_steer.vectors.low_rank import LowRank
-from lm_eval_steer.vectors.vector import SteeringVector
+from lm_eval_steer.vectors.vector import SteeringVector, read_sites, save
 
 WIDTH, RANK = models.WIDTH, 3
 MODEL = Identity("org/tiny")
@@ -121,6 +122,40 @@ def test_a_table_of_maps_is_read_as_it_stands(tmp_path: Path) -> None:
             assert torch.allclose(after, before - 0.5 * (before @ read + constant) @ write.T, atol=1e-4)
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+def test_a_steer_of_lm_steer_gives_the_logits_of_its_authors_head(family: str, tmp_path: Path) -> None:
+    """`Projected_Adaptor.forward`: the head is given h + epsilon * value * (h P) Qᵀ."""
+    first, second = draw(2, WIDTH, RANK), draw(2, WIDTH, RANK, seed=3)
+    told = {"model_name": "org/tiny", "epsilon": 0.1}
+    path = foreign.lm_steer(tmp_path / "steer.pt", told, projector1=first, projector2=second)
+    answers = Answers({"row": 1}, {"num_blocks": models.DEPTH})
+    vector = import_vector(path, answers)
+    assert (vector.sites, sorted(vector.maps), vector.passport["parent"]["name"]) == (("final_norm",), [0], "org/tiny")
+    again = SteeringVector.load(vector.save(tmp_path / "steer.safetensors"))
+    assert again.fingerprint == vector.fingerprint
+    plan = SteeringPlan.build(vectors=again, operator="low_rank", alpha=-3)
+    (one,) = plan.interventions(models.DEPTH, plan.fit(models.DEPTH, WIDTH, MODEL))
+    model = models.make_model(family)
+    seen: list[torch.Tensor] = []
+    head = model.get_output_embeddings()
+    watch = head.register_forward_pre_hook(lambda module, given: seen.append(given[0].clone()))
+    ids = torch.tensor([[65, 66, 67, 68, 69]])
+    with torch.no_grad():
+        plain = model(ids).logits
+        watch.remove()
+        (state,) = seen
+        scale = plain / head(state)  # a cap behind the head, where the family has one, is not LM-Steer's
+        with Steerer(model, [one]).scoring([0], torch.ones(1, 5, dtype=torch.bool)):
+            steered = model(ids).logits
+        wanted = head(state + 0.1 * -3 * (state @ first[1]) @ second[1].T)
+    assert torch.allclose(scale, torch.ones_like(scale), atol=1e-5) == (family != "gemma2")
+    if family == "gemma2":
+        cap = model.config.final_logit_softcapping
+        wanted = cap * torch.tanh(wanted / cap)
+    assert torch.allclose(steered, wanted, atol=1e-4)
+    assert not torch.allclose(steered, plain, atol=0.01)
+
+
 def test_the_direction_of_a_map_is_where_it_writes_most() -> None:
     read, write = draw(WIDTH, 2).numpy(), draw(WIDTH, 2, seed=4).numpy()
     one = LowRank(read, np.zeros(2), write)
@@ -185,6 +220,18 @@ def test_maps_that_are_none_are_refused(tmp_path: Path, content: dict[str, torch
     torch.save(content, tmp_path / "maps.pt")
     with pytest.raises(SteeringError, match=re.escape(sentence)):
         imported(tmp_path / "maps.pt")
+
+
+def test_maps_are_of_one_site_of_whole_states(tmp_path: Path) -> None:
+    vector = imported(pyreft_folder(tmp_path / "loreft"))
+    other = {**vector.passport, "site": "mlp"}
+    assert SteeringVector(vector.directions, vector.layers, other, vector.maps).fingerprint != vector.fingerprint
+    passport = {key: said for key, said in vector.passport.items() if key not in ("site", "blocks")}
+    both = vector.tensors | {f"mlp.{n}": row for n, row in zip(vector.layers, vector.directions, strict=True)}
+    sites = {"block": {}, "mlp": {}}
+    path = save(tmp_path / "both.safetensors", passport | {"sites": sites, "scale": "unit"}, both)
+    with pytest.raises(SteeringError, match="a file of maps of low rank is of one site, and this one is of block, mlp"):
+        read_sites(path)
 
 
 def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.interventions.operators import OF_THE_FILE, OPERATORS
 from lm_eval_steer.interventions.operators.low_rank import as_rows
-from lm_eval_steer.sites import DEFAULT
 from lm_eval_steer.vectors.identity import Identity
 from lm_eval_steer.vectors.several import AnyVector
 
@@ -31,7 +30,7 @@ def refuse_other_files(operator: str, vector: AnyVector | None, second: AnyVecto
             "operator=low_rank, or name another file"
         )
     if second is not None and _has_maps(second):
-        second.at(DEFAULT).refuse_maps("second")
+        second.at(second.sites[0]).refuse_maps("second")
 
 
 def refuse_other_model(vector: AnyVector, blocks: int, width: int, model: Identity, allow: bool) -> None:
@@ -62,10 +61,10 @@ def refuse_other_model(vector: AnyVector, blocks: int, width: int, model: Identi
 
 
 def _has_maps(vector: AnyVector) -> bool:
-    return DEFAULT in vector.sites and bool(vector.at(DEFAULT).maps)
+    return any(vector.at(site).maps for site in vector.sites)
 
 
 def rows_of(vector: AnyVector, block: int) -> np.ndarray:
     """The map of a block as an edit has it, float32 [1 + 2 rank, hidden]."""
-    one = vector.at(DEFAULT).maps[block]
+    one = vector.at(vector.sites[0]).maps[block]
     return as_rows(one.read, one.shift, one.write)

@@ -80,8 +80,8 @@ class SteeringVector:
                 f"the passport says layer_base {brief(self.passport['layer_base'])}, this version takes 0 only"
             )
         check_maps(self.maps, self.passport.get("maps"), self.layers, directions.shape[1])
-        if self.maps and (self.transfer is not None or self.site != DEFAULT):
-            raise SteeringError("a map of low rank is of outputs of blocks of one model, and was not transferred")
+        if self.maps and (self.transfer is not None or self._by_head):
+            raise SteeringError("a map of low rank is of whole states of one model: of no heads, and not transferred")
         if self.transfer is not None:
             check_transfer(self.passport, self.layers)
         else:
@@ -269,6 +269,8 @@ def _sites_of(passport: Any, by_place: dict[Place, np.ndarray]) -> tuple[Steerin
         site, layer = split(place)
         by_site[site][layer] = by_place[place]
     there = {site: rows for site, rows in by_site.items() if rows}
+    if maps and len(there) > 1:
+        raise SteeringError(f"a file of maps of low rank is of one site, and this one is of {', '.join(there)}")
     _check_parent(passport)
     said = passports(passport)
     if list(said) != list(there):
@@ -281,10 +283,7 @@ def _sites_of(passport: Any, by_place: dict[Place, np.ndarray]) -> tuple[Steerin
         if len(shapes) > 1:
             one, other = (" x ".join(map(str, shape)) for shape in (shapes[0], shapes[1]))
             raise SteeringError(f"all directions must have the same width, got {one} and {other}")
-        its = maps if site == DEFAULT else {}
-        found.append(SteeringVector(np.stack(list(rows.values())), tuple(rows), said[site], its))
-    if maps and DEFAULT not in there:
-        raise SteeringError("there are maps of low rank, and no directions of outputs of blocks")
+        found.append(SteeringVector(np.stack(list(rows.values())), tuple(rows), said[site], maps))
     return tuple(found)
 
 

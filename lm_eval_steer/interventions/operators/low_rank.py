@@ -1,4 +1,4 @@
-"""`low_rank`: h' = h + α·(hA + b)Cᵀ, a map of low rank that a file brings (LoReFT, LEACE)."""
+"""`low_rank`: h' = h + α·(hA + b)Cᵀ, a map of low rank that a file brings (LoReFT, LEACE, LM-Steer)."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lm_eval_steer.sites import DEFAULT
 from lm_eval_steer.vectors.foreign.answers import Answers
 from lm_eval_steer.vectors.low_rank import LowRank
 
@@ -20,7 +21,7 @@ class Said:
     """What a file of another tool says, in this project's terms.
 
     Attributes:
-        shifts: block, counted from 0 -> float [width]: what that tool adds at the output of the block at strength 1. A
+        shifts: block, counted from 0 -> float [width]: what that tool adds at the site of the block at strength 1. A
             shift of nothing but zeros is a block that is not steered.
         method: how the directions were made; None where nobody knows.
         parent: what the file says of the model, by the names of the passport's `parent`.
@@ -28,6 +29,7 @@ class Said:
         notes: whole sentences on what was left out or is not the same here.
         passport: the whole passport, of a file that one of this project was exported to.
         maps: block -> its map of low rank, where the file holds these; shifts are then their directions.
+        site: where they act: a name in `SITES`.
     """
 
     shifts: Mapping[int, np.ndarray]
@@ -37,6 +39,7 @@ class Said:
     notes: tuple[str, ...] = ()
     passport: Mapping[str, Any] | None = None
     maps: Mapping[int, LowRank] = field(default_factory=dict)
+    site: str = DEFAULT
 
 
 Read = Callable[["Source", Answers], Said]

@@ -14,6 +14,7 @@ from lm_eval_steer.vectors.foreign.hotwire import HOTWIRE
 from lm_eval_steer.vectors.foreign.jukofyork import JUKOFYORK
 from lm_eval_steer.vectors.foreign.llamacpp import LLAMACPP
 from lm_eval_steer.vectors.foreign.lm_eval_steered import LM_EVAL_STEERED
+from lm_eval_steer.vectors.foreign.lm_steer import LM_STEER
 from lm_eval_steer.vectors.foreign.low_rank import LOW_RANK_FILES
 from lm_eval_steer.vectors.foreign.neuronpedia import NEURONPEDIA
 from lm_eval_steer.vectors.foreign.persona_vectors import PERSONA_VECTORS
@@ -48,6 +49,7 @@ FOREIGN: Table[ForeignFormat] = Table(
         "sae": SAE,
         "rl-bias": RL_BIAS,
         "lm-eval": LM_EVAL_STEERED,
+        "lm-steer": LM_STEER,
         "vllm-hook": VLLM_HOOK,
         "steering-vectors": STEERING_VECTORS,
         "persona-vectors": PERSONA_VECTORS,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.sites import DEFAULT
 from lm_eval_steer.text import printable, shortened
 from lm_eval_steer.vectors.foreign.answers import Answers, UnansweredError
 from lm_eval_steer.vectors.foreign.format import Said
@@ -182,7 +183,7 @@ def _passport(said: Said, answers: Answers, width: int, layers: tuple[int, ...],
     software = {one: importlib.metadata.version(one) for one in ("lm_eval_steer", "numpy")}
     return {
         "parent": parent | {"hidden_size": width},
-        "site": SITE,
+        "site": SITE if said.site == DEFAULT else said.site,
         "layer_base": 0,
         **({"method": {"method": str(method)}} if method else {}),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lm_eval_steer.vectors.foreign.containers.pickles import Made
+from lm_eval_steer.vectors.foreign.lm_steer import recognises as is_lm_steer
 from lm_eval_steer.vectors.foreign.source import Source
 from lm_eval_steer.vectors.formats.header import KEY
 
@@ -22,12 +23,7 @@ def refusal(source: Source) -> str:
         )
     if isinstance(content, Made) and not str(content).startswith("steering_vectors."):
         return f"it is a pickled object of the class {content}, which is never loaded: save its tensors"
-    if source.container == "torch" and _is_lm_steer(content):
-        return (
-            "it is a checkpoint of LM-Steer, whose maps change the output of the last norm, and a file keeps maps of "
-            "outputs of blocks: there is no operator=low_rank for it"
-        )
-    if source.container == "torch" and isinstance(content, list):
+    if source.container == "torch" and isinstance(content, list) and not is_lm_steer(source):
         return f"it is a list of {len(content)} entries, and nothing says what they are: save each vector by itself"
     if source.container == "torch" and _is_cache(content):
         return "it holds keys and values of a cache (cache-steering), which are no directions of block outputs"
@@ -53,9 +49,3 @@ def _is_cache(content: Any) -> bool:
     if not isinstance(content, dict):
         return False
     return all(isinstance(content.get(key), dict | list) for key in ("keys", "values"))
-
-
-def _is_lm_steer(content: Any) -> bool:
-    """Whether it is what LM-Steer's training writes: its arguments, its matrices, and how many steps it took."""
-    parts = content[1] if isinstance(content, list) and len(content) == 3 else None
-    return isinstance(parts, dict) and parts.keys() == {"projector1", "projector2"}
