@@ -102,5 +102,9 @@ CELLS = (
     *(Cell(SMOL, concept, way) for concept in CONCEPTS for way in ("slerp", "set_at_least")),
     *(Cell(SMOL, "politeness", way) for way in ("add_keep_norm", "ablate")),
     *(Cell(child, "politeness", way) for child in (GEMMA, QWEN) for way in ("add", "turn", "add, one length")),
+    *(Cell(child, "sentiment", way) for child in (GEMMA, QWEN) for way in ("set", "ablate", "set_at_least")),
+    *(Cell(child, "sentiment", "add", site) for child in (GEMMA, QWEN) for site in ("attention", "mlp", "block_input")),
+    *(Cell(SMOL, "politeness", "add", site) for site in ("attention", "mlp", "block_input")),
+    *(Cell(child, "sentiment", way) for child in (GEMMA, QWEN) for way in ("add_keep_norm", "slerp")),
 )
 """In the order in which they are run: what tells most first."""

@@ -98,5 +98,6 @@ def read() -> dict[str, Any]:
 
 
 def write(found: Mapping[str, Any]) -> None:
-    """Have it committed."""
+    """Have it committed, cells in the order of the plan."""
+    found = {cell.name: found[cell.name] for cell in CELLS if cell.name in found}
     FILE.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

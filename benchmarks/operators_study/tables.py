@@ -1,6 +1,6 @@
 """The section of docs/RESULTS.md on operators and sites, from the summary of what was measured. No number is typed.
 
-python benchmarks/operators_study/tables.py --from operators  # first read the measurements of the study anew
+python benchmarks/operators_study/tables.py --from operators  # first read the cells that the folder has whole anew
 python benchmarks/operators_study/tables.py                   # write what stands between the marks, and the figure
 python benchmarks/operators_study/tables.py --check           # exit with 1 where the page says something else
 """
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=ROOT, help="where the page lies (default: this checkout)")
     args = parser.parse_args()
     if args.folder:
-        summary.write(summary.summarise(summary.read_measured(args.folder / "measured.jsonl")))
+        summary.write(summary.read() | summary.summarise(summary.read_measured(args.folder / "measured.jsonl")))
     found = summary.read()
     made = {PAGE: render((args.root / PAGE).read_text(encoding="utf-8"), found).encode(), FIGURE: draw(found)}
     wrong = [name for name, content in made.items() if not holds(args.root / name, content)]
