@@ -61,7 +61,7 @@ PURE = (
     "lm_eval_steer.interventions.width_maps",
     "lm_eval_steer.sites",
 )
-OPEN_TO_ALL = ("lm_eval_steer.errors", "lm_eval_steer.table", "lm_eval_steer.text")
+OPEN_TO_ALL = ("lm_eval_steer.errors", "lm_eval_steer.svd", "lm_eval_steer.table", "lm_eval_steer.text")
 # math-verify may calculate for ever, so it compares in a process that can be ended.
 NOT_PURE = ("lm_eval_steer.answers._equality", "lm_eval_steer.answers._verifier")
 # Of input and output, and of models.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.svd import svd
 
 PARTS = {"read": 2, "shift": 1, "write": 2}
 """Tensors of a map, A, b and C, and how many axes each has."""
@@ -64,7 +65,7 @@ class LowRank:
         """
         constant = self.write.astype(np.float64) @ self.shift
         ahead, corner = np.linalg.qr(self.write.astype(np.float64))
-        _, sizes, found = np.linalg.svd(self.read @ corner.T, full_matrices=False)
+        _, sizes, found = svd(self.read @ corner.T)
         most = ahead @ found[0] if sizes[0] > 0 else constant
         length = np.linalg.norm(most)
         if not length:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import beta
 
 from lm_eval_steer.errors import SteeringError
+from lm_eval_steer.svd import svd
 from lm_eval_steer.vectors.vector import SteeringVector
 
 LEVEL = 0.95
@@ -115,7 +116,7 @@ def chance(first: SteeringVector, second: SteeringVector, turns: int = TURNS, se
     # random, lie the cosines of `_random_corner`, so nothing of the whole width is drawn
     mixes = []
     for vector in (first, second):
-        left, stretch, _ = np.linalg.svd(_fit(vector, width, "")[0], full_matrices=False)
+        left, stretch, _ = svd(_fit(vector, width, "")[0])
         mixes.append(left * stretch)
     generator = np.random.default_rng(seed)
     beyond, most = [], []

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from lm_eval_steer.interventions.width_maps.fitted import Fitted, FittedMap, fitted
 from lm_eval_steer.interventions.width_maps.moments import moments
 from lm_eval_steer.interventions.width_maps.pairing import Pairing
+from lm_eval_steer.svd import svd
 
 _NOTHING = 1e-12
 """Singular values below this share of the largest are rounding."""
@@ -19,7 +18,7 @@ def fit(pairing: Pairing, parameter: float | None, seed: int) -> Fitted:
     rest: only pairs of singular vectors count along which the states vary together.
     """
     sums = moments(pairing)
-    left, values, right = np.linalg.svd(sums.centred_xy, full_matrices=False)
+    left, values, right = svd(sums.centred_xy)
     kept = min(int((values > _NOTHING * values[0]).sum()), sums.n - 1)
     return fitted(sums, left[:, :kept] @ right[:kept], keeps_scale=False)
 
