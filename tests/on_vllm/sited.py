@@ -12,12 +12,14 @@ from conftest import make_vector
 from lm_eval_steer.engines.protocol import Done, Generation, Job
 from lm_eval_steer.engines.reference import Reference
 from lm_eval_steer.interventions.intervention import Intervention, intervene
+from lm_eval_steer.interventions.operators.low_rank import as_rows
 from steerings import steering
 
 WIDTH, HEADS = 64, 2
 OWN, OTHER = (make_vector(width=WIDTH, seed=seed).directions for seed in (0, 1))
 BY_HEAD = OWN.reshape(models.DEPTH, HEADS, -1)
 PLANE = np.stack([OTHER, OWN], axis=1)
+MAP = [np.random.default_rng(0).normal(size=size) / 4 for size in ((WIDTH, 2), (2,), (WIDTH, 2))]
 OPTIONS = (" red", " blue and green", " 5")
 SITED = [
     steering(OWN, 2.0, site="block_input"),
@@ -33,6 +35,9 @@ SITED = [
     steering({1: BY_HEAD[1]}, 0.5, unit="dose", site="heads"),
     steering({0: OWN[0]}, 2.0, site="final_norm"),
     steering({0: OTHER[0]}, 0.3, "slerp", site="final_norm", tokens="generated"),
+    steering({0: as_rows(*MAP)}, 0.5, "low_rank", site="final_norm"),
+    steering({1: as_rows(*MAP)}, 0.5, "low_rank", site="mlp", tokens="generated"),
+    steering(PLANE, 120.0, "rotate_to", site="attention"),
     steering(OTHER, 1.5),
 ]
 """Shifts and other operators, units and token rules at each site, and outputs of blocks beside them."""

@@ -12,6 +12,7 @@ from test_vllm import CONTEXTS, SHARED, WIDTH, save, start, start_hf, stop
 
 from lm_eval_steer.engines.protocol import Job
 from lm_eval_steer.interventions.intervention import NOTHING
+from lm_eval_steer.interventions.operators import OPERATORS
 from lm_eval_steer.interventions.operators.low_rank import as_rows
 from steerings import steering
 
@@ -32,6 +33,7 @@ INTERVENTIONS = [
     steering(OTHER, -0.5, "set_at_most"),
     steering(np.stack([OWN, OTHER], axis=1), 30.0, "rotate"),
     steering(np.stack([OTHER, OWN], axis=1), 0.5, "swap", tokens="generated"),
+    steering(np.stack([OTHER, OWN], axis=1), 120.0, "rotate_to", tokens="prompt"),
     steering(OWN, 3.0, tokens="first:3"),
     steering(OTHER, 3.0, tokens="after:2"),
     steering(OWN, 4.0, tokens="last:-4"),
@@ -57,6 +59,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def test_vectors_operators_units_and_token_rules_share_a_batch(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {edit.operator for one in INTERVENTIONS for edit in one.edits} == set(OPERATORS)
     lm, hf = pair
     engine, contexts = lm.engine, [*CONTEXTS[:3], SHARED, SHARED + "Hello"]
     jobs = writing(hf, contexts, len(INTERVENTIONS), LENGTH)

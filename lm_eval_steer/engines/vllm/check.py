@@ -117,9 +117,12 @@ def check_steering(
         for came in runner.score([VllmRow(text, CONTEXT, number)]):
             found.extend(score for _, score in came)
 
-    def under(strengths: Mapping[Place, float], operator: str) -> Intervention:
+    def under(strengths: Mapping[Place, float], name: str) -> Intervention:
         sites = {place: split(place) for place in places}
-        edits = (Edit(sites[one][1], operator, directions[one], strengths[one], sites[one][0]) for one in places)
+        given = directions
+        if OPERATORS[name].directions == 1 != OPERATORS[operator].directions:
+            given = {place: several[..., 0, :] for place, several in directions.items()}
+        edits = (Edit(sites[one][1], name, given[one], strengths[one], sites[one][0]) for one in places)
         return Intervention(tuple(edits), unit)
 
     # Masked everywhere, as strength 0 is for operators that it switches off.
