@@ -140,7 +140,8 @@ class _Site:
         else:
             (place,) = set(here.values())
             given, own = given[place], tuple(one[place] for one in own)
-        return Part(OPERATORS[kind[0]], given, own, places, of_it if len(of_it) < len(acting) else None)
+        acts = frozenset(number for number in of_it if self._edits[number].acts)
+        return Part(OPERATORS[kind[0]], given, own, places, acts, alone=len(of_it) == len(acting))
 
     def _shifts(self, acting: Sequence[int]) -> bool | Tensor:
         kinds = {number: OPERATORS[edit.operator].is_shift for number, edit in self._edits.items()}

@@ -24,10 +24,12 @@ class Tokens:
 
     Attributes:
         index: the same.
+        exact: whether those that are found are all steered, since `index` is in this process's memory.
     """
 
     def __init__(self, index: Tensor, whose: np.ndarray | None = None) -> None:
-        self.index, self._whose = index, whose
+        self.index, self.exact = index, whose is None or index.device.type == "cpu"
+        self._whose = None if self.exact else whose
         self._places: dict[frozenset[int], Tensor | None] = {}
         self._masks: dict[frozenset[int], Tensor] = {}
 
@@ -61,22 +63,27 @@ class Part:
         given: its directions, as the file has them: one [width], or one behind the other.
         own: what it needs of them (`Operator.prepare`), likewise.
         places: which of several each intervention has [1 + interventions]; None for one.
-        of: the interventions that it is of; None where that is all that act here.
+        of: the interventions that it is of, and that act.
+        alone: whether these are all that there are here.
     """
 
     operator: Operator
     given: Tensor
     own: tuple[Tensor, ...]
     places: Tensor | None
-    of: frozenset[int] | None
+    of: frozenset[int]
+    alone: bool
 
-    def of_tokens(self, index: Tensor) -> tuple[Tensor, ...]:
-        """What it needs of directions: of all tokens, or of each [tokens, ...]."""
-        return self.own if self.places is None else tuple(one[self.places[index]] for one in self.own)
+    def of_tokens(self, index: Tensor, its: Tensor | None = None) -> tuple[Tensor, ...]:
+        """What it needs of directions: of all tokens, or of each of those at the places `its` [its tokens, ...]."""
+        if self.places is None:
+            return self.own
+        places = self.places[_pick(index, its)]
+        return tuple(one[places] for one in self.own)
 
     def add(self, hidden: Tensor, shift: Tensor, tokens: Tokens) -> Tensor:
         """A shift of all tokens, of which those that are not its are moved by nothing."""
-        if self.of is not None:
+        if not self.alone:
             shift = shift * tokens.mask(self.of).view(-1, *[1] * (shift.dim() - 1))
         wide = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
         return self.operator.change(wide, shift, *self.of_tokens(tokens.index)).to(hidden.dtype)
@@ -144,15 +151,20 @@ class Turn:
             if part.operator.is_shift:  # a length of 0 leaves a token as it is
                 after = part.add(after, length if scale == 1.0 else length / scale, tokens)
                 continue
-            its = None if part.of is None else tokens.of(part.of)
+            its = None if part.alone and not tokens.exact else tokens.of(part.of)
+            if its is not None and not len(its):
+                continue
             first, second = _pick(hidden, its), None if residual is None else _pick(residual, its)
-            own, where = part.of_tokens(_pick(tokens.index, its)), _pick(steered, its)
+            own = part.of_tokens(tokens.index, its)
             changed = part.operator.change(sum_of(first, second, scale), _pick(length, its), *own)
-            changed = changed if scale == 1.0 else changed / scale
-            changed = torch.where(where, changed.to(hidden.dtype), first)
+            changed = (changed if scale == 1.0 else changed / scale).to(hidden.dtype)
+            where = None if tokens.exact else _pick(steered, its)
+            if where is not None:
+                changed = torch.where(where, changed, first)
             after = _put(changed, its, after, fresh=after is not hidden)
             if second is not None and rest is not None:  # a sum is handed on whole, beside a residual of nothing
-                rest = _put(second.masked_fill(where, 0), its, rest, fresh=rest is not residual)
+                nothing = torch.zeros_like(second) if where is None else second.masked_fill(where, 0)
+                rest = _put(nothing, its, rest, fresh=rest is not residual)
         return after, rest
 
     def in_doubles(self, before: Tensor, length: Tensor, steered: Tensor, tokens: Tokens) -> Tensor:
@@ -160,7 +172,7 @@ class Turn:
         wanted = before
         for part in self.parts:
             its = steered
-            if part.of is not None:
+            if not part.alone:
                 its = steered & tokens.mask(part.of).bool().view(steered.shape)
             directions = part.given if part.places is None else part.given[part.places[tokens.index]]
             wanted = torch.where(its, part.operator.apply(before, length.double(), directions.double()), wanted)
