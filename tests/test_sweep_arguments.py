@@ -139,7 +139,7 @@ def test_chat_templates_that_a_model_lacks_are_refused(
         ({"model": "nothing"}, "--model nothing is no model class"),
         ({"alpha": None}, "needs a set of strengths: give --alpha paper"),
         ({"dose": 0.1}, "two sets of strengths"),
-        ({"alpha": "[0,1]"}, r"--alpha \[0,1\] holds 0: leave it out"),
+        ({"alpha": "[0,1]"}, r"--alpha \[0,1\] holds 0, which is the baseline .*: leave it out"),
         ({"alpha": "papers"}, "alpha='papers' is not understood"),
         ({"limit": 0.0}, "--limit 0 leaves no document"),
         ({"val_limit": float("nan")}, "--val_limit nan leaves no document"),
@@ -237,6 +237,12 @@ def test_a_folder_of_tasks_is_the_same_however_it_is_named(
     named = [make_args(child, tmp_path / "out", include_path=name) for name in ("own", str(tmp_path / "own"), "./own/")]
     told = [args.settings(args.plans(), {}, {})["include_path"] for args in named]
     assert told == [str((tmp_path / "own").resolve())] * 3
+
+
+@pytest.mark.parametrize("operator", ["ace", "set_at_least"])
+def test_a_strength_of_0_that_acts_has_a_number_near_it(operator: str, child: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(SteeringError, match=r"--alpha \[0, 1\] holds 0, which .*: under operator=set\w* give a number"):
+        make_args(child | {"operator": operator}, tmp_path, alpha=[0, 1])
 
 
 def test_a_control_that_cannot_be_is_refused_before_any_response(child: dict[str, Any], tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ CELLS = (
     Cell(SMOL, "sentiment_steer", (SMALL, LARGE, GEMMA), (400, 40), ridge=(SMALL,), controls="random:3,negated"),
     Cell(SMOL, "arith_direct_steer", (SMALL, GEMMA), (200, 50), others=(STEP_BY_STEP,), controls=SAMPLED, cost=True),
     Cell(SMOL, "arith_steer", (SMALL,), (200, 16), shuffled=1, votes="none", controls="random:1"),
-    Cell(SMALL, "gsm8k_direct_steer", (SMOL,), (200, 24), others=(STEP_BY_STEP,), controls=SAMPLED, cost=True),
+    Cell(SMALL, "gsm8k_direct_steer", (SMOL,), (150, 16), others=(STEP_BY_STEP,), controls=SAMPLED),
     Cell(GEMMA, "sentiment_steer", (SMALL,), (400, 40), controls="random:3,negated"),
     Cell(LARGE, "gsm8k_steer", (SMOL,), (150, 6), shuffled=0, votes="none", controls=""),
     Cell(SMALL, "arith_direct_steer", (SMOL,), (200, 40), others=(STEP_BY_STEP,)),

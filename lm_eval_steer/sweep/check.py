@@ -9,6 +9,8 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_folder, refuse_unwritable
 from lm_eval_steer.interventions.arguments import OPTIONS
 from lm_eval_steer.interventions.controls import read_controls
+from lm_eval_steer.interventions.operators import OPERATORS
+from lm_eval_steer.interventions.presets import expanded
 from lm_eval_steer.models.parts import BY_SHARE
 from lm_eval_steer.sweep.profile_search import check_search
 from lm_eval_steer.sweep.race import SEARCHES
@@ -82,9 +84,12 @@ def _check_harness(args: SweepArgs) -> None:
 
 def _check_search(args: SweepArgs) -> None:
     if 0.0 in args.alphas:
+        operator = expanded(args.arguments | {args.unit: 1}).get("operator", "add")
+        at_zero = operator in OPERATORS and OPERATORS[operator].acts(0.0)
         raise SteeringError(
-            f"--{args.unit} {args.strengths_given} holds 0: leave it out, a sweep adds its baseline without "
-            "steering itself"
+            f"--{args.unit} {args.strengths_given} holds 0, which is the baseline without steering that a sweep adds "
+            "itself: "
+            + (f"under operator={operator} give a number near it, such as 0.001" if at_zero else "leave it out")
         )
     if args.search not in SEARCHES:
         raise SteeringError(f"--search {args.search} is no search: use one of {', '.join(SEARCHES)}")
