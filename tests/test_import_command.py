@@ -34,9 +34,21 @@ def test_the_command_writes_a_vector_of_the_parent_and_says_how_to_use_it(
     assert parent["digest"]
     printed = capsys.readouterr().out
     assert f"Wrote {out} from llama.cpp: {models.DEPTH} directions of width {models.WIDTH}" in printed
+    assert f"blocks 0-{models.DEPTH - 1}, of lengths " in printed
     assert f"pretrained={tiny_folder},vectors={out}" in printed
     assert main(["vectors", "show", str(out)]) == 0
     assert "import.format" in capsys.readouterr().out
+
+
+def test_the_command_says_how_a_map_of_the_last_norm_steers(
+    tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    matrices = {f"projector{n}": torch.from_numpy(foreign.rows(models.WIDTH, 2))[None] for n in (1, 2)}
+    source, out = foreign.lm_steer(tmp_path / "steer.pt", **matrices), tmp_path / "steer.safetensors"
+    assert main(["vectors", "import", str(source), "--parent", str(tiny_folder), "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert f"from lm-steer: 1 map of low rank of width {models.WIDTH}, at final_norm. Use it:" in printed
+    assert f"vectors={out},operator=low_rank,alpha=1 --tasks" in printed
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_the_direction_of_a_map_is_where_it_writes_most() -> None:
     [
         (
             {"operator": "add"},
-            "the vector file holds a map of low rank for each block, and operator=add takes directions",
+            "the vector file holds maps of low rank, and operator=add takes directions",
         ),
         ({"control": "random:1"}, "control=random:1 puts other directions in place of the vector's"),
         ({"dose": 0.1, "alpha": None}, "dose=0.1 is a length, and the strength of operator=low_rank is a share"),

@@ -10,7 +10,10 @@ from lm_eval_steer.cli.arguments import add_command, read_path
 from lm_eval_steer.cli.output import check_vector_file, quote, steered
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_folder
+from lm_eval_steer.sites import SITES
 from lm_eval_steer.text import printable, span
+from lm_eval_steer.vectors.low_rank import LOW_RANK
+from lm_eval_steer.vectors.vector import UNIT_TOLERANCE, SteeringVector
 
 ANSWERS = (
     "parent",
@@ -75,17 +78,28 @@ def run(args: argparse.Namespace) -> None:
     known = vector.passport["import"]
     for note in known["notes"]:
         print(printable(f"- {note}"))
-    lengths = [one["length"] for one in vector.passport["blocks"]] if vector.transfer is None else [1.0]
-    print(
-        printable(
-            f"Wrote {args.out} from {known['format']}: {len(vector.layers)} directions of width "
-            f"{vector.directions.shape[1]}, blocks {span(vector.layers)}, of lengths {min(lengths):.4g} to "
-            f"{max(lengths):.4g}, which strength 1 {'has not' if vector.lengths is None else 'has'}. Use it:"
-        )
-    )
+    print(printable(f"Wrote {args.out} from {known['format']}: {_told(vector)}. Use it:"))
     child = args.parent or vector.passport["parent"]["name"]
-    print(f"  lm_eval --model steered-hf --model_args {steered(args.out, child)} --tasks TASK")
+    steering = {"operator": LOW_RANK, "alpha": 1} if vector.maps else None
+    print(f"  lm_eval --model steered-hf --model_args {steered(args.out, child, steering)} --tasks TASK")
     print(f"  lm-eval-steer vectors show {quote([args.out])}")
+
+
+def _told(vector: SteeringVector) -> str:
+    """What was made: how many, how wide, where, and how long."""
+    what = f"{len(vector.layers)} {'map of low rank' if vector.maps else 'direction'}{'s'[: len(vector.layers) > 1]}"
+    where = f"blocks {span(vector.layers)}" if SITES[vector.site].in_blocks else f"at {vector.site}"
+    told = f"{what} of width {vector.directions.shape[1]}, {where}"
+    if vector.maps or vector.transfer is not None:
+        return told
+    lengths = [one["length"] for one in vector.passport["blocks"]]
+    shortest, longest = min(lengths), max(lengths)
+    if abs(shortest - 1) <= UNIT_TOLERANCE and abs(longest - 1) <= UNIT_TOLERANCE:
+        return f"{told}, of length 1"
+    return (
+        f"{told}, of lengths {shortest:.4g} to {longest:.4g}, which strength 1 "
+        f"{'has not' if vector.lengths is None else 'has'}"
+    )
 
 
 def describe_parent(name: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def refuse_other_files(operator: str, vector: AnyVector | None, second: AnyVecto
         return
     if vector is not None and _has_maps(vector):
         raise SteeringError(
-            f"the vector file holds a map of low rank for each block, and operator={operator} takes directions: use "
+            f"the vector file holds maps of low rank, and operator={operator} takes directions: use "
             "operator=low_rank, or name another file"
         )
     if second is not None and _has_maps(second):

@@ -200,9 +200,7 @@ class SteeringVector:
             SteeringError: where it holds maps.
         """
         if self.maps:
-            raise SteeringError(
-                f"the vector file holds a map of low rank for each block, and {what} takes directions: name another"
-            )
+            raise SteeringError(f"the vector file holds maps of low rank, and {what} takes directions: name another")
 
     def save(self, path: str | Path) -> Path:
         """Write the vector in the format of the path's suffix, whole or not at all."""

@@ -53,8 +53,9 @@ def read(source: Source, answers: Answers) -> Said:
         told = ", ".join(f"{name} {list(one.shape)}" for name, one in sorted(tensors.items()))
         raise SteeringError(f"its parameters are {told}, expected [steers, width{', rank' if axes == 3 else ''}]")
     row = _row(answers, len(next(iter(tensors.values()))))
-    says: dict[str, Any] = {"epsilon": size, "steer": row}
-    parent = {"name": said["model_name"]} if isinstance(said.get("model_name"), str) else {}
+    model = said.get("model_name")
+    parent = {"name": model} if isinstance(model, str) else {}
+    says: dict[str, Any] = {"epsilon": size, "steer": row} | ({"model": model} if parent else {})
     if axes == 2:
         return Said({0: size * tensors["add_vec"][row]}, "LM-Steer", parent, says, site=_SITE)
     one = LowRank(tensors["projector1"][row], np.zeros(shapes.pop()[2]), size * tensors["projector2"][row])
