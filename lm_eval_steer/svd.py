@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg
 
 
 def svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -17,5 +16,7 @@ def svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     try:
         left, values, right = np.linalg.svd(matrix, full_matrices=False)
     except np.linalg.LinAlgError:
+        import scipy.linalg  # a tenth of a second, for what is rare
+
         left, values, right = scipy.linalg.svd(matrix, full_matrices=False, lapack_driver="gesvd")
     return left, values, right

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lm_eval_steer.cli.arguments import add_command, read_path
 from lm_eval_steer.cli.output import check_vector_file, quote, steered
@@ -12,8 +12,9 @@ from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_folder
 from lm_eval_steer.sites import SITES
 from lm_eval_steer.text import printable, span
-from lm_eval_steer.vectors.low_rank import LOW_RANK
-from lm_eval_steer.vectors.vector import UNIT_TOLERANCE, SteeringVector
+
+if TYPE_CHECKING:
+    from lm_eval_steer.vectors.vector import SteeringVector
 
 ANSWERS = (
     "parent",
@@ -69,6 +70,7 @@ def add(actions: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read the file, write the vector, and say what is not the same here."""
     from lm_eval_steer.vectors.foreign import Answers, import_vector
+    from lm_eval_steer.vectors.low_rank import LOW_RANK
 
     check_vector_file(args.out)
     given = {name: getattr(args, name) for name in ANSWERS}
@@ -87,6 +89,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _told(vector: SteeringVector) -> str:
     """What was made: how many, how wide, where, and how long."""
+    from lm_eval_steer.vectors.vector import UNIT_TOLERANCE
+
     what = f"{len(vector.layers)} {'map of low rank' if vector.maps else 'direction'}{'s'[: len(vector.layers) > 1]}"
     where = f"blocks {span(vector.layers)}" if SITES[vector.site].in_blocks else f"at {vector.site}"
     told = f"{what} of width {vector.directions.shape[1]}, {where}"
