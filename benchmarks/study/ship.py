@@ -21,6 +21,7 @@ LICENCES = {"gemma3-270m": "Gemma Terms of Use"}
 ABOUT = {
     "gsm8k_direct_steer": "working towards an answer from answering at once, read on GSM8K (`openai/gsm8k`, MIT): the "
     "same question behind five worked examples against behind five bare ones",
+    "gsm8k_steer": "worked reasoning from a bare answer, read on GSM8K (`openai/gsm8k`, MIT)",
     "sentiment_steer": "a positive from a negative ending, read on generated sentences",
     "arith_steer": "worked reasoning from a bare answer, read on generated word problems",
     "arc_challenge_steer_mc": "the right option from a wrong one, read on ARC-Challenge (CC-BY-SA 4.0)",
@@ -52,7 +53,8 @@ def page(name: str, vector: SteeringVector) -> Iterator[str]:
         )
     yield (
         f"- parent: {MODELS[parent['name']]} ({_licence(parent['name'])}), dequantised, in {parent['dtype']}: "
-        f"{parent['num_blocks']} blocks of width {parent['hidden_size']}, weights `{parent['digest'][:16]}`"
+        f"{parent['num_blocks']} blocks of width {parent['hidden_size']}"
+        + (f", weights `{parent['digest'][:16]}`" if "digest" in parent else "")
     )
     yield f"- pairs: {data['n_pairs']} extraction rows of `{data['task']}`, plain text, seed 0"
     yield f"- method: `{passport['method']['method']}` of differences, at the last token's block output"

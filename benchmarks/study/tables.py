@@ -129,8 +129,8 @@ ALIKE = f"{FIRST}@0.1"
 
 REASONS = "reasons,working"
 
-PAPER = "smollm2/arith_steer"
-"""The paper's setting: word problems behind five worked examples, steered at every position."""
+PAPER = "qwen2.5-coder-1.5b/gsm8k_steer"
+"""The paper's setting: the same questions behind five worked examples, steered at every position."""
 
 FIRST_LINES = ("baseline", "own best", "smollm2 best", "smollm2 map-shuffled best", "cut best", "random best", "prompt")
 
@@ -154,7 +154,7 @@ def first_page(found: Summaries) -> Iterator[str]:
         yield f"| {' | '.join(told)} |"
     there, paper = next(cell for cell in CELLS if cell.name == PAPER), lines_of(found[PAPER])
     line, without = paper[f"{SHORT[there.parents[0]]} best"], percent(paper["baseline"].score["score"])
-    told = f"the paper's setting in {MODELS[there.child]}, five worked examples and every position: {without} without,"
+    told = f"the paper's setting, the same questions behind five worked examples, every position: {without} without,"
     words = [f"{told} with {name_of(line, there)}", f"{line.alpha:g}", "", score(line.score), change(line)]
     yield f"| {' | '.join([*words, line.change['verdict'], ''])} |"
 
