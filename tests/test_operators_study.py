@@ -76,6 +76,10 @@ def test_differences_are_paired_by_row_and_their_intervals_by_pair(monkeypatch: 
         pytest.approx(14.7062),
     )
     assert turn["random"]["random:1"]["change"]["value"] == 0.25
+    assert summary.whole(found, measured) == {}, "random directions are still to be asked"
+    measured += [line(f"{of}/block/turn", "random:2", 9.0, 2.1, [0.0, 1.0, 2.0, 4.0])]
+    assert summary.whole(found, measured) == {f"{of}/block/turn": turn}
+    assert summary.whole(found, [one for one in measured if "/add" not in str(one["cell"])]) == {}
 
 
 def test_the_strength_at_a_price_lies_on_a_line_of_logarithms(monkeypatch: pytest.MonkeyPatch) -> None:

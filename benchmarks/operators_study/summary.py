@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from plan import CELLS, COST, OWN, Cell
+from plan import CELLS, COST, OWN, WAYS, Cell
 
 from lm_eval_steer.compare.stats import mean_change
 from lm_eval_steer.compare.text_costs import TextCost
@@ -54,6 +54,20 @@ def summarise(measured: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         entry["seconds"] = round(sum(line["seconds"] for line in asked_for), 1)
         found[cell.name] = entry
     return found
+
+
+def whole(found: Mapping[str, Any], measured: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The cells of which nothing is left to measure, neither random directions nor `add` beside them."""
+    done = {(line["cell"], line["whose"]) for line in measured if "log_odds" in line}
+
+    def is_whole(cell: Cell) -> bool:
+        needed = {
+            (Cell(cell.child, cell.concept).name, OWN),
+            *((cell.name, whose) for whose in WAYS[cell.way].controls),
+        }
+        return needed <= done
+
+    return {cell.name: found[cell.name] for cell in CELLS if cell.name in found and is_whole(cell)}
 
 
 def asked(lines: Lines) -> Lines:

@@ -187,7 +187,8 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=ROOT, help="where the page lies (default: this checkout)")
     args = parser.parse_args()
     if args.folder:
-        summary.write(summary.read() | summary.summarise(summary.read_measured(args.folder / "measured.jsonl")))
+        measured = [*summary.read_measured(args.folder / "measured.jsonl")]
+        summary.write(summary.read() | summary.whole(summary.summarise(measured), measured))
     found = summary.read()
     made = {PAGE: render((args.root / PAGE).read_text(encoding="utf-8"), found).encode(), FIGURE: draw(found)}
     wrong = [name for name, content in made.items() if not holds(args.root / name, content)]
