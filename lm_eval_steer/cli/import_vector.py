@@ -100,10 +100,8 @@ def _told(vector: SteeringVector) -> str:
     shortest, longest = min(lengths), max(lengths)
     if abs(shortest - 1) <= UNIT_TOLERANCE and abs(longest - 1) <= UNIT_TOLERANCE:
         return f"{told}, of length 1"
-    return (
-        f"{told}, of lengths {shortest:.4g} to {longest:.4g}, which strength 1 "
-        f"{'has not' if vector.lengths is None else 'has'}"
-    )
+    size = f"length {shortest:.4g}" if len(lengths) == 1 else f"lengths {shortest:.4g} to {longest:.4g}"
+    return f"{told}, of {size}, which strength 1 {'has not' if vector.lengths is None else 'has'}"
 
 
 def describe_parent(name: str) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def check_steering(
     def under(strengths: Mapping[Place, float], name: str) -> Intervention:
         sites = {place: split(place) for place in places}
         given = directions
-        if OPERATORS[name].directions == 1 != OPERATORS[operator].directions:
+        if OPERATORS[name].directions == 1 and OPERATORS[operator].directions > 1:
             given = {place: several[..., 0, :] for place, several in directions.items()}
         edits = (Edit(sites[one][1], name, given[one], strengths[one], sites[one][0]) for one in places)
         return Intervention(tuple(edits), unit)
