@@ -13,7 +13,6 @@ from torch import Tensor
 from lm_eval_steer.interventions.operators import Operator
 from lm_eval_steer.interventions.units import share_of_norm, size_of
 
-
 class Tokens:
     """Which intervention each token of a pass is under; what is asked of that at every block is found out once.
 
@@ -42,9 +41,9 @@ class Tokens:
         return self._places[numbers]
 
     def mask(self, numbers: frozenset[int]) -> Tensor:
-        """Which tokens are, as 0 and 1, float32 [tokens]."""
+        """Which tokens are, bool [tokens, 1]."""
         if numbers not in self._masks:
-            its = torch.from_numpy(self._under(numbers).astype(np.float32))
+            its = torch.from_numpy(self._under(numbers)[:, None])
             self._masks[numbers] = its.to(self.index.device, non_blocking=True)
         return self._masks[numbers]
 
@@ -82,11 +81,13 @@ class Part:
         return tuple(one[places] for one in self.own)
 
     def add(self, hidden: Tensor, shift: Tensor, tokens: Tokens) -> Tensor:
-        """A shift of all tokens, of which those that are not its are moved by nothing."""
-        if not self.alone:
-            shift = shift * tokens.mask(self.of).view(-1, *[1] * (shift.dim() - 1))
+        """A shift of all tokens, also of those that another operator takes as they were before, and puts in place."""
         wide = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
         return self.operator.change(wide, shift, *self.of_tokens(tokens.index)).to(hidden.dtype)
+
+    def where(self, steered: Tensor, tokens: Tokens) -> Tensor:
+        """Which tokens it changes, bool of the shape of `steered`, which says of all operators which these are."""
+        return steered if self.alone else steered & tokens.mask(self.of).view(steered.shape)
 
 
 @dataclass(frozen=True)
@@ -158,22 +159,19 @@ class Turn:
             own = part.of_tokens(tokens.index, its)
             changed = part.operator.change(sum_of(first, second, scale), _pick(length, its), *own)
             changed = (changed if scale == 1.0 else changed / scale).to(hidden.dtype)
-            where = None if tokens.exact else _pick(steered, its)
+            where = None if tokens.exact else part.where(steered, tokens)
             if where is not None:
-                changed = torch.where(where, changed, first)
+                changed = torch.where(_pick(where, its), changed, first)
             after = _put(changed, its, after, fresh=after is not hidden)
-            if second is not None and rest is not None:  # a sum is handed on whole, beside a residual of nothing
-                nothing = torch.zeros_like(second) if where is None else second.masked_fill(where, 0)
-                rest = _put(nothing, its, rest, fresh=rest is not residual)
+            if rest is not None:  # a sum is handed on whole, beside a residual of nothing
+                rest = _empty(rest, its, where, fresh=rest is not residual)
         return after, rest
 
     def in_doubles(self, before: Tensor, length: Tensor, steered: Tensor, tokens: Tokens) -> Tensor:
         """What the operators make of what is there, in float64."""
         wanted = before
         for part in self.parts:
-            its = steered
-            if not part.alone:
-                its = steered & tokens.mask(part.of).bool().view(steered.shape)
+            its = part.where(steered, tokens)
             directions = part.given if part.places is None else part.given[part.places[tokens.index]]
             wanted = torch.where(its, part.operator.apply(before, length.double(), directions.double()), wanted)
         return wanted
@@ -188,6 +186,15 @@ def _put(new: Tensor, its: Tensor | None, of_all: Tensor, fresh: bool) -> Tensor
     if its is None:
         return new
     return of_all.index_copy_(0, its, new) if fresh else of_all.index_copy(0, its, new)
+
+
+def _empty(of_all: Tensor, its: Tensor | None, where: Tensor | None, fresh: bool) -> Tensor:
+    """All with 0 where it says so, else at their places; as `_put`."""
+    if where is not None:
+        return of_all.masked_fill_(where, 0) if fresh else of_all.masked_fill(where, 0)
+    if its is None:
+        return torch.zeros_like(of_all)
+    return of_all.index_fill_(0, its, 0) if fresh else of_all.index_fill(0, its, 0)
 
 
 def sum_of(hidden: Tensor, residual: Tensor | None, scale: float) -> Tensor:

@@ -9,10 +9,14 @@ from lm_eval_steer.interventions.operators.operator import Operator, is_not_zero
 
 
 def add_keep_norm(hidden: Tensor, strength: Tensor, direction: Tensor) -> Tensor:
-    """`add`, then scaled back to the length that h had; a strength of 0 leaves h as it is, bit for bit."""
+    """`add`, then scaled back to the length that h had; a strength of 0 leaves h as it is, bit for bit: its scale is 1."""
+    return add_and_keep(length_of(hidden), hidden, strength, direction)
+
+
+def add_and_keep(length: Tensor, hidden: Tensor, strength: Tensor, direction: Tensor) -> Tensor:
+    """`add`, then scaled to a length [rows, positions, 1]."""
     after = torch.addcmul(hidden, strength, direction)
-    scale = length_of(hidden) / length_of(after).clamp_min(torch.finfo(hidden.dtype).tiny)
-    return after * torch.where(strength != 0, scale, 1.0)
+    return after * (length / length_of(after).clamp_min(torch.finfo(hidden.dtype).tiny))
 
 
 ADD_KEEP_NORM = Operator(add_keep_norm, is_not_zero, is_shift=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lm_eval_steer.interventions.operators.add_keep_norm import add_keep_norm
+from lm_eval_steer.interventions.operators.add_keep_norm import add_and_keep
 from lm_eval_steer.interventions.operators.operator import Operator, along, is_not_zero, length_of, unit
 
 
@@ -19,8 +19,9 @@ def icv(hidden: Tensor, strength: Tensor, direction: Tensor, ahead: Tensor) -> T
         strength: [rows, positions, 1].
         direction, ahead: v, and v / ‖v‖.
     """
-    cosine = along(hidden, ahead) / length_of(hidden).clamp_min(torch.finfo(hidden.dtype).tiny)
-    return add_keep_norm(hidden, strength * (1 - cosine.clamp_max(0)), direction)
+    length = length_of(hidden)
+    cosine = along(hidden, ahead) / length.clamp_min(torch.finfo(hidden.dtype).tiny)
+    return add_and_keep(length, hidden, strength * (1 - cosine.clamp_max(0)), direction)
 
 
 def _with_unit(direction: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,8 +17,9 @@ def rotate(hidden: Tensor, strength: Tensor, v: Tensor, w: Tensor) -> Tensor:
         v, w: two axes of length 1 that stand on each other.
     """
     x, y, angle = along(hidden, v), along(hidden, w), torch.deg2rad(strength)
-    less, sine = -2 * torch.sin(angle / 2).square(), torch.sin(angle)  # cos α - 1
-    return torch.addcmul(torch.addcmul(hidden, x * less - y * sine, v), x * sine + y * less, w)
+    less, sine = torch.cos(angle) - 1, torch.sin(angle)
+    along_v, along_w = torch.addcmul(x * less, y, sine, value=-1), torch.addcmul(y * less, x, sine)
+    return torch.addcmul(torch.addcmul(hidden, along_v, v), along_w, w)
 
 
 def rotate_to(hidden: Tensor, strength: Tensor, v: Tensor, w: Tensor) -> Tensor:

@@ -17,40 +17,37 @@ def turn(hidden: Tensor, strength: Tensor, ahead: Tensor, there: Tensor) -> Tens
             it has no plane.
         ahead, there: v / ‖v‖, and 1, or 0 of a v of zeros [1].
     """
-    along_v, across = _parts(hidden, ahead)
-    return _turned(hidden, along_v, across, length_of(across), torch.deg2rad(strength) * there, ahead)
+    along_v, height = _parts(hidden, ahead)
+    return _turned(hidden, along_v, height, torch.deg2rad(strength) * there, ahead)
 
 
 def slerp(hidden: Tensor, strength: Tensor, ahead: Tensor, there: Tensor) -> Tensor:
     """h turned by the share α of the angle between h and v: at strength 1 h' lies along v; as `turn` else."""
-    along_v, across = _parts(hidden, ahead)
-    height = length_of(across)
-    return _turned(hidden, along_v, across, height, strength * there * torch.atan2(height, along_v), ahead)
+    along_v, height = _parts(hidden, ahead)
+    return _turned(hidden, along_v, height, strength * there * torch.atan2(height, along_v), ahead)
 
 
 def _parts(hidden: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
-    """⟨h, v⟩ of a v of length 1 [rows, positions, 1], and what of h stands on v [rows, positions, hidden]."""
+    """Of h along a v of length 1, and the length of what of h stands on v, both [rows, positions, 1]."""
     along_v = along(hidden, ahead)
-    return along_v, torch.addcmul(hidden, along_v, ahead, value=-1)
+    return along_v, length_of(torch.addcmul(hidden, along_v, ahead, value=-1))
 
 
-def _turned(hidden: Tensor, along_v: Tensor, across: Tensor, height: Tensor, angle: Tensor, ahead: Tensor) -> Tensor:
-    """h turned towards v.
+def _turned(hidden: Tensor, along_v: Tensor, height: Tensor, angle: Tensor, ahead: Tensor) -> Tensor:
+    """h turned towards v: a multiple of h, 1 at an angle of 0, and one of v, 0 there.
 
-    What is added is along v and along what of h stands on it, nothing of either at an angle of 0.
+    With a of h along v and c across, h' has a cos α + c sin α and c cos α - a sin α of them.
 
     Args:
         hidden, ahead: as for `turn`.
-        along_v, across: see `_parts`.
-        height: ‖across‖ [rows, positions, 1].
+        along_v, height: see `_parts`.
         angle: to turn by, in radians [rows, positions, 1].
     """
-    finest = torch.finfo(hidden.dtype)
-    angle = angle * (height > 8 * finest.eps * along_v.abs())
-    less, sine = -2 * torch.sin(angle / 2).square(), torch.sin(angle)  # cos α - 1
-    towards = torch.addcmul(less * along_v, sine, height)
-    away = torch.addcdiv(less, sine * along_v, height.clamp_min(finest.tiny), value=-1)
-    return torch.addcmul(torch.addcmul(hidden, towards, ahead), away, across)
+    slope, sine = along_v / height, torch.sin(angle)
+    has_plane = slope.abs() < 1 / (8 * torch.finfo(hidden.dtype).eps)
+    of_h = torch.where(has_plane, torch.addcmul(torch.cos(angle), slope, sine, value=-1), 1)
+    of_v = torch.where(has_plane, torch.addcmul(height, slope, along_v) * sine, 0)
+    return torch.addcmul(hidden * of_h, of_v, ahead)
 
 
 def _prepare(direction: Tensor) -> tuple[Tensor, Tensor]:
