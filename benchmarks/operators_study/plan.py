@@ -54,6 +54,7 @@ WAYS = {
     "add": Way("dose", 0.0005),
     "add, one length": Way("alpha", 0.05),
     "add_keep_norm": Way("dose", 0.0005, arguments={"operator": "add_keep_norm"}),
+    "icv": Way("dose", 0.0005, arguments={"operator": "icv"}),
     "turn": Way("alpha", 0.03, arguments={"operator": "turn"}),
     "slerp": Way("alpha", 0.0003, arguments={"operator": "slerp"}),
     "set": Way("alpha", 0.25, 8.0, {"operator": "set", "unit": "sigma"}, (), sets=True),
@@ -63,11 +64,14 @@ WAYS = {
 """Name in tables -> what it is. `set` and `set_at_least` count in what was measured along the vector, and have no
 random directions; other operators take a second direction, or a fitted matrix, which a concept of one vector lacks."""
 
-PROPORTIONAL = ("add_keep_norm", "turn", "slerp")
+PROPORTIONAL = ("add_keep_norm", "icv", "turn", "slerp")
 """Those that move each state in proportion to its length, as `add` in doses does."""
 
 GENTLE = {GEMMA: 0.1}
 """By how much smaller the first strength is in a child: three components hold most of the norm of Gemma's states."""
+
+SPACES = ("heads", "final_norm")
+"""Sites that take no direction of the outputs of blocks."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Cell:
         child: whose own vector steers it.
         concept: a key of `CONCEPTS`.
         way: a key of `WAYS`.
-        site: where it is steered; it is read at the outputs of blocks.
+        site: where it is steered.
     """
 
     child: str
@@ -90,6 +94,11 @@ class Cell:
     def name(self) -> str:
         """As `--only` has it, and lines of what was measured."""
         return f"{self.child}/{self.concept}/{self.site}/{self.way}"
+
+    @property
+    def read(self) -> str:
+        """Where the vector was read: outputs of blocks, or the site itself where a direction is of its own space."""
+        return self.site if self.site in SPACES else "block"
 
 
 CELLS = (
@@ -106,5 +115,7 @@ CELLS = (
     *(Cell(child, "sentiment", "add", site) for child in (GEMMA, QWEN) for site in ("attention", "mlp", "block_input")),
     *(Cell(SMOL, "politeness", "add", site) for site in ("attention", "mlp", "block_input")),
     *(Cell(child, "sentiment", way) for child in (GEMMA, QWEN) for way in ("add_keep_norm", "slerp")),
+    *(Cell(child, "sentiment", "add", site) for child in (SMOL, GEMMA, QWEN) for site in SPACES),
+    *(Cell(child, "sentiment", "icv") for child in (SMOL, GEMMA, QWEN)),
 )
 """In the order in which they are run: what tells most first."""

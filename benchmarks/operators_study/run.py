@@ -179,10 +179,10 @@ class Study:
         return self._task[1]
 
     def vector(self, cell: Cell) -> Path:
-        """The child's own, read at the outputs of blocks."""
-        out = self.folder / "vectors" / f"{cell.child}_{cell.concept}_block.safetensors"
+        """The child's own."""
+        out = self.folder / "vectors" / f"{cell.child}_{cell.concept}_{cell.read}.safetensors"
         if not out.exists():
-            asked = ExtractionArgs(task=CONCEPTS[cell.concept], method="mean", n=64)
+            asked = ExtractionArgs(task=CONCEPTS[cell.concept], method="mean", n=64, site=cell.read)
             child = self.child(cell.child)
             child.lm.steer(SteeringPlan.build(alpha=0))
             extract(asked, load_source(asked), child.lm).save(out)

@@ -108,6 +108,15 @@ class Cell:
         doses = REGIMES[self.task].doses
         return (self.dose,) if self.dose else doses.get(self.child, doses[None])
 
+    @property
+    def responses(self) -> int:
+        """How many its sweep asks for, about."""
+        drawn = sum(int(one.partition(":")[2] or 1) for one in self.controls.split(",") if one.startswith("random"))
+        doses, (test, validation) = len(self.doses), self.documents
+        steered = 2 + len(self.parents) + len(self.ridge) + self.shuffled + drawn + ("negated" in self.controls)
+        voting = (doses - 1) * (self.votes == "own") + doses * ("self-consistency" in self.controls)
+        return steered * (doses * validation + test) + (1 + len(self.others)) * (validation + test) + voting * test
+
 
 CELLS = (
     Cell(LARGE, "gsm8k_direct_steer", (SMOL, SMALL), (150, 16), votes="none", others=(STEP_BY_STEP,)),
@@ -120,11 +129,19 @@ CELLS = (
     Cell(LARGE, "gsm8k_steer", (SMOL,), (100, 6), shuffled=0, votes="none", controls=""),
     Cell(SMALL, "arith_direct_steer", (SMOL,), (200, 40), others=(STEP_BY_STEP,)),
     Cell(SMOL, "gsm8k_direct_steer", (SMALL,), (200, 40), others=(STEP_BY_STEP,)),
-    Cell(GEMMA, "arith_direct_steer", (SMOL, SMALL), (200, 40), others=(STEP_BY_STEP,)),
-    Cell(SMOL, "arc_challenge_steer_mc", (SMALL,), (200, 40)),
-    Cell(SMALL, "sentiment_steer", (SMOL, GEMMA), (400, 40), controls="random:3,negated"),
-    Cell(SMOL, "gsm8k_steer", (SMALL,), (200, 40)),
-    Cell(SMALL, "arith_steer", (SMOL,), (200, 40), controls=SAMPLED),
-    Cell(GEMMA, "arith_steer", (SMOL, SMALL), (200, 40)),
-    Cell(SMALL, "arc_challenge_steer_mc", (SMOL,), (200, 40)),
+    Cell(SMOL, "gsm8k_steer", (SMALL,), (200, 40), shuffled=1, controls="random:1"),
+    Cell(SMALL, "sentiment_steer", (SMOL,), (400, 40), controls="random:3,negated"),
+    Cell(LARGE, "arith_direct_steer", (SMOL,), (150, 16), votes="none", others=(STEP_BY_STEP,)),
+    Cell(GEMMA, "arith_direct_steer", (SMOL,), (200, 40), others=(STEP_BY_STEP,)),
+    Cell(SMOL, "arc_challenge_steer_mc", (SMALL,), (200, 40), shuffled=1, controls="random:1"),
+    Cell(GEMMA, "gsm8k_direct_steer", (SMOL,), (200, 40), others=(STEP_BY_STEP,)),
+    Cell(SMALL, "gsm8k_steer", (SMOL,), (200, 16), shuffled=1, votes="none", controls="random:1"),
+    Cell(GEMMA, "gsm8k_steer", (SMOL,), (200, 16), shuffled=1, votes="none", controls="random:1"),
+    Cell(GEMMA, "arc_challenge_steer_mc", (SMOL,), (200, 16), shuffled=1, votes="none", controls="random:1"),
+    Cell(SMALL, "arc_challenge_steer_mc", (SMOL,), (200, 16), shuffled=1, votes="none", controls="random:1"),
+    Cell(GEMMA, "arith_steer", (SMOL,), (200, 16), shuffled=1, votes="none", controls="random:1"),
+    Cell(SMALL, "arith_steer", (SMOL,), (200, 16), shuffled=1, votes="none", controls="random:1"),
+    Cell(LARGE, "sentiment_steer", (SMOL,), (400, 16), shuffled=1, votes="none", controls="random:1"),
+    Cell(LARGE, "arc_challenge_steer_mc", (SMOL,), (150, 16), shuffled=1, votes="none", controls="random:1"),
+    Cell(LARGE, "arith_steer", (SMOL,), (150, 16), shuffled=1, votes="none", controls="random:1"),
 )

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from cells import CELLS, MODELS, PARAMETERS, REGIMES, Cell
+from cells import CELLS, MODELS, PARAMETERS
 from lines import Summary
-
-CONTENDERS = 10
-"""Own, two parents, one more map, the cut, two maps of texts paired at random, three random directions."""
 
 
 def left_out(found: Mapping[str, Summary]) -> Iterator[str]:
     """A line per cell: its responses, and hours at the seconds per response of cells that were run."""
-    planned = {cell.name: cell for cell in CELLS}
     yield "| child | task | responses | hours, about |"
     yield "|---|---|---|---|"
-    for child in MODELS:
-        for task, regime in REGIMES.items():
-            name = f"{child}/{task}"
-            if name not in found:
-                test, validation = planned.get(name, Cell(child, task, (), (200, 50))).documents
-                doses = len(regime.doses[None])
-                responses = CONTENDERS * (doses * validation + test) + doses * test
-                hours = responses * _seconds_per_response(child, task, found) / 3600
-                yield f"| {MODELS[child]} | `{task}` | {responses:,} | {hours:.1f} |"
+    for cell in CELLS:
+        if cell.name not in found:
+            hours = cell.responses * _seconds_per_response(cell.child, cell.task, found) / 3600
+            yield f"| {MODELS[cell.child]} | `{cell.task}` | {cell.responses:,} | {hours:.1f} |"
 
 
 def _seconds_per_response(child: str, task: str, found: Mapping[str, Summary]) -> float:

@@ -24,6 +24,7 @@ from answers import answers
 from cells import CELLS, MODELS, SHORT, Cell
 from left_out import left_out
 from lines import Line, Summary, lines_of
+from matrix import matrix
 from picture import draw
 from words import change, name_of, number, percent, score
 
@@ -169,6 +170,7 @@ def render(text: str, found: Summaries) -> str:
     cells = {cell.name: cell for cell in CELLS}
     blocks: dict[str, Callable[[], Iterator[str]]] = {
         "first page": lambda: first_page(found),
+        "matrix": lambda: matrix(found),
         "answers": lambda: answers(found),
         "left out": lambda: left_out(found),
         **{f"table {name}": partial(table, cells[name], found[name]) for name in found},

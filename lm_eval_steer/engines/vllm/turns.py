@@ -13,6 +13,7 @@ from torch import Tensor
 from lm_eval_steer.interventions.operators import Operator
 from lm_eval_steer.interventions.units import share_of_norm, size_of
 
+
 class Tokens:
     """Which intervention each token of a pass is under; what is asked of that at every block is found out once.
 

@@ -9,7 +9,7 @@ from lm_eval_steer.interventions.operators.operator import Operator, is_not_zero
 
 
 def add_keep_norm(hidden: Tensor, strength: Tensor, direction: Tensor) -> Tensor:
-    """`add`, then scaled back to the length that h had; a strength of 0 leaves h as it is, bit for bit: its scale is 1."""
+    """`add`, then scaled back to the length that h had; at a strength of 0, h, bit for bit: its scale is 1."""
     return add_and_keep(length_of(hidden), hidden, strength, direction)
 
 
