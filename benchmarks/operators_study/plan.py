@@ -59,7 +59,7 @@ WAYS = {
     "slerp": Way("alpha", 0.0003, arguments={"operator": "slerp"}),
     "set": Way("alpha", 0.25, 8.0, {"operator": "set", "unit": "sigma"}, (), sets=True),
     "set_at_least": Way("alpha", 0.25, 8.0, {"operator": "set_at_least", "unit": "sigma"}, (), sets=True),
-    "ablate": Way("alpha", 0.125, 1.0, {"operator": "ablate"}, pushes=False),
+    "ablate": Way("alpha", 0.015625, 1.0, {"operator": "ablate"}, pushes=False),
 }
 """Name in tables -> what it is. `set` and `set_at_least` count in what was measured along the vector, and have no
 random directions; other operators take a second direction, or a fitted matrix, which a concept of one vector lacks."""
