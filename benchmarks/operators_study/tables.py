@@ -68,8 +68,9 @@ def shares(found: Found) -> Iterator[str]:
 
 
 def where(cells: list[Cell]) -> str:
-    """Which children and concepts cells are of."""
-    return f"in {listed(dict.fromkeys(f'{MODELS[cell.child]} ({cell.concept})' for cell in cells))}"
+    """How many children and concepts cells are of, or which one."""
+    names = dict.fromkeys(f"{MODELS[cell.child]} ({cell.concept})" for cell in cells)
+    return f"in {len(names)} children and concepts" if len(names) > 1 else f"in {listed(names)}"
 
 
 def listed(names: Iterable[str]) -> str:
