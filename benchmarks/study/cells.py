@@ -132,7 +132,7 @@ CELLS = (
     Cell(SMOL, "gsm8k_steer", (SMALL,), (200, 40), shuffled=1, controls="random:1"),
     Cell(SMALL, "sentiment_steer", (SMOL,), (400, 16), votes="none"),
     Cell(LARGE, "arith_direct_steer", (SMOL,), (150, 16), votes="none", others=(STEP_BY_STEP,)),
-    Cell(GEMMA, "arith_direct_steer", (SMOL,), (200, 40), others=(STEP_BY_STEP,)),
+    Cell(GEMMA, "arith_direct_steer", (SMOL,), (200, 40), votes="none", others=(STEP_BY_STEP,)),
     Cell(SMOL, "arc_challenge_steer_mc", (SMALL,), (200, 40), shuffled=1, votes="none", controls="random:1"),
     Cell(GEMMA, "gsm8k_direct_steer", (SMOL,), (200, 40), others=(STEP_BY_STEP,)),
     Cell(SMALL, "gsm8k_steer", (SMOL,), (200, 16), shuffled=1, votes="none", controls="random:1"),
