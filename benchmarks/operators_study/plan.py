@@ -117,5 +117,17 @@ CELLS = (
     *(Cell(child, "sentiment", way) for child in (GEMMA, QWEN) for way in ("add_keep_norm", "slerp")),
     *(Cell(child, "sentiment", "add", site) for child in (SMOL, GEMMA, QWEN) for site in SPACES),
     *(Cell(child, "sentiment", "icv") for child in (SMOL, GEMMA, QWEN)),
+    *(Cell(SMOL, "politeness", "add", site) for site in SPACES),
+    Cell(SMOL, "politeness", "icv"),
+    *(
+        Cell(child, "politeness", way)
+        for child in (GEMMA, QWEN)
+        for way in ("set", "ablate", "set_at_least", "add_keep_norm", "slerp", "icv")
+    ),
+    *(
+        Cell(child, "politeness", "add", site)
+        for child in (GEMMA, QWEN)
+        for site in ("attention", "mlp", "block_input", *SPACES)
+    ),
 )
 """In the order in which they are run: what tells most first."""

@@ -49,8 +49,8 @@ WORDS = ("--gen_kwargs", '{"max_gen_toks": 320, "until": ["Q:", "</s>", "<|im_en
 """A question of the model's own ends a response wherever it stands; the answer functions read no further anyway."""
 
 _MEAN = ("--method", "mean", "--n", "64")
-_DIRECT = {None: (0.025, 0.05, 0.1, 0.2, 0.4)}
 # Three components hold most of the norm of Gemma's states (benchmarks/norms.py): a tenth is as long a step for others.
+_DIRECT = {None: (0.025, 0.05, 0.1, 0.2, 0.4), GEMMA: (0.0025, 0.005, 0.01, 0.02, 0.04)}
 _EVERYWHERE = {None: (0.00125, 0.0025, 0.005, 0.01, 0.02), GEMMA: (0.000125, 0.00025, 0.0005, 0.001, 0.002)}
 _PAPER = {None: (0.001, 0.003, 0.01, 0.03, 0.1), GEMMA: (0.0001, 0.0003, 0.001, 0.003, 0.01)}
 
