@@ -61,3 +61,18 @@ def test_each_token_is_changed_by_its_own_operator_alone(several: bool, is_pair:
         assert torch.allclose(found[place], wanted, atol=1e-5), edit.operator
         bounded = edit.operator in ("set_at_least", "set_at_most")  # which leave what is within their bound
         assert bounded or not torch.allclose(found[place], before[place], atol=1e-3), edit.operator
+
+
+def test_shifts_of_two_operators_move_their_own_tokens_alone(request: pytest.FixtureRequest) -> None:
+    """One of them may be an operator of one's own (docs/EXTENDING.md)."""
+    OPERATORS.add("add_again", OPERATORS["add"])
+    request.addfinalizer(lambda: OPERATORS.remove("add_again"))
+    both = [steering({0: directions("add")}, 2.0, name) for name in ("add", "add_again")]
+    sites = Sites(both, {0: Anchor(torch.nn.Identity(), pairs=True)}, torch.device("cpu"))
+    index = torch.tensor([1, 2, 0, 2])
+    hidden = torch.from_numpy(DRAW.normal(size=(4, WIDTH)).astype(np.float32))
+    strength, steered = sites.strengths[0, index][:, None], sites.acts[0, index][:, None]
+    after, _ = sites.turn(0, frozenset({0, 1})).apply(hidden, None, strength, steered, Tokens(index), 1.0)
+    for place, number in enumerate((index - 1).tolist()):
+        moved = 0 if number < 0 else 2 * torch.from_numpy(both[number].edits[0].direction)
+        assert torch.allclose(after[place], hidden[place] + moved, atol=1e-6), place

@@ -45,7 +45,7 @@ class Sites:
             for edit in one.edits:
                 column = self.places.index(edit.place)
                 edits[column][number] = edit
-                strengths[column, 1 + number] = edit.strength
+                strengths[column, 1 + number] = edit.strength if edit.acts else 0
                 acts[column, 1 + number] = edit.acts
         self.strengths = torch.from_numpy(strengths).to(device)
         self.acts = torch.from_numpy(acts).to(device)

@@ -116,6 +116,10 @@ class Turn:
     def _sizes(self) -> Tensor:
         return size_of(self.directions)
 
+    @cached_property
+    def _several_shifts(self) -> bool:
+        return sum(part.operator.is_shift for part in self.parts) > 1
+
     def direction(self, index: Tensor) -> Tensor:
         """v [width] or [heads, head_dim], or the same of each token [tokens, ...].
 
@@ -151,7 +155,8 @@ class Turn:
         after, rest = hidden, residual
         for part in self.parts:
             if part.operator.is_shift:  # a length of 0 leaves a token as it is
-                after = part.add(after, length if scale == 1.0 else length / scale, tokens)
+                its_length = part.where(steered, tokens) * length if self._several_shifts else length
+                after = part.add(after, its_length if scale == 1.0 else its_length / scale, tokens)
                 continue
             its = None if part.alone and not tokens.exact else tokens.of(part.of)
             if its is not None and not len(its):
