@@ -89,14 +89,15 @@ def test_the_sentence_of_a_miss(shipped: Path) -> None:
         find_vector("phi4_gsm8k.pt")
     assert str(caught.value) == (
         "no steering vector 'phi4_gsm8k.pt': looked at ./phi4_gsm8k.pt, ./vectors/phi4_gsm8k.pt and the shipped "
-        "vectors (a, b); make it with: lm-eval-steer extract --model_args pretrained=microsoft/phi-4 "
-        "--task gsm8k_steer --out phi4_gsm8k.pt"
+        "vectors, which lm-eval-steer vectors list shows; make it with: lm-eval-steer extract --model_args "
+        "pretrained=microsoft/phi-4 --task gsm8k_steer --out phi4_gsm8k.pt"
     )
 
 
-def test_the_sentence_of_a_miss_where_nothing_is_shipped() -> None:
-    with pytest.raises(SteeringError, match=r"\./vectors/v and the shipped vectors \(none\); make it with"):
-        find_vector("v")
+def test_a_miss_by_a_letter_names_the_shipped_vector(shipped: Path) -> None:
+    (shipped / "smollm2_arith.safetensors").touch()
+    with pytest.raises(SteeringError, match=r"the shipped vectors \(the nearest name is smollm2_arith\), which"):
+        find_vector("smolm2_arith")
 
 
 @pytest.mark.parametrize(

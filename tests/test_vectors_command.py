@@ -188,7 +188,7 @@ def test_names_that_no_file_has_are_one_sentence(capsys: pytest.CaptureFixture[s
         code, _, err = run(f"vectors show {name}", capsys)
         assert (code, err.count("\n")) == (2, 1)
         assert err.startswith("lm-eval-steer vectors show: no steering vector 'xxx")
-        assert len(err) < 3000  # the names of all shipped vectors among them
+        assert len(err) < 1500
     code, _, err = run("vectors compare smollm2_arith smollm2_arith --out ''", capsys)
     assert (code, err) == (2, "lm-eval-steer vectors compare: --out names no file: name an .svg or a .png\n")
 
@@ -227,11 +227,20 @@ def test_compare_a_vector_with_itself(capsys: pytest.CaptureFixture[str]) -> Non
     assert re.search(r"block l with block l \(30\) +│ +1\.000 │", out)
 
 
+def test_list_without_a_folder_lists_what_is_shipped(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run("vectors list", capsys)
+    assert code == 0
+    assert f"{len(shipped_names())} steering vectors" in out
+    assert out.endswith(f"Look at one:\n  lm-eval-steer vectors show {shipped_names()[0]}\n")
+    sentence = "lm-eval-steer vectors list: --out a.md is a page of no folder: name the one that it is to lie in\n"
+    assert run("vectors list --out a.md", capsys)[::2] == (2, sentence)
+
+
 def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("vectors show nothing", capsys)[::2] == (
         2,
         "lm-eval-steer vectors show: no steering vector 'nothing': looked at ./nothing, ./vectors/nothing and the "
-        f"shipped vectors ({', '.join(shipped_names())}); make it with: lm-eval-steer extract "
+        "shipped vectors, which lm-eval-steer vectors list shows; make it with: lm-eval-steer extract "
         "--model_args pretrained=PARENT_MODEL --task gsm8k_steer --out nothing.safetensors\n",
     )
     code, out, err = run("vectors compare smollm2_arith nothing --out a.jpg", capsys)

@@ -6,7 +6,9 @@
 
 Every command is shown before it is run, and none is run twice: a vector that is shipped or lies there is taken as it
 is (`--anew` makes those that are shipped again), and a sweep goes on where it stopped. `--only` takes parts of the
-names of cells, `CHILD/TASK`, and runs these and what they need.
+names of cells, `CHILD/TASK`, and runs these and what they need. On a lent GPU without vLLM:
+
+    python benchmarks/study/run.py --folder study --engine steered-hf --device cuda
 """
 
 from __future__ import annotations
@@ -23,15 +25,17 @@ from cells import CELLS, REGIMES, SHORT, TEXTS, Cell, Regime
 
 SHIPPED = Path("vectors")
 
-VLLM = "dtype=bfloat16,max_model_len=2048,block_size=32"
-"""A question is asked at every strength, which differs in its last token alone: small blocks share all before it."""
+ENGINES = {"steered-vllm": ("max_model_len=2048,block_size=32", ()), "steered-hf": ("", ("--batch_size", "512"))}
+"""Arguments of the model, and of the sweep. vLLM: a question is asked at every strength, which differs in its last
+token alone, and small blocks share all before it. steered-hf: a GPU takes as long for few rows as for many."""
 
 
 class Study:
     """Where it lies, and what is still to be done."""
 
-    def __init__(self, folder: Path, models: Path, show: bool, anew: bool) -> None:
-        self.folder, self.models, self.show, self.anew = folder, models, show, anew
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.folder, self.models, self.show, self.anew = args.folder, args.models, args.print, args.anew
+        self.engine, self.device = args.engine, args.device
 
     def run(self, cell: Cell) -> None:
         """All that a cell needs, then its sweep."""
@@ -45,13 +49,12 @@ class Study:
         arms["cut"] = self.vector(first, regime)
         for seed in range(1, cell.shuffled + 1):
             arms[f"{SHORT[first]}-shuffled-{seed}"] = self.carried(first, cell.child, regime, "procrustes", seed)
-        model = self.model(cell.child)
+        of_model, of_sweep = ENGINES[self.engine]
+        given = [f"pretrained={self.model(cell.child)}", "dtype=bfloat16", of_model, f"tokens={regime.tokens}"]
         self.command(
-            *("sweep", "--model", "steered-vllm", "--tasks", cell.task),
-            *(
-                "--model_args",
-                f"pretrained={model},dtype=bfloat16,max_model_len=2048,block_size=32,tokens={regime.tokens}",
-            ),
+            *("sweep", "--model", self.engine, "--tasks", cell.task),
+            *("--model_args", ",".join(filter(None, given)), *of_sweep),
+            *(("--device", self.device) if self.device else ()),
             *("--arms", ",".join(f"{name}={file}" for name, file in arms.items()), *cell.others),
             *("--dose", json.dumps(cell.doses), "--votes", cell.votes),
             *(("--controls", cell.controls) if cell.controls else ()),
@@ -121,8 +124,10 @@ def main() -> None:
     )
     parser.add_argument("--print", action="store_true", help="show the commands, and run none")
     parser.add_argument("--anew", action="store_true", help="make vectors again that are shipped")
+    parser.add_argument("--engine", choices=ENGINES, default="steered-vllm", help="of sweeps (default: steered-vllm)")
+    parser.add_argument("--device", help="of sweeps, as for lm_eval")
     args = parser.parse_args()
-    study = Study(args.folder, args.models, args.print, args.anew)
+    study = Study(args)
     for cell in wanted(args.only):
         study.run(cell)
 

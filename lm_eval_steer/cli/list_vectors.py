@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval_steer.cli.arguments import add_command, read_path
 from lm_eval_steer.cli.output import make_console, quote
+from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import write_whole
 from lm_eval_steer.text import printable
 
@@ -27,7 +28,13 @@ def add(actions: Any) -> None:
         "vectors list",
     )
     option = parser.add_argument
-    option("folder", type=read_path, metavar="DIR", help="a folder with vector files, also in folders of it")
+    option(
+        "folder",
+        nargs="?",
+        type=read_path,
+        metavar="DIR",
+        help="a folder with vector files, also in folders of it (default: those that come with the package)",
+    )
     option("--out", type=read_path, metavar="FILE", help="write the page, .md or .html, in place of a table here")
     option(
         "--sweeps",
@@ -42,20 +49,28 @@ def list_vectors(args: argparse.Namespace) -> None:
     """Print the table or write the page, and say what is no vector."""
     from lm_eval_steer.report.tables.terminal import print_blocks
     from lm_eval_steer.report.vectors.index import WRITERS, check_index_file, read_index
+    from lm_eval_steer.vectors.catalog import shipped_folder
 
     if args.out is not None:
+        if args.folder is None:
+            raise SteeringError(f"--out {args.out} is a page of no folder: name the one that it is to lie in")
         check_index_file(args.out)
-    words = ["lm-eval-steer", "vectors", "list", args.folder]
+    folder = str(shipped_folder()) if args.folder is None else args.folder
+    words = ["lm-eval-steer", "vectors", "list", *([] if args.folder is None else [args.folder])]
     words += [] if args.out is None else ["--out", args.out]
     words += ["--sweeps", *args.sweeps] if args.sweeps else []
-    index = read_index(args.folder, _validated(args.sweeps), quote(words))
+    index = read_index(folder, _validated(args.sweeps), quote(words))
     for sentence in index.left_out:
         print(printable(f"- not read: {sentence}"))
     if args.out is None:
         print_blocks(make_console(), [index.block], [])
+        first = Path(index.lines[0].cells[0])
+        if args.folder is None:
+            print(f"Look at one:\n  lm-eval-steer vectors show {quote([first.stem])}")
+            return
         print("Make a page of it, or look at one:")
         print(f"  {quote([*words, '--out', str(Path(args.folder) / 'README.md')])}")
-        print(f"  lm-eval-steer vectors show {quote([str(Path(args.folder) / index.lines[0].cells[0])])}")
+        print(f"  lm-eval-steer vectors show {quote([str(Path(args.folder) / first)])}")
         return
     text = WRITERS[Path(args.out).suffix](index)
     write_whole(args.out, lambda part: part.write_text(text, encoding="utf-8"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.files import is_file, is_folder
-from lm_eval_steer.text import printable, quoted, shortened
+from lm_eval_steer.text import nearest, printable, quoted, shortened
 from lm_eval_steer.vectors.formats import suffixes
 from lm_eval_steer.vectors.hub import OF_OTHER_TOOLS, download, read_reference
 
@@ -68,8 +68,8 @@ def find_vector(name: str) -> Path:
             ) from None
     name = shortened(name)
     looked = [f"./{name}", f"./vectors/{name}"] if len(folders) > 1 else [name]
-    shipped = f" and the shipped vectors ({', '.join(shipped_names()) or 'none'})" if len(folders) > 1 else ""
-    places = printable(f"{', '.join(looked)}{shipped}")
+    shipped = f" and the shipped vectors{nearest(name, shipped_names())}, which lm-eval-steer vectors list shows"
+    places = printable(", ".join(looked)) + (shipped if len(folders) > 1 else "")
     raise SteeringError(
         f"no steering vector {quoted(name)}: looked at {places}; make it with: {printable(extract_command(name))}"
     )
