@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from cells import CELLS, MODELS, SHORT, Cell
+from cells import CELLS, MODELS, REGIMES, SHORT, Cell
 from lines import Line, Summary, lines_of
 from words import change, name_of, percent
 
@@ -28,16 +28,40 @@ def _where(cell: Cell) -> str:
     return f"{MODELS[cell.child]}, `{cell.task}`" + (f" at dose {cell.dose:g}" if cell.dose else "")
 
 
+def _told(cells: Iterable[tuple[Cell, Lines, Summary]], key: str) -> str:
+    """What came of one arm in some children: those with evidence by name, of the others the range."""
+    found = [(cell, lines[key], lines["baseline"]) for cell, lines, _ in cells if key in lines]
+    parts, rest = [], []
+    for cell, line, base in found:
+        if line.change["verdict"] in ("helps", "hurts"):
+            scores = f"{percent(base.score['score'], '')} to {percent(line.score['score'])}"
+            parts.append(f"{line.change['verdict']} {MODELS[cell.child]} ({scores}, {change(line)})")
+        else:
+            rest.append(100 * line.change["change"])
+    if rest:
+        of = f" of {len(found)}" if parts else ""
+        points = f"{min(rest):+.1f} to {max(rest):+.1f}" if len(rest) > 1 else f"{rest[0]:+.1f}"
+        parts.append(f"no evidence in {len(rest)}{of} children, {points} points")
+    return ", ".join(parts)
+
+
+def _by_task(cells: Cells) -> Iterator[tuple[str, list[tuple[Cell, Lines, Summary]]]]:
+    """The cells of each task, smallest child first, but for those at a dose of their own."""
+    for task in REGIMES:
+        its = [each for each in cells.values() if each[0].task == task and not each[0].dose]
+        if its:
+            yield task, sorted(its, key=lambda each: list(MODELS).index(each[0].child))
+
+
 def _own(cells: Cells) -> Iterator[str]:
-    for cell, lines, _ in cells.values():
-        own, base = lines["own best"], lines["baseline"]
-        works = ""
-        if REASONS in own.metrics:
-            works = f", {percent(base.metrics[REASONS])} and {percent(own.metrics[REASONS])} work before they answer"
-        yield (
-            f"{_where(cell)}: {percent(base.score['score'])} right without, "
-            f"{percent(own.score['score'])} with its own vector ({change(own)}; {own.change['verdict']}){works}."
-        )
+    for task, its in _by_task(cells):
+        works = [
+            f"{MODELS[cell.child]} {percent(lines['own best'].metrics[REASONS])}"
+            for cell, lines, _ in its
+            if lines["own best"].metrics.get(REASONS, 0) >= 0.01
+        ]
+        first = f". Of responses that work before they answer it makes, from none, {', '.join(works)}" if works else ""
+        yield f"`{task}`: {_told(its, 'own best')}{first}."
 
 
 def _maps(cells: Cells) -> Iterator[str]:
@@ -45,6 +69,8 @@ def _maps(cells: Cells) -> Iterator[str]:
         parts = []
         for key, line in lines.items():
             share = next((line.share[metric] for metric in (REASONS, LOG_ODDS) if metric in line.share), None)
+            if lines["own best"].metrics.get(REASONS, 1) < _LEAST_SHARE:
+                continue
             if line.role == "best" and not line.control and line.arm not in ("own", "random") and share:
                 if share["share"] is not None:
                     low, high = 100 * share["low"], 100 * share["high"]
@@ -57,6 +83,8 @@ def _maps(cells: Cells) -> Iterator[str]:
 
 def _chance(cells: Cells) -> Iterator[str]:
     for cell, lines, summary in cells.values():
+        if not any(line.change.get("verdict") in ("helps", "hurts") for line in lines.values()):
+            continue
         parts = []
         for row in summary["rows"]:
             line = lines.get(f"{row['vector'].split(':')[0]} best")
@@ -78,14 +106,13 @@ def _chance(cells: Cells) -> Iterator[str]:
 
 def _smaller(cells: Cells) -> Iterator[str]:
     sizes = list(MODELS)
-    for cell, lines, _ in cells.values():
-        for parent in cell.parents:
-            line = lines.get(f"{SHORT[parent]} best")
-            if line and sizes.index(parent) < sizes.index(cell.child):
-                works = f"; {percent(line.metrics[REASONS])} work first" if REASONS in line.metrics else ""
-                yield (
-                    f"{_where(cell)}, from {MODELS[parent]}: {change(line)} points, {line.change['verdict']}{works}."
-                )
+    for task, its in _by_task(cells):
+        for parent in MODELS:
+            larger = [
+                each for each in its if parent in each[0].parents and sizes.index(parent) < sizes.index(each[0].child)
+            ]
+            if larger:
+                yield f"`{task}`, from {MODELS[parent]}: {_told(larger, f'{SHORT[parent]} best')}."
 
 
 def _votes(cells: Cells) -> Iterator[str]:
@@ -99,15 +126,17 @@ def _votes(cells: Cells) -> Iterator[str]:
             yield f"{_where(cell)}: vote of own minus {', minus '.join(parts)}."
 
 
+def _by_first(cell: Cell, lines: Lines) -> Lines:
+    """Its lines, with its first parent's under the name of none."""
+    return {key.replace(SHORT[cell.parents[0]], "first"): line for key, line in lines.items()}
+
+
 def _paper(cells: Cells) -> Iterator[str]:
-    for cell, lines, _ in cells.values():
-        if cell.task in ("arith_steer", "gsm8k_steer", "arc_challenge_steer_mc"):
-            parts = [
-                f"{name_of(line, cell)} {change(line)}, {line.change['verdict']}"
-                for line in lines.values()
-                if line.role == "best" and not line.control and line.arm != "random"
-            ]
-            yield f"{_where(cell)}: {'; '.join(parts)}."
+    for task, its in _by_task(cells):
+        if task in ("arith_steer", "gsm8k_steer", "arc_challenge_steer_mc"):
+            rotated = _told([(cell, _by_first(cell, lines), summary) for cell, lines, summary in its], "first best")
+            own, cut = _told(its, "own best"), _told(its, "cut best")
+            yield f"`{task}`: own {own}; another family's, by a rotation, {rotated}; the paper's cut {cut}."
 
 
 def _prompts(cells: Cells) -> Iterator[str]:
@@ -143,6 +172,9 @@ def _difference(numbers: Mapping[str, float]) -> str:
 
 
 REASONS, LOG_ODDS = "reasons,working", "log_odds,none"
+
+_LEAST_SHARE = 0.1
+"""Of responses that work first under own, below which there is nothing to take a share of."""
 
 QUESTIONS: dict[str, Callable[[Cells], Iterator[str]]] = {
     "Does a model's own vector help?": _own,

@@ -13,9 +13,6 @@ MODELS = {
     SMALL: "Qwen2.5-Coder-0.5B-Instruct",
     LARGE: "Qwen2.5-Coder-1.5B-Instruct",
 }
-PARAMETERS = {SMOL: 0.135, GEMMA: 0.27, SMALL: 0.49, LARGE: 1.54}
-"""In billions."""
-
 SHORT = {SMOL: "smollm2", GEMMA: "gemma", SMALL: "qwen05", LARGE: "qwen15"}
 """What an arm calls a parent."""
 
@@ -108,15 +105,6 @@ class Cell:
         doses = REGIMES[self.task].doses
         return (self.dose,) if self.dose else doses.get(self.child, doses[None])
 
-    @property
-    def responses(self) -> int:
-        """How many its sweep asks for, about."""
-        drawn = sum(int(one.partition(":")[2] or 1) for one in self.controls.split(",") if one.startswith("random"))
-        doses, (test, validation) = len(self.doses), self.documents
-        steered = 2 + len(self.parents) + len(self.ridge) + self.shuffled + drawn + ("negated" in self.controls)
-        voting = (doses - 1) * (self.votes == "own") + doses * ("self-consistency" in self.controls)
-        return steered * (doses * validation + test) + (1 + len(self.others)) * (validation + test) + voting * test
-
 
 CELLS = (
     Cell(LARGE, "gsm8k_direct_steer", (SMOL, SMALL), (150, 16), votes="none", others=(STEP_BY_STEP,)),
@@ -132,6 +120,7 @@ CELLS = (
     Cell(SMOL, "gsm8k_steer", (SMALL,), (200, 40), shuffled=1, controls="random:1"),
     Cell(SMALL, "sentiment_steer", (SMOL,), (400, 16), votes="none"),
     Cell(LARGE, "arith_direct_steer", (SMOL,), (150, 16), votes="none", others=(STEP_BY_STEP,)),
+    Cell(LARGE, "arith_direct_steer", (SMOL,), (150, 16), votes="none", dose=0.2),
     Cell(GEMMA, "arith_direct_steer", (SMOL,), (200, 40), votes="none", others=(STEP_BY_STEP,)),
     Cell(SMOL, "arc_challenge_steer_mc", (SMALL,), (200, 40), shuffled=1, votes="none", controls="random:1"),
     Cell(GEMMA, "gsm8k_direct_steer", (SMOL,), (200, 40), others=(STEP_BY_STEP,)),

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from cells import CELLS, MODELS, SHORT
+from cells import CELLS, MODELS, REGIMES, SHORT
 from lines import Line, Summary, lines_of
-from words import percent
+from words import engine, percent
 
 
 def matrix(found: Mapping[str, Summary]) -> Iterator[str]:
     """What each kind of arm changed, in points, with its verdict where there is evidence."""
-    head = ("child", "task", "n", "unsteered", "own", "rotation", "random texts", "cut", "random", "prompt")
+    head = ("task", "child", "n", "unsteered", "own", "rotation", "random texts", "cut", "random", "prompt", "on")
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
-    for cell in CELLS:
+    for cell in sorted(CELLS, key=lambda cell: (list(REGIMES).index(cell.task), list(MODELS).index(cell.child))):
         if cell.name not in found or cell.dose:
             continue
         lines, parent = lines_of(found[cell.name]), SHORT[cell.parents[0]]
         keys = ("own best", f"{parent} best", f"{parent} map-shuffled best", "cut best", "random best", "prompt")
-        told = [MODELS[cell.child], f"`{cell.task}`", str(found[cell.name]["rows"][0]["n"])]
+        told = [f"`{cell.task}`", MODELS[cell.child], str(found[cell.name]["rows"][0]["n"])]
         told += [percent(lines["baseline"].score["score"]), *(_effect(lines.get(key)) for key in keys)]
+        told.append(engine(found[cell.name]))
         yield f"| {' | '.join(told)} |"
 
 

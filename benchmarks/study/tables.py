@@ -22,11 +22,10 @@ from typing import Any
 
 from answers import answers
 from cells import CELLS, MODELS, SHORT, Cell
-from left_out import left_out
 from lines import Line, Summary, lines_of
 from matrix import matrix
 from picture import draw
-from words import change, name_of, number, percent, score
+from words import change, engine, name_of, number, percent, score
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -60,11 +59,6 @@ def summarise(folder: Path) -> Iterator[str]:
         kept: dict[str, Any] = {key: told[key] for key in ("version", "groups", "families")} | {"rows": rows}
         validation = state["tasks"][cell.task]["validation"]
         kept["validation"] = {key: validation[key] for key in ("task", "n", "scores")}
-        passes = state["tasks"][cell.task]["passes"].values()
-        kept["took"] = {
-            "seconds": sum(one["seconds"] for one in passes),
-            "responses": sum(one["new"] for one in passes),
-        }
         text = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
         (SUMMARIES / f"{cell.file}.json").write_text(text, encoding="utf-8")
         yield cell.name
@@ -80,7 +74,8 @@ def table(cell: Cell, summary: Summary) -> Iterator[str]:
     head += ["cost, nats per token"] * costs + ["tokens"] * any(line.tokens for line in lines.values())
     tests = len(next(family for family in summary["families"])["tests"])
     at = f", all at dose {cell.dose:g}" if cell.dose else ""
-    yield f"{MODELS[cell.child]}, `{cell.task}`, {first['n']} documents{at}, Holm over {tests} tests:"
+    asked = f"{first['n']} documents{at}, {engine(summary)}"
+    yield f"{MODELS[cell.child]}, `{cell.task}`, {asked}, Holm over {tests} tests:"
     yield ""
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
@@ -155,9 +150,9 @@ def first_page(found: Summaries) -> Iterator[str]:
         yield f"| {' | '.join(told)} |"
     there, paper = next(cell for cell in CELLS if cell.name == PAPER), lines_of(found[PAPER])
     line, without = paper[f"{SHORT[there.parents[0]]} best"], percent(paper["baseline"].score["score"])
-    told = "the paper's setting, the same questions behind five worked examples, every position, the first"
-    told += f" {found[PAPER]['rows'][0]['n']} documents: {without} without,"
-    words = [f"{told} with {name_of(line, there)}", f"{line.alpha:g}", "", score(line.score), change(line)]
+    where = "the paper's setting, the same questions behind five worked examples, every position, the first"
+    where += f" {found[PAPER]['rows'][0]['n']} documents: {without} without,"
+    words = [f"{where} with {name_of(line, there)}", f"{line.alpha:g}", "", score(line.score), change(line)]
     yield f"| {' | '.join([*words, line.change['verdict'], ''])} |"
 
 
@@ -172,7 +167,6 @@ def render(text: str, found: Summaries) -> str:
         "first page": lambda: first_page(found),
         "matrix": lambda: matrix(found),
         "answers": lambda: answers(found),
-        "left out": lambda: left_out(found),
         **{f"table {name}": partial(table, cells[name], found[name]) for name in found},
         **{f"doses {name}": partial(doses, cells[name], found[name]) for name in found},
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cells import MODELS, SHORT, Cell
-from lines import Line, Numbers
+from lines import Line, Numbers, Summary
 
 
 def percent(value: float, unit: str = " %") -> str:
@@ -29,6 +29,11 @@ def number(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.2g}" if value >= 1e-4 else f"{value:.0e}"
+
+
+def engine(summary: Summary) -> str:
+    """What a cell was run on: vLLM where there was a CPU alone, and transformers where a GPU was lent."""
+    return {"vllm": "vLLM, CPU", "transformers": "HF, GPU"}[summary["groups"][0]["conditions"]["engine"]]
 
 
 _PARENTS = {short: MODELS[name] for name, short in SHORT.items()}
