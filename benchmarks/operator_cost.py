@@ -4,8 +4,8 @@
     python benchmarks/operator_cost.py --engine steered-hf --operators ablate,turn --sites mlp,heads
 
 Rows with random prompts are written under `add` at the output of every block of models/smollm2 (width 576; `make demo`
-brings it); between two such runs the same rows are written while every operator and site is loaded and none of them is
-used, or with half of the rows under one further operator or site, or without steering. What is told is processor time,
+brings it); between two such runs the same rows are written with half of them under one further operator or site, or
+while every operator and site is loaded and none of them is used, or without steering. What is told is processor time,
 which other work on the machine does not share, as a ratio to the runs before and behind; of all rounds the median and
 the quartiles. What `add` itself comes to against `add` says how exact that is. The engine of vLLM runs inside this
 process, so that its time is counted.
@@ -102,7 +102,7 @@ def main() -> None:
     runs: dict[str, tuple[list[Intervention], list[int]]] = {others: (everything, [0] * args.rows)}
     runs[names[-1]] = everything, [len(known)] * args.rows
     for number in range(1, len(known)):
-        runs[f"half of the rows {names[number]}"] = everything, [0, number] * (args.rows // 2)
+        runs[f"half of the rows {names[number]}"] = [everything[0], everything[number]], [0, 1] * (args.rows // 2)
 
     def measure(loaded: list[Intervention], of_row: list[int]) -> float:
         lm.engine.load(loaded)

@@ -21,7 +21,8 @@ def icv(hidden: Tensor, strength: Tensor, direction: Tensor, ahead: Tensor) -> T
     """
     length = length_of(hidden)
     cosine = along(hidden, ahead) / length.clamp_min(torch.finfo(hidden.dtype).tiny)
-    return add_and_keep(length, hidden, strength * (1 - cosine.clamp_max(0)), direction)
+    more = torch.addcmul(strength, strength, cosine.clamp_max_(0), value=-1)
+    return add_and_keep(length, hidden, more, direction)
 
 
 def _with_unit(direction: Tensor) -> tuple[Tensor, Tensor]:

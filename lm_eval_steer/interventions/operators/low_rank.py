@@ -16,18 +16,18 @@ def low_rank(hidden: Tensor, strength: Tensor, shift: Tensor, read: Tensor, writ
         hidden: [rows, positions, hidden], or [rows, positions, heads, head_dim].
         strength: [rows, positions, 1].
         shift: Cb [hidden], or [heads, head_dim].
-        read, write: A [hidden, rank] and Cᵀ [rank, hidden]; or of each head one of its own [heads, head_dim, rank].
+        read, write: Aᵀ and Cᵀ [rank, hidden], or of each head its own [heads, rank, head_dim].
     """
     if read.dim() == 2:
-        moved = hidden @ read @ write + shift
+        moved = hidden @ read.mT @ write + shift
     else:
-        moved = (hidden[..., None, :] @ read @ write)[..., 0, :] + shift
+        moved = (hidden[..., None, :] @ read.mT @ write)[..., 0, :] + shift
     return torch.addcmul(hidden, strength, moved)
 
 
 def _prepare(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of a map (`as_rows`) [1 + 2 rank, hidden], or of a map for each head [heads, 1 + 2 rank, head_dim]."""
-    return rows[..., 0, :], rows[..., 1::2, :].mT.contiguous(), rows[..., 2::2, :].contiguous()
+    return rows[..., 0, :], rows[..., 1::2, :].contiguous(), rows[..., 2::2, :].contiguous()
 
 
 def as_rows(read: np.ndarray, shift: np.ndarray, write: np.ndarray) -> np.ndarray:
