@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from lm_eval_steer.compare.families import STUDY
 from lm_eval_steer.compare.responses import read_responses
 from lm_eval_steer.compare.rows import BEST
 from lm_eval_steer.report.figures import find_pictures
+from lm_eval_steer.report.figures.change_by_pair import PairChange, change_by_pair
 from lm_eval_steer.report.page.page import make_page
 from lm_eval_steer.report.tables import Leaderboard, read_leaderboard, render
 from lm_eval_steer.report.tables.parents import tell_parents
@@ -116,3 +118,17 @@ def test_a_page_of_many_sweeps_leaves_their_responses_to_pages_of_their_own(
     for number, name in enumerate(("a-one-toy", "b-one-toy"), start=1):
         assert f"lm-eval-steer report {tmp_path / name} --out samples-{number}.html" in page
     assert 'id="block-0"' in make_page(read_leaderboard([tmp_path / "a-one-toy"]))  # one sweep is always whole
+
+
+def test_a_map_has_room_for_parents_with_long_names() -> None:
+    name = "smollm2 (smollm2: smollm2_gsm8k_direct_for_qwen2.5-coder-1.5b tokens=last layer_map=proportional)"
+    pairs = [PairChange(parent, "child", 0.1, "+1.0\n0.0 to +2.0", "") for parent in ("own", name)]
+    figure = change_by_pair(pairs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # where nothing is left for the map
+        figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.get_position().width * figure.get_figwidth() > 1
+    told = axes.get_yticklabels()[1]
+    assert told.get_text().replace("\n", "").replace(" ", "") == name.replace(" ", "")
+    assert told.get_window_extent().height < axes.get_window_extent().height / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,9 @@ _CAPTION = (
     "interval, which is not adjusted for several tests. Frames: the verdict, which knows of all of them, is helps "
     "(solid) or hurts (dashed). Blue is better, red worse; an empty cell was not run."
 )
+
+_LINE = 40
+"""Characters of a parent's name before it goes on in another line."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,17 @@ def change_by_pair(pairs: Sequence[PairChange], title: str = "Change by parent a
     for place, one in places.items():
         gains[place] = one.gain
     most = float(np.nanmax(np.abs(gains))) or 1.0
-    with style.new_figure(2.2 + 1.25 * len(children), 1.6 + 0.55 * len(parents), title) as figure:
+    labels = [textwrap.fill(parent, _LINE) for parent in parents]
+    broad = max(len(line) for label in labels for line in label.splitlines())
+    high = max(0.55, 0.17 * max(label.count("\n") + 1 for label in labels))
+    width = 1.2 + 0.08 * broad + 1.25 * len(children)
+    with style.new_figure(width, 1.6 + high * len(parents), title) as figure:
         from matplotlib.patches import Rectangle
 
         axes = figure.subplots()
         axes.imshow(gains, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
         axes.set_xticks(range(len(children)), children, rotation=20, ha="right")
-        axes.set_yticks(range(len(parents)), parents)
+        axes.set_yticks(range(len(parents)), labels)
         axes.set_xlabel("child")
         axes.set_ylabel("parent of the vector")
         for (line, column), one in places.items():
