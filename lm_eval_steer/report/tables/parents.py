@@ -36,8 +36,11 @@ def _tell(name: str, tasks: Mapping[str, list[Row]], names: Mapping[str, str]) -
     """The sentence on some vectors; empty where none of them has random controls."""
     if not any(BEST in row.random for rows in tasks.values() for row in rows):
         return ""
-    told = ", ".join(_on(task, *_children(rows, names)) for task, rows in tasks.items())
-    return f"{name}, each at its best strength, beat random directions {told}."
+    found = {task: _children(rows, names) for task, rows in tasks.items()}
+    told = ", ".join(_on(task, better, known) for task, (better, known) in found.items() if known)
+    unknown = " and ".join(task for task, (_, known) in found.items() if not known)
+    more = f"; on {unknown} nobody knows (it takes --controls random:2 or more)" if unknown else ""
+    return f"{name}, each at its best strength, beat random directions {told}{more}."
 
 
 def _arm(row: Row) -> str:
@@ -53,7 +56,5 @@ def _children(rows: list[Row], names: Mapping[str, str]) -> tuple[list[str], int
 
 
 def _on(task: str, better: list[str], known: int) -> str:
-    if not known:
-        return f"on {task} in nobody knows how many children (it takes --controls random:2 or more)"
     children = "child" if known == 1 else "children"
     return f"on {task} in {len(better)} of {known} {children}" + (f" ({', '.join(better)})" if better else "")
