@@ -49,8 +49,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
 def test_a_sentence_per_parent(study: Leaderboard) -> None:
     told = [note for note in study.notes if note.startswith("Vectors of ")]
     assert told == [
-        "Vectors of two, each at its best strength, beat random directions on toy in 0 of 1 child; on other nobody knows "
-        "(it takes --controls random:2 or more).",
+        "Vectors of two, each at its best strength, beat random directions on toy in 0 of 1 child; on other nobody "
+        "knows (it takes --controls random:2 or more).",
         "Vectors of one, each at its best strength, beat random directions on toy in 1 of 2 children (a).",
     ]
     page = make_page(study)
