@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from lm_eval_steer.cli.main import make_parser
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "benchmarks" / "study"
@@ -35,6 +40,17 @@ def test_a_page_that_says_another_number_is_found(tmp_path: Path) -> None:
     assert (done.returncode, "README.md" in done.stderr) == (1, True)
     assert run("benchmarks/study/tables.py", "--root", str(tmp_path)).returncode == 0
     assert page.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("more", [(), ("--engine", "steered-hf", "--device", "cuda")])
+def test_the_plan_is_of_commands_that_there_are(more: tuple[str, ...], tmp_path: Path) -> None:
+    done = run("benchmarks/study/run.py", "--print", "--folder", str(tmp_path), *more)
+    commands = [shlex.split(line) for line in done.stdout.splitlines()]
+    sweeps = [make_parser().parse_args(words[2:]) for words in commands if words[2] == "sweep"]
+    assert {words[:2] == ["$", "lm-eval-steer"] for words in commands} == {True}
+    assert len({args.output_path for args in sweeps}) == len(sweeps) > 20
+    assert {(args.model, args.device) for args in sweeps} == {(more[1], more[3]) if more else ("steered-vllm", None)}
+    assert [words for words in commands if words[2] in ("extract", "transfer")] == []  # all that it needs is shipped
 
 
 def test_summaries_hold_no_path() -> None:
