@@ -143,6 +143,16 @@ def test_what_another_release_did_stays_done(grid: Grid, play: Callable[..., Any
 
 
 # A runner in a process of its own, whose stages hold their lock until they are told to go on.
+def test_a_stage_that_ends_between_two_looks_is_done(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid.enter(DIAMOND)
+
+    def gone(_: Path) -> None:
+        grid.end(folder("a"), "done", seconds=1.0)
+
+    monkeypatch.setattr("lm_eval_steer.grid.folder.holder_of", gone)
+    assert grid.state(folder("a")).word == "done"  # and it is not begun again
+
+
 RUNNER = """
 import pathlib, sys
 from lm_eval_steer.grid import run

@@ -153,12 +153,15 @@ class Grid:
         place = self.place(folder)
         if not is_folder(place):
             return State("waiting")
-        done, failed = self._ended(folder, "done"), self._ended(folder, "failed")
+        done, holder = self._ended(folder, "done"), None
+        if done is None:
+            holder = holder_of(place)
+            if holder is not None and holder.live:
+                return State("running", holder.since, holder.told)
+            done = self._ended(folder, "done")  # whoever was at it may have ended between the two looks
         if done is not None:
             return State("done", done.get("ended"), seconds=done.get("seconds"), loading=done.get("loading"))
-        holder = holder_of(place)
-        if holder is not None and holder.live:
-            return State("running", holder.since, holder.told)
+        failed = self._ended(folder, "failed")
         if failed is not None:
             return State("failed", failed.get("ended"), str(failed.get("why")))
         return State("waiting") if holder is None else State("stopped", holder.since, holder.told)
