@@ -11,7 +11,7 @@ from words import engine, percent
 
 def matrix(found: Mapping[str, Summary]) -> Iterator[str]:
     """What each kind of arm changed, in points, with its verdict where there is evidence."""
-    head = ("task", "child", "n", "unsteered", "own", "rotation", "random texts", "cut", "random", "prompt", "on")
+    head = ("task", "child", "n", "unsteered", "own", "rotation", "random texts", "cut", "random", "prompt", "by")
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
     for cell in sorted(CELLS, key=lambda cell: (list(REGIMES).index(cell.task), list(MODELS).index(cell.child))):

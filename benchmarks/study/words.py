@@ -32,8 +32,8 @@ def number(value: Any) -> str:
 
 
 def engine(summary: Summary) -> str:
-    """What a cell was run on: vLLM where there was a CPU alone, and transformers where a GPU was lent."""
-    return {"vllm": "vLLM, CPU", "transformers": "HF, GPU"}[summary["groups"][0]["conditions"]["engine"]]
+    """The model class that a cell was run by."""
+    return {"vllm": "steered-vllm", "transformers": "steered-hf"}[summary["groups"][0]["conditions"]["engine"]]
 
 
 _PARENTS = {short: MODELS[name] for name, short in SHORT.items()}
