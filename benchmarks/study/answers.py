@@ -48,7 +48,7 @@ def _told(cells: Iterable[tuple[Cell, Lines, Summary]], key: str) -> str:
 def _by_task(cells: Cells) -> Iterator[tuple[str, list[tuple[Cell, Lines, Summary]]]]:
     """The cells of each task, smallest child first, but for those at a dose of their own."""
     for task in REGIMES:
-        its = [each for each in cells.values() if each[0].task == task and not each[0].dose]
+        its = [each for each in cells.values() if each[0].task == task and each[0].is_main]
         if its:
             yield task, sorted(its, key=lambda each: list(MODELS).index(each[0].child))
 
@@ -147,7 +147,7 @@ def _prompts(cells: Cells) -> Iterator[str]:
                 f"{_where(cell)}: the prompt {change(lines['prompt'])} points, own minus prompt {_difference(numbers)}."
             )
         worked = cells.get(f"{cell.child}/{cell.task.replace('_direct', '')}")
-        if "direct" in cell.task and worked and not cell.dose:
+        if "direct" in cell.task and worked and cell.is_main:
             yield (
                 f"{_where(cell)}, the same questions behind five worked examples: "
                 f"{percent(worked[1]['baseline'].score['score'])} right without any steering, "

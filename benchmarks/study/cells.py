@@ -75,6 +75,7 @@ class Cell:
         others: what competes with steering.
         cost: whether unrelated text is read at every strength.
         dose: the only one, in place of those of the regime.
+        apart: tells a cell from the main one of its child and task, whose rows it adds to.
     """
 
     child: str
@@ -88,11 +89,18 @@ class Cell:
     others: tuple[str, ...] = ()
     cost: bool = False
     dose: float | None = None
+    apart: str = ""
 
     @property
     def name(self) -> str:
         """As `--only` has it."""
-        return f"{self.child}/{self.task}" + (f"@{self.dose:g}" if self.dose else "")
+        end = self.apart or (f"{self.dose:g}" if self.dose else "")
+        return f"{self.child}/{self.task}" + (f"@{end}" if end else "")
+
+    @property
+    def is_main(self) -> bool:
+        """Whether it is the one with all arms, each at its best dose."""
+        return not (self.dose or self.apart)
 
     @property
     def file(self) -> str:
@@ -109,6 +117,7 @@ class Cell:
 CELLS = (
     Cell(LARGE, "gsm8k_direct_steer", (SMOL, SMALL), (150, 16), votes="none", others=(STEP_BY_STEP,)),
     Cell(LARGE, "gsm8k_direct_steer", (SMOL, SMALL), (150, 16), votes="none", dose=0.1),
+    Cell(LARGE, "gsm8k_direct_steer", (), (150, 16), controls="self-consistency", apart="vote"),
     Cell(SMOL, "sentiment_steer", (SMALL, LARGE, GEMMA), (400, 40), ridge=(SMALL,), controls="random:3,negated"),
     Cell(SMOL, "arith_direct_steer", (SMALL, GEMMA), (200, 50), others=(STEP_BY_STEP,), controls=SAMPLED, cost=True),
     Cell(SMOL, "arith_steer", (SMALL,), (200, 16), shuffled=1, votes="none", controls="random:1"),

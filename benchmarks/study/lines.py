@@ -27,7 +27,7 @@ class Line:
         arm: `baseline`, name of a vector, `random`, `prompt`, ...
         role: `best` or `vote` of what has strengths, else empty.
         control: of a vector: `negated`, `map-shuffled`; else empty.
-        seeds: how many are the mean; 1 of an arm.
+        seeds: how many are the mean; 1 of an arm, and of a control that was drawn once.
         alpha: its strength, or the number of those that voted; None without.
         score: and its interval (`score`, `low`, `high`).
         change: against the baseline, as the leaderboard has it; empty of the baseline.
@@ -109,9 +109,11 @@ def _line(row: Numbers, name: str, arm: str, role: str, control: str) -> Line:
 
 
 def _mean(row: Numbers, arm: str, role: str, kind: str) -> Iterator[Line]:
-    """The mean of the seeds of a control; the range of their scores stands where an arm has its interval."""
+    """The mean of a control's seeds, the range of their scores where an arm has its interval; one seed is an arm."""
     names = [name for name in row["scores"] if (found := _SEED.fullmatch(name)) and found.groups() == (kind, role)]
-    if not names:
+    control = "" if arm == kind else kind
+    if len(names) < 2:
+        yield from (_line(row, name, arm, role, control) for name in names)
         return
     scores = [row["scores"][name]["score"] for name in names]
     changes = [row["changes"][name]["change"] for name in names]
@@ -121,7 +123,7 @@ def _mean(row: Numbers, arm: str, role: str, kind: str) -> Iterator[Line]:
     yield Line(
         arm=arm,
         role=role,
-        control="" if arm == kind else kind,
+        control=control,
         seeds=len(names),
         alpha=None,
         score={"score": fmean(scores), "low": min(scores), "high": max(scores)},

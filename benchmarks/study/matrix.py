@@ -15,7 +15,7 @@ def matrix(found: Mapping[str, Summary]) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
     for cell in sorted(CELLS, key=lambda cell: (list(REGIMES).index(cell.task), list(MODELS).index(cell.child))):
-        if cell.name not in found or cell.dose:
+        if cell.name not in found or not cell.is_main:
             continue
         lines, parent = lines_of(found[cell.name]), SHORT[cell.parents[0]]
         keys = ("own best", f"{parent} best", f"{parent} map-shuffled best", "cut best", "random best", "prompt")

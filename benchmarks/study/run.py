@@ -45,10 +45,10 @@ class Study:
             arms[SHORT[parent]] = self.carried(parent, cell.child, regime, "procrustes")
             if parent in cell.ridge:
                 arms[f"{SHORT[parent]}-ridge"] = self.carried(parent, cell.child, regime, "ridge")
-        first = cell.parents[0]
-        arms["cut"] = self.vector(first, regime)
-        for seed in range(1, cell.shuffled + 1):
-            arms[f"{SHORT[first]}-shuffled-{seed}"] = self.carried(first, cell.child, regime, "procrustes", seed)
+        for first in cell.parents[:1]:
+            arms["cut"] = self.vector(first, regime)
+            for seed in range(1, cell.shuffled + 1):
+                arms[f"{SHORT[first]}-shuffled-{seed}"] = self.carried(first, cell.child, regime, "procrustes", seed)
         of_model, of_sweep = ENGINES[self.engine]
         given = [f"pretrained={self.model(cell.child)}", "dtype=bfloat16", of_model, f"tokens={regime.tokens}"]
         self.command(

@@ -45,7 +45,7 @@ def name_of(line: Line, cell: Cell) -> str:
     if line.arm == "baseline":
         return "unsteered"
     if line.arm == "random":
-        name = f"random directions, mean of {line.seeds}"
+        name = f"random directions{_mean(line)}" if line.seeds > 1 else "a random direction"
     elif line.arm == "own":
         name = "the child's own vector"
     elif line.arm == "cut":
@@ -59,7 +59,11 @@ def name_of(line: Line, cell: Cell) -> str:
     else:
         return line.arm
     if line.control == "map-shuffled":
-        name = f"{name}, fitted on texts paired at random, mean of {line.seeds}"
+        name = f"{name}, fitted on texts paired at random{_mean(line)}"
     elif line.control == "negated":
         name = f"{name}, negated"
     return f"{name}, vote" if line.role == "vote" else name
+
+
+def _mean(line: Line) -> str:
+    return f", mean of {line.seeds}" if line.seeds > 1 else ""
