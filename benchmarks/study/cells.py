@@ -123,7 +123,7 @@ CELLS = (
     Cell(SMOL, "arith_steer", (SMALL,), (200, 16), shuffled=1, votes="none", controls="random:1"),
     Cell(SMALL, "gsm8k_direct_steer", (SMOL,), (150, 16), others=(STEP_BY_STEP,), controls=SAMPLED),
     Cell(GEMMA, "sentiment_steer", (SMALL,), (400, 40), controls="random:3,negated"),
-    Cell(LARGE, "gsm8k_steer", (SMOL,), (100, 6), shuffled=0, votes="none", controls=""),
+    Cell(LARGE, "gsm8k_steer", (SMOL,), (150, 16), shuffled=1, votes="none", controls="random:1"),
     Cell(SMALL, "arith_direct_steer", (SMOL,), (200, 40), others=(STEP_BY_STEP,)),
     Cell(SMOL, "gsm8k_direct_steer", (SMALL,), (200, 40), others=(STEP_BY_STEP,)),
     Cell(SMOL, "gsm8k_steer", (SMALL,), (200, 40), shuffled=1, controls="random:1"),

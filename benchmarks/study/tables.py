@@ -150,8 +150,7 @@ def first_page(found: Summaries) -> Iterator[str]:
         yield f"| {' | '.join(told)} |"
     there, paper = next(cell for cell in CELLS if cell.name == PAPER), lines_of(found[PAPER])
     line, without = paper[f"{SHORT[there.parents[0]]} best"], percent(paper["baseline"].score["score"])
-    where = "the paper's setting, the same questions behind five worked examples, every position, the first"
-    where += f" {found[PAPER]['rows'][0]['n']} documents: {without} without,"
+    where = f"the paper's setting, the same questions behind five worked examples, every position: {without} without,"
     words = [f"{where} with {name_of(line, there)}", f"{line.alpha:g}", "", score(line.score), change(line)]
     yield f"| {' | '.join([*words, line.change['verdict'], ''])} |"
 
