@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from data import provided
 from lm_eval_steer.errors import SteeringError
 from lm_eval_steer.extraction.pairs import load_task
 from lm_eval_steer.tasks.splits import SPLITS, row_hash
 from lm_eval_steer.transfer import held
 from lm_eval_steer.transfer import texts as texts_module
 from lm_eval_steer.transfer.texts import CUT, find_texts
+
+
+@pytest.fixture
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Rows of GSM8K and ARC: the published ones where they are at hand, else stand-ins."""
+    with provided(tmp_path_factory.mktemp("data")):
+        yield
 
 
 def write(path: Path, *texts: str) -> str:
@@ -93,7 +102,7 @@ def test_texts_that_hold_a_question_are_refused_with_their_count(split: str, tmp
     assert find_texts(None, file, 1, 0).texts == (fine,)
 
 
-def test_shots_and_rows_of_other_datasets_are_held(tmp_path: Path) -> None:
+def test_shots_and_rows_of_other_datasets_are_held(published: None, tmp_path: Path) -> None:
     gsm8k, arc = load_task("gsm8k_steer").dataset, load_task("arc_challenge_steer").dataset
     leaks = [gsm8k["test"][0]["question"], gsm8k["validation"][0]["question"], arc["fewshot"][0]["question"]]
     leaks.append(load_task("sentiment_steer").dataset["test"][0]["stem"])
@@ -118,11 +127,11 @@ def test_rows_of_a_task_that_a_manifest_holds_are_refused(monkeypatch: pytest.Mo
     assert find_texts("arith_steer", None, 30, 0, allow_leak=True) == found
 
 
-def test_hashes_of_manifests_and_shots() -> None:
-    arc = load_task("arc_challenge_steer")
+def test_hashes_of_manifests_and_shots(published: None) -> None:
+    arith, arc = load_task("arith_steer"), load_task("arc_challenge_steer")
     hashes = held.held_hashes()
-    assert set(arc.dataset["test"]["row"]) <= hashes
-    assert set(arc.dataset["extraction"]["row"]).isdisjoint(hashes)
+    assert set(arith.dataset["test"]["row"]) <= hashes
+    assert set(arith.dataset["extraction"]["row"]).isdisjoint(hashes)
     assert set(arc.dataset["fewshot"]["row"]) <= held.hashes_of(arc)
 
 
