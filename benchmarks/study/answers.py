@@ -46,7 +46,7 @@ def _told(cells: Iterable[tuple[Cell, Lines, Summary]], key: str) -> str:
 
 
 def _by_task(cells: Cells) -> Iterator[tuple[str, list[tuple[Cell, Lines, Summary]]]]:
-    """The cells of each task, smallest child first, but for those at a dose of their own."""
+    """The cells of each task, smallest child first, the main ones."""
     for task in REGIMES:
         its = [each for each in cells.values() if each[0].task == task and each[0].is_main]
         if its:
@@ -66,16 +66,15 @@ def _own(cells: Cells) -> Iterator[str]:
 
 def _maps(cells: Cells) -> Iterator[str]:
     for cell, lines, _ in cells.values():
+        if lines["own best"].metrics.get(REASONS, 1) < _LEAST_SHARE:
+            continue
         parts = []
-        for key, line in lines.items():
-            share = next((line.share[metric] for metric in (REASONS, LOG_ODDS) if metric in line.share), None)
-            if lines["own best"].metrics.get(REASONS, 1) < _LEAST_SHARE:
-                continue
-            if line.role == "best" and not line.control and line.arm not in ("own", "random") and share:
-                if share["share"] is not None:
-                    low, high = 100 * share["low"], 100 * share["high"]
-                    parts.append(f"{name_of(line, cell)} {percent(share['share'])} ({low:.0f} to {high:.0f})")
-                assert key
+        for line in lines.values():
+            found = next((line.share[metric] for metric in (REASONS, LOG_ODDS) if metric in line.share), {})
+            carried = line.role == "best" and not line.control and line.arm not in ("own", "random")
+            if carried and found.get("share") is not None:
+                low, high = 100 * found["low"], 100 * found["high"]
+                parts.append(f"{name_of(line, cell)} {percent(found['share'])} ({low:.0f} to {high:.0f})")
         if parts:
             what = "working first" if "direct" in cell.task else "log-odds"
             yield f"{_where(cell)}, of what own does to {what}: {'; '.join(parts)}."

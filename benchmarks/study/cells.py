@@ -75,7 +75,7 @@ class Cell:
         others: what competes with steering.
         cost: whether unrelated text is read at every strength.
         dose: the only one, in place of those of the regime.
-        apart: tells a cell from the main one of its child and task, whose rows it adds to.
+        apart: of a cell that adds arms to the main one of its child and task, what they are.
     """
 
     child: str

@@ -45,7 +45,8 @@ class Study:
             arms[SHORT[parent]] = self.carried(parent, cell.child, regime, "procrustes")
             if parent in cell.ridge:
                 arms[f"{SHORT[parent]}-ridge"] = self.carried(parent, cell.child, regime, "ridge")
-        for first in cell.parents[:1]:
+        if cell.parents:
+            first = cell.parents[0]
             arms["cut"] = self.vector(first, regime)
             for seed in range(1, cell.shuffled + 1):
                 arms[f"{SHORT[first]}-shuffled-{seed}"] = self.carried(first, cell.child, regime, "procrustes", seed)
