@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,6 +133,11 @@ def test_hashes_of_manifests_and_shots(published: None) -> None:
     hashes = held.held_hashes()
     assert set(arith.dataset["test"]["row"]) <= hashes
     assert set(arith.dataset["extraction"]["row"]).isdisjoint(hashes)
+    folder = importlib.resources.files("lm_eval_steer.tasks")
+    for name in ("arc_challenge", "gsm8k"):
+        splits = json.loads((folder / name / "manifest.json").read_text(encoding="utf-8"))["splits"]
+        assert {*splits["test"], *splits["validation"]} <= hashes
+        assert hashes.isdisjoint(splits["extraction"])
     assert set(arc.dataset["fewshot"]["row"]) <= held.hashes_of(arc)
 
 
